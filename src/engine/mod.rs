@@ -1,0 +1,1 @@
+//! Containers: records, supervision, and the making of OCI specs.

@@ -1,0 +1,1 @@
+//! Images: references, the store, archives, layers.

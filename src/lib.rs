@@ -1,0 +1,18 @@
+//! bryo runs containers as an ordinary user: one static binary, no daemon, no
+//! setuid helper.
+//!
+//! Imports go down only; `tests/tidy.rs` enforces it:
+//!
+//! ```text
+//! cli        command-line verbs, one file each; output, errors with hints, exit codes
+//! engine     container records and states, supervisor, exec, spec generation
+//! runtime    image                 siblings that never import each other
+//! sys        system calls: the only place with `unsafe`
+//! ```
+
+pub mod cli;
+pub mod engine;
+pub mod image;
+pub mod runtime;
+#[allow(unsafe_code)]
+pub mod sys;

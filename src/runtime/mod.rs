@@ -1,0 +1,1 @@
+//! The OCI runtime: turns a runtime spec into a running process.
