@@ -271,6 +271,9 @@ struct Abi {
     /// Added to every number: x32 shares x86_64's audit architecture and is
     /// told apart by bit 30 (`__X32_SYSCALL_BIT`).
     base: u32,
+    /// Numbers from here on are apart from the common sequence, so that they
+    /// do not tell how far it goes: x32's own calls, ARM's private ones.
+    apart: u32,
 }
 
 /// What the kernel tells a filter apart by `seccomp_data.arch`.
@@ -291,6 +294,7 @@ fn machines(native: Arch) -> Option<&'static [Machine]> {
             arch: Arch::ScmpArchX86,
             column: 2,
             base: 0,
+            apart: tables::NO,
         }],
     };
     const X86_64: Machine = Machine {
@@ -301,11 +305,13 @@ fn machines(native: Arch) -> Option<&'static [Machine]> {
                 arch: Arch::ScmpArchX86_64,
                 column: 0,
                 base: 0,
+                apart: tables::NO,
             },
             Abi {
                 arch: Arch::ScmpArchX32,
                 column: 1,
                 base: 0x4000_0000,
+                apart: tables::X32_OWN,
             },
         ],
     };
@@ -316,6 +322,7 @@ fn machines(native: Arch) -> Option<&'static [Machine]> {
             arch: Arch::ScmpArchArm,
             column: 4,
             base: 0,
+            apart: tables::ARM_PRIVATE,
         }],
     };
     const AARCH64: Machine = Machine {
@@ -325,6 +332,7 @@ fn machines(native: Arch) -> Option<&'static [Machine]> {
             arch: Arch::ScmpArchAarch64,
             column: 3,
             base: 0,
+            apart: tables::NO,
         }],
     };
     match native {
@@ -372,8 +380,8 @@ impl Abi {
     /// Adds this ABI's ranges, which start at its base and have no end.
     fn ranges(&self, rules: &[Rule], default: u32, newer: u32, ranges: &mut Vec<Range>) {
         let calls = self.calls(rules);
-        let public = calls.iter().filter(|call| call.0 < tables::PRIVATE);
-        let last = public.map(|call| call.0).max();
+        let common = calls.iter().filter(|call| call.0 < self.apart);
+        let last = common.map(|call| call.0).max();
         let unnamed = |number| match last {
             Some(last) if number > last => Verdict::Return(newer),
             _ => Verdict::Return(default),

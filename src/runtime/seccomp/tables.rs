@@ -8,9 +8,11 @@
 /// Marks a call that an ABI does not have.
 pub(super) const NO: u32 = u32::MAX;
 
-/// The first of ARM's private calls (`__ARM_NR_BASE`), which are numbered
-/// apart from the common table and say nothing about its end.
-pub(super) const PRIVATE: u32 = 0xf0000;
+/// The first of the calls that x32 numbers for itself.
+pub(super) const X32_OWN: u32 = 512;
+
+/// The base of ARM's private calls (`__ARM_NR_BASE`).
+pub(super) const ARM_PRIVATE: u32 = 0xf0000;
 
 /// The numbers of the system call `name` as x86_64, x32 (without its marking
 /// bit), i386, aarch64 and ARM count, [`NO`] where the ABI lacks the call.
