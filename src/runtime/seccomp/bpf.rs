@@ -1,6 +1,5 @@
-//! Code generation. Every fragment is self-contained: jumps stay inside, and
-//! control leaves it only by a return or, where it says so, past its end; so
-//! fragments are put together by concatenation.
+//! Code generation. Jumps only go forward, so programs are written from their
+//! end: whatever a jump skips is there already and has a length.
 
 use super::{Instruction, RET_KILL_PROCESS, Range, Rule, Test, Verdict};
 use oci_spec::runtime::LinuxSeccompOperator as Op;
@@ -29,127 +28,144 @@ pub(super) const JGT: u16 = 0x25;
 pub(super) const JGE: u16 = 0x35;
 pub(super) const RET: u16 = 0x06;
 
-fn op(code: u16, k: u32) -> Instruction {
-    jump(code, k, 0, 0)
-}
-
-fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
-    Instruction { code, jt, jf, k }
+/// A program from its last instruction to its first.
+struct Backwards<'a> {
+    reversed: Vec<Instruction>,
+    rules: &'a [Rule<'a>],
+    default: u32,
+    /// Whether arguments have 64 bits in the section that is being written.
+    wide: bool,
 }
 
 /// The whole program: pick the section by architecture, then the range by
 /// number.
 pub(super) fn program(sections: &[Section], rules: &[Rule], default: u32) -> Vec<Instruction> {
-    let mut program = vec![op(LD, ARCH)];
-    for section in sections {
-        let mut body = vec![op(LD, NR)];
-        body.extend(search(&section.ranges, section.wide, rules, default));
-        branch(&mut program, JEQ, section.audit_arch, body);
-    }
-    program.push(op(RET, RET_KILL_PROCESS));
-    program
-}
-
-/// Appends `body`, to be run if the comparison holds and skipped if not.
-fn branch(program: &mut Vec<Instruction>, code: u16, k: u32, body: Vec<Instruction>) {
-    match u8::try_from(body.len()) {
-        Ok(length) => program.push(jump(code, k, 0, length)),
-        Err(_) => program.extend([jump(code, k, 1, 0), op(JA, body.len() as u32)]),
-    }
-    program.extend(body);
-}
-
-/// A balanced binary search for the number in the accumulator; always
-/// returns.
-fn search(ranges: &[Range], wide: bool, rules: &[Rule], default: u32) -> Vec<Instruction> {
-    match ranges {
-        [] => unreachable!("ranges start at 0"),
-        [(_, Verdict::Return(action))] => vec![op(RET, *action)],
-        [(_, Verdict::Ask(questions))] => {
-            let mut program = Vec::new();
-            for (rule, tests) in questions {
-                program.extend(alternative(tests, wide, rules[*rule].action));
-            }
-            program.push(op(RET, default));
-            program
-        }
-        _ => {
-            let (below, above) = ranges.split_at(ranges.len() / 2);
-            let mut program = Vec::new();
-            branch(
-                &mut program,
-                JGE,
-                above[0].0,
-                search(above, wide, rules, default),
-            );
-            program.extend(search(below, wide, rules, default));
-            program
-        }
-    }
-}
-
-/// Returns `action` if all tests match, else continues past the end.
-fn alternative(tests: &[Test], wide: bool, action: u32) -> Vec<Instruction> {
-    // Built from the end, so that every test knows how far the way out is:
-    // six tests of at most six instructions fit a jump's 255.
-    let mut rest = vec![op(RET, action)];
-    for test in tests.iter().rev() {
-        let mut program = compare(test, wide, rest.len() as u8);
-        program.append(&mut rest);
-        rest = program;
-    }
-    rest
-}
-
-/// One test: falls out of the end of the fragment if it matches, and jumps
-/// `beyond` instructions further if not.
-fn compare(test: &Test, wide: bool, beyond: u8) -> Vec<Instruction> {
-    // Little-endian machines keep the low word first.
-    let low = ARGS + 8 * test.index;
-    let (value_low, value_high) = (test.value as u32, (test.value >> 32) as u32);
-    let (mask_low, mask_high) = (test.mask as u32, (test.mask >> 32) as u32);
-    // The words' comparison once the higher ones are equal, and whether the
-    // test wants it to hold.
-    let (code, wanted) = match test.op {
-        Op::ScmpCmpEq | Op::ScmpCmpMaskedEq => (JEQ, true),
-        Op::ScmpCmpNe => (JEQ, false),
-        Op::ScmpCmpGt => (JGT, true),
-        Op::ScmpCmpLe => (JGT, false),
-        Op::ScmpCmpGe => (JGE, true),
-        Op::ScmpCmpLt => (JGE, false),
+    let mut program = Backwards {
+        reversed: Vec::with_capacity(1024),
+        rules,
+        default,
+        wide: false,
     };
+    program.op(RET, RET_KILL_PROCESS);
+    for section in sections.iter().rev() {
+        program.wide = section.wide;
+        let end = program.here();
+        program.search(&section.ranges);
+        program.op(LD, NR);
+        program.enter(JEQ, section.audit_arch, end);
+    }
+    program.op(LD, ARCH);
+    program.reversed.reverse();
+    program.reversed
+}
 
-    let mut program = vec![op(LD, low)];
-    if mask_low != u32::MAX {
-        program.push(op(AND, mask_low));
-    }
-    program.push(match wanted {
-        true => jump(code, value_low, 0, beyond),
-        false => jump(code, value_low, beyond, 0),
-    });
-    if !wide || mask_high == 0 {
-        return program;
+impl Backwards<'_> {
+    /// The place of what was written last.
+    fn here(&self) -> usize {
+        self.reversed.len()
     }
 
-    // The high words decide, unless they are equal.
-    let skip = program.len() as u8;
-    let out = skip + beyond;
-    let mut high = vec![op(LD, low + 4)];
-    if mask_high != u32::MAX {
-        high.push(op(AND, mask_high));
+    fn op(&mut self, code: u16, k: u32) {
+        let (jt, jf) = (0, 0);
+        self.reversed.push(Instruction { code, jt, jf, k });
     }
-    match test.op {
-        Op::ScmpCmpEq | Op::ScmpCmpMaskedEq => high.push(jump(JEQ, value_high, 0, out)),
-        Op::ScmpCmpNe => high.push(jump(JEQ, value_high, 0, skip)),
-        Op::ScmpCmpGt | Op::ScmpCmpGe => high.extend([
-            jump(JGT, value_high, skip + 1, 0),
-            jump(JEQ, value_high, 0, out),
-        ]),
-        Op::ScmpCmpLt | Op::ScmpCmpLe => high.extend([
-            jump(JGT, value_high, out + 1, 0),
-            jump(JEQ, value_high, 0, skip),
-        ]),
+
+    /// A conditional jump; a target is a place, or here where there is none.
+    /// Targets must be within 255 instructions.
+    fn jump(&mut self, code: u16, k: u32, holds: Option<usize>, fails: Option<usize>) {
+        let distance = |target: Option<usize>| {
+            let distance = target.map_or(0, |place| self.here() - place);
+            u8::try_from(distance).expect("a short jump")
+        };
+        let (jt, jf) = (distance(holds), distance(fails));
+        self.reversed.push(Instruction { code, jt, jf, k });
     }
-    high.extend(program);
-    high
+
+    /// Goes on here if the comparison holds and at `end`, however far, if not.
+    fn enter(&mut self, code: u16, k: u32, end: usize) {
+        let length = self.here() - end;
+        if length <= u8::MAX.into() {
+            self.jump(code, k, None, Some(end));
+        } else {
+            let start = self.here();
+            self.op(JA, length as u32);
+            self.jump(code, k, Some(start), None);
+        }
+    }
+
+    /// A balanced binary search for the number in the accumulator. Always
+    /// returns.
+    fn search(&mut self, ranges: &[Range]) {
+        match ranges {
+            [] => unreachable!("ranges start at 0"),
+            [(_, Verdict::Return(action))] => self.op(RET, *action),
+            [(_, Verdict::Ask(alternatives))] => {
+                self.op(RET, self.default);
+                for (rule, tests) in alternatives.iter().rev() {
+                    self.alternative(tests, self.rules[*rule].action);
+                }
+            }
+            _ => {
+                let (below, above) = ranges.split_at(ranges.len() / 2);
+                self.search(below);
+                let end = self.here();
+                self.search(above);
+                self.enter(JGE, above[0].0, end);
+            }
+        }
+    }
+
+    /// Returns `action` if all tests match, else goes on with what follows.
+    fn alternative(&mut self, tests: &[Test], action: u32) {
+        // Six tests of at most seven instructions are a short jump.
+        let end = self.here();
+        self.op(RET, action);
+        for test in tests.iter().rev() {
+            self.test(test, end);
+        }
+    }
+
+    /// Goes on here if the test matches and at `end` if not.
+    fn test(&mut self, test: &Test, end: usize) {
+        // Little-endian machines keep the low word first.
+        let low = ARGS + 8 * test.index;
+        let (value_low, value_high) = (test.value as u32, (test.value >> 32) as u32);
+        let (mask_low, mask_high) = (test.mask as u32, (test.mask >> 32) as u32);
+        let (here, end) = (Some(self.here()), Some(end));
+        // The comparison of the low words, and where it leads.
+        let (code, holds, fails) = match test.op {
+            Op::ScmpCmpEq | Op::ScmpCmpMaskedEq => (JEQ, here, end),
+            Op::ScmpCmpNe => (JEQ, end, here),
+            Op::ScmpCmpGt => (JGT, here, end),
+            Op::ScmpCmpLe => (JGT, end, here),
+            Op::ScmpCmpGe => (JGE, here, end),
+            Op::ScmpCmpLt => (JGE, end, here),
+        };
+        self.jump(code, value_low, holds, fails);
+        self.load(low, mask_low);
+        if !self.wide || mask_high == 0 {
+            return;
+        }
+
+        // The high words decide, unless they are equal.
+        let (greater, less) = match test.op {
+            Op::ScmpCmpEq | Op::ScmpCmpMaskedEq => (end, end),
+            Op::ScmpCmpNe => (here, here),
+            Op::ScmpCmpGt | Op::ScmpCmpGe => (here, end),
+            Op::ScmpCmpLt | Op::ScmpCmpLe => (end, here),
+        };
+        self.jump(JEQ, value_high, None, less);
+        if greater != less {
+            self.jump(JGT, value_high, greater, None);
+        }
+        self.load(low + 4, mask_high);
+    }
+
+    /// Loads the word at `offset`, cut to the bits in `mask`.
+    fn load(&mut self, offset: u32, mask: u32) {
+        if mask != u32::MAX {
+            self.op(AND, mask);
+        }
+        self.op(LD, offset);
+    }
 }

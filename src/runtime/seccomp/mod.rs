@@ -202,6 +202,13 @@ struct Rule<'a> {
     alternatives: Vec<Vec<Test>>,
 }
 
+impl Rule<'_> {
+    /// The numbers of those of its calls that are known.
+    fn rows(&self) -> impl Iterator<Item = &'static [u32; 5]> {
+        self.names.iter().filter_map(|name| tables::numbers(name))
+    }
+}
+
 /// One comparison of a system call's argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Test {
@@ -342,6 +349,28 @@ fn machines(native: Arch) -> Option<&'static [Machine]> {
     }
 }
 
+/// That a rule is about a system call of an ABI.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Mention {
+    number: u32,
+    rule: u32,
+    /// Where the number is that of a multiplexed call, the operation that is
+    /// meant, else 0.
+    operation: u32,
+}
+
+impl Mention {
+    fn operation_test(self) -> Test {
+        Test {
+            index: 0,
+            op: LinuxSeccompOperator::ScmpCmpMaskedEq,
+            value: self.operation.into(),
+            // ipc(2) takes a version in the upper half.
+            mask: 0xffff,
+        }
+    }
+}
+
 /// What a filter answers to one system call number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -379,69 +408,66 @@ impl Machine {
 impl Abi {
     /// Adds this ABI's ranges, which start at its base and have no end.
     fn ranges(&self, rules: &[Rule], default: u32, newer: u32, ranges: &mut Vec<Range>) {
-        let calls = self.calls(rules);
-        let common = calls.iter().filter(|call| call.0 < self.apart);
-        let last = common.map(|call| call.0).max();
+        let mentions = self.mentions(rules);
+        let common = mentions.iter().filter(|call| call.number < self.apart);
+        let last = common.map(|call| call.number).max();
         let unnamed = |number| match last {
             Some(last) if number > last => Verdict::Return(newer),
             _ => Verdict::Return(default),
         };
         push(ranges, self.base, unnamed(0));
-        for group in calls.chunk_by(|a, b| a.0 == b.0) {
-            let number = group[0].0;
+        for group in mentions.chunk_by(|a, b| a.number == b.number) {
+            let number = group[0].number;
             push(ranges, self.base + number, decide(rules, group));
             push(ranges, self.base + number + 1, unnamed(number + 1));
         }
     }
 
-    /// The calls that the rules name, sorted by number and in the order of
-    /// the rules: number, rule, and the test that i386's multiplexed calls
-    /// add.
-    fn calls(&self, rules: &[Rule]) -> Vec<(u32, usize, Option<Test>)> {
-        let number = |name: &str| {
-            let number = tables::numbers(name)?[self.column];
+    /// What the rules name, sorted by number and then in the rules' order.
+    fn mentions(&self, rules: &[Rule]) -> Vec<Mention> {
+        let number = |numbers: &[u32; 5]| {
+            let number = numbers[self.column];
             (number != tables::NO).then_some(number)
         };
-        let mut calls = Vec::new();
-        for (position, rule) in rules.iter().enumerate() {
-            for name in rule.names {
-                calls.extend(number(name).map(|number| (number, position, None)));
-                if self.arch == Arch::ScmpArchX86
-                    && rule.alternatives.is_empty()
-                    && let Some((call, operation)) = tables::multiplexed(name)
-                {
-                    // ipc(2) takes a version in the upper half.
-                    let test = Test {
-                        index: 0,
-                        op: LinuxSeccompOperator::ScmpCmpMaskedEq,
-                        value: operation.into(),
-                        mask: if call == "ipc" { 0xffff } else { 0xffff_ffff },
-                    };
-                    calls.extend(number(call).map(|number| (number, position, Some(test))));
-                }
+        let mut mentions = Vec::with_capacity(512);
+        for (rule, position) in rules.iter().zip(0..) {
+            let mention = |number, operation| Mention {
+                number,
+                rule: position,
+                operation,
+            };
+            mentions.extend(rule.rows().filter_map(number).map(|n| mention(n, 0)));
+            if self.arch == Arch::ScmpArchX86 && rule.alternatives.is_empty() {
+                let through = rule
+                    .names
+                    .iter()
+                    .filter_map(|name| tables::multiplexed(name));
+                mentions.extend(through.filter_map(|(call, operation)| {
+                    Some(mention(number(tables::numbers(call)?)?, operation))
+                }));
             }
         }
-        calls.sort_by_key(|call| (call.0, call.1));
-        calls
+        mentions.sort_unstable();
+        mentions
     }
 }
 
 /// What the rules say about the calls in `group`, all of one number.
-fn decide(rules: &[Rule], group: &[(u32, usize, Option<Test>)]) -> Verdict {
-    let unconditional = |(_, rule, test): &&(u32, usize, Option<Test>)| {
-        test.is_none() && rules[*rule].alternatives.is_empty()
-    };
-    if let Some((_, rule, _)) = group.iter().find(unconditional) {
-        return Verdict::Return(rules[*rule].action);
-    }
-    let tests = group.iter().flat_map(|(_, rule, test)| match test {
-        Some(test) => vec![(*rule, vec![*test])],
-        None => {
-            let alternatives = rules[*rule].alternatives.iter();
-            alternatives.map(|tests| (*rule, tests.clone())).collect()
+fn decide(rules: &[Rule], group: &[Mention]) -> Verdict {
+    let mut tests = Vec::new();
+    for mention in group {
+        let position = mention.rule as usize;
+        let rule = &rules[position];
+        if mention.operation != 0 {
+            tests.push((position, vec![mention.operation_test()]));
+        } else if rule.alternatives.is_empty() {
+            return Verdict::Return(rule.action);
+        } else {
+            let alternatives = rule.alternatives.iter();
+            tests.extend(alternatives.map(|tests| (position, tests.clone())));
         }
-    });
-    Verdict::Ask(tests.collect())
+    }
+    Verdict::Ask(tests)
 }
 
 /// Starts a new range at `start`, dropping an empty one before it and joining

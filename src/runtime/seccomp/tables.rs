@@ -17,56 +17,85 @@ pub(super) const ARM_PRIVATE: u32 = 0xf0000;
 /// The numbers of the system call `name` as x86_64, x32 (without its marking
 /// bit), i386, aarch64 and ARM count, [`NO`] where the ABI lacks the call.
 pub(super) fn numbers(name: &str) -> Option<&'static [u32; 5]> {
-    let row = SYSCALLS.binary_search_by(|(known, _)| (*known).cmp(name));
-    row.ok().map(|row| &SYSCALLS[row].1)
+    let mut slot = hash(name.as_bytes());
+    loop {
+        let row = INDEX[slot % INDEX.len()];
+        let (known, numbers) = SYSCALLS.get(usize::from(row))?;
+        if *known == name {
+            return Some(numbers);
+        }
+        slot += 1;
+    }
+}
+
+/// Rows of [`SYSCALLS`] by the hash of their name, at the next free slot if
+/// the place is taken. A binary search costs four times as much, and a filter
+/// is compiled at every start of a container.
+static INDEX: [u16; 2048] = {
+    let mut index = [u16::MAX; 2048];
+    let mut row = 0;
+    while row < SYSCALLS.len() {
+        let mut slot = hash(SYSCALLS[row].0.as_bytes());
+        while index[slot % index.len()] != u16::MAX {
+            slot += 1;
+        }
+        index[slot % index.len()] = row as u16;
+        row += 1;
+    }
+    index
+};
+
+/// FNV-1a.
+const fn hash(name: &[u8]) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut at = 0;
+    while at < name.len() {
+        hash = (hash ^ name[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    (hash ^ hash >> 16) as usize
 }
 
 /// The multiplexed call, and its first argument, through which i386 also
 /// reaches the system call `name` (`include/uapi/linux/{net,ipc}.h`).
 pub(super) fn multiplexed(name: &str) -> Option<(&'static str, u32)> {
-    let within = |calls: &[(u32, &str)]| Some(calls.iter().find(|call| call.1 == name)?.0);
-    within(&SOCKETCALL)
-        .map(|call| ("socketcall", call))
-        .or_else(|| within(&IPC).map(|call| ("ipc", call)))
+    let call = match name {
+        "socket" => ("socketcall", 1),
+        "bind" => ("socketcall", 2),
+        "connect" => ("socketcall", 3),
+        "listen" => ("socketcall", 4),
+        "accept" => ("socketcall", 5),
+        "getsockname" => ("socketcall", 6),
+        "getpeername" => ("socketcall", 7),
+        "socketpair" => ("socketcall", 8),
+        "send" => ("socketcall", 9),
+        "recv" => ("socketcall", 10),
+        "sendto" => ("socketcall", 11),
+        "recvfrom" => ("socketcall", 12),
+        "shutdown" => ("socketcall", 13),
+        "setsockopt" => ("socketcall", 14),
+        "getsockopt" => ("socketcall", 15),
+        "sendmsg" => ("socketcall", 16),
+        "recvmsg" => ("socketcall", 17),
+        "accept4" => ("socketcall", 18),
+        "recvmmsg" => ("socketcall", 19),
+        "sendmmsg" => ("socketcall", 20),
+        "semop" => ("ipc", 1),
+        "semget" => ("ipc", 2),
+        "semctl" => ("ipc", 3),
+        "semtimedop" => ("ipc", 4),
+        "msgsnd" => ("ipc", 11),
+        "msgrcv" => ("ipc", 12),
+        "msgget" => ("ipc", 13),
+        "msgctl" => ("ipc", 14),
+        "shmat" => ("ipc", 21),
+        "shmdt" => ("ipc", 22),
+        "shmget" => ("ipc", 23),
+        "shmctl" => ("ipc", 24),
+        _ => return None,
+    };
+    Some(call)
 }
-
-const SOCKETCALL: [(u32, &str); 20] = [
-    (1, "socket"),
-    (2, "bind"),
-    (3, "connect"),
-    (4, "listen"),
-    (5, "accept"),
-    (6, "getsockname"),
-    (7, "getpeername"),
-    (8, "socketpair"),
-    (9, "send"),
-    (10, "recv"),
-    (11, "sendto"),
-    (12, "recvfrom"),
-    (13, "shutdown"),
-    (14, "setsockopt"),
-    (15, "getsockopt"),
-    (16, "sendmsg"),
-    (17, "recvmsg"),
-    (18, "accept4"),
-    (19, "recvmmsg"),
-    (20, "sendmmsg"),
-];
-
-const IPC: [(u32, &str); 12] = [
-    (1, "semop"),
-    (2, "semget"),
-    (3, "semctl"),
-    (4, "semtimedop"),
-    (11, "msgsnd"),
-    (12, "msgrcv"),
-    (13, "msgget"),
-    (14, "msgctl"),
-    (21, "shmat"),
-    (22, "shmdt"),
-    (23, "shmget"),
-    (24, "shmctl"),
-];
 
 /// Sorted by name; columns as in [`numbers`].
 pub(super) static SYSCALLS: [(&str, [u32; 5]); 483] = [

@@ -168,12 +168,7 @@ fn evaluate(profile: &LinuxSeccomp, native: Arch, call: Call) -> u32 {
                 let through_number = tables::numbers(through).unwrap()[2];
                 newest = newest.max(Some(through_number));
                 hit = number == Some(through_number);
-                let mask = if through == "ipc" {
-                    0xffff
-                } else {
-                    0xffff_ffff
-                };
-                fits = call.args[0] & mask == u64::from(operation);
+                fits = call.args[0] & 0xffff == u64::from(operation);
                 plain = false;
             }
             if hit && plain {
