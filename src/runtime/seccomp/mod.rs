@@ -31,6 +31,7 @@ use oci_spec::runtime::{
     Arch, Capabilities, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag,
     LinuxSeccompOperator,
 };
+use std::borrow::Cow;
 
 /// The architecture that this program is built for.
 pub const NATIVE: Arch = if cfg!(target_arch = "x86_64") {
@@ -48,7 +49,7 @@ const OLDEST_KERNEL: (u32, u32) = (5, 3);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// The BPF program, at most 4096 instructions.
-    pub program: Vec<Instruction>,
+    pub program: Cow<'static, [Instruction]>,
     /// `SECCOMP_FILTER_FLAG_*` bits, among them `NEW_LISTENER` if
     /// [`notify`](Self::notify) is set.
     pub flags: u32,
@@ -128,7 +129,7 @@ pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Filter> {
 
     let notify = rules.iter().any(|rule| rule.action == RET_USER_NOTIF);
     Ok(Filter {
-        program,
+        program: program.into(),
         flags: flags(profile, notify),
         notify,
     })
