@@ -1,1 +1,4 @@
+//! The suite drives the real binary as an ordinary user; see `common`.
+
+mod common;
 mod tidy;

@@ -1,1 +1,387 @@
-//! Rules of the repository.
+//! Rules of the repository that no compiler knows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layers from the top down. A module imports from layers below its own
+/// only, so never from the others in its line.
+const LAYERS: [&[&str]; 5] = [
+    &["cli"],
+    &["compose", "build"],
+    &["engine"],
+    &["runtime", "image", "net", "cgroup"],
+    &["sys"],
+];
+
+/// How long a source file may get, not counting its tests.
+const MAX_LINES: usize = 700;
+
+/// The documents whose paths are checked.
+const DOCUMENTS: [&str; 4] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+];
+
+#[test]
+fn imports_go_down() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let Some((own, depth)) = place(&file) else {
+            continue;
+        };
+        let Some(rank) = layer(&own) else {
+            faults.push(format!(
+                "{}: module {own:?} is not in the table of layers (tests/tidy.rs)",
+                file.display()
+            ));
+            continue;
+        };
+        let text = code(&read(&file));
+        for (line, module) in imports(&text, depth) {
+            let below = layer(&module).is_some_and(|other| other > rank);
+            if layer(&module).is_some() && module != own && !below {
+                faults.push(format!(
+                    "{}:{line}: {own} imports from {module}, which is not below it",
+                    file.display()
+                ));
+            }
+        }
+    }
+    report(faults);
+}
+
+#[test]
+fn unsafe_code_is_in_sys_and_explained() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let original = read(&file);
+        let text = code(&original);
+        let original: Vec<&str> = original.lines().collect();
+        for (index, line) in text.lines().enumerate() {
+            let Some(keyword) = words(line).position(|word| word == "unsafe") else {
+                continue;
+            };
+            let place = format!("{}:{}", file.display(), index + 1);
+            if place_is_not_sys(&file) {
+                faults.push(format!("{place}: unsafe code outside src/sys"));
+            }
+            let next = words(line).nth(keyword + 1).unwrap_or("{");
+            if matches!(next, "{" | "impl") && !explained(&original, index) {
+                faults.push(format!("{place}: no SAFETY comment above"));
+            }
+        }
+    }
+    report(faults);
+}
+
+#[test]
+fn files_are_of_one_subject() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        // Tables are data: one row a line, nothing to read in between.
+        if file.ends_with("tests.rs") || file.ends_with("tables.rs") {
+            continue;
+        }
+        let text = read(&file);
+        let lines = text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .count();
+        if lines > MAX_LINES {
+            faults.push(format!(
+                "{}: {lines} lines without tests, more than {MAX_LINES}",
+                file.display()
+            ));
+        }
+    }
+    report(faults);
+}
+
+#[test]
+fn documents_name_paths_that_exist() {
+    let mut faults = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(Path::new(document));
+        for (index, line) in text.lines().enumerate() {
+            for path in paths(line) {
+                if !root().join(path).exists() {
+                    faults.push(format!("{document}:{}: there is no {path}", index + 1));
+                }
+            }
+        }
+    }
+    report(faults);
+}
+
+fn root() -> PathBuf {
+    crate::common::repository()
+}
+
+fn report(faults: Vec<String>) {
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// Every Rust file of the program, relative to the repository.
+fn sources() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![PathBuf::from("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(root().join(&directory)).unwrap() {
+            let entry = entry.unwrap();
+            let path = directory.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 5, "no sources under {}", root().display());
+    files.sort();
+    files
+}
+
+fn read(file: &Path) -> String {
+    let path = root().join(file);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
+}
+
+/// The top-level module a file belongs to, and how many `super` lead from it
+/// to the crate; nothing for the crate's own files.
+fn place(file: &Path) -> Option<(String, usize)> {
+    let parts: Vec<_> = file.iter().map(|part| part.to_str().unwrap()).collect();
+    match parts[..] {
+        ["src", "main.rs" | "lib.rs"] => None,
+        ["src", file] => Some((file.trim_end_matches(".rs").to_owned(), 1)),
+        ["src", module, .., "mod.rs"] => Some((module.to_owned(), parts.len() - 2)),
+        ["src", module, ..] => Some((module.to_owned(), parts.len() - 1)),
+        _ => unreachable!("{}", file.display()),
+    }
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+fn place_is_not_sys(file: &Path) -> bool {
+    place(file).is_none_or(|(module, _)| module != "sys")
+}
+
+/// Identifiers, and every other visible character by itself.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start();
+        let first = rest.chars().next()?;
+        let length = match is_word(first) {
+            true => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            false => first.len_utf8(),
+        };
+        let (word, after) = rest.split_at(length);
+        rest = after;
+        Some(word)
+    })
+}
+
+/// The top-level modules that the code names through `crate::`, through
+/// `crate::{…}` or through as many `super::` as lead there, with their lines.
+fn imports(text: &str, depth: usize) -> Vec<(usize, String)> {
+    let tokens: Vec<(usize, &str)> = text
+        .lines()
+        .enumerate()
+        .flat_map(|(index, line)| words(line).map(move |word| (index + 1, word)))
+        .collect();
+    let separator = |at: usize| {
+        tokens.get(at).is_some_and(|token| token.1 == ":")
+            && tokens.get(at + 1).is_some_and(|token| token.1 == ":")
+    };
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let (mut next, mut supers) = (at, 0);
+        while tokens[next].1 == "super" && separator(next + 1) && next + 3 < tokens.len() {
+            supers += 1;
+            next += 3;
+        }
+        if tokens[at].1 == "crate" && separator(at + 1) {
+            next = at + 3;
+        } else if supers < depth {
+            at = next.max(at + 1);
+            continue;
+        }
+        match tokens.get(next) {
+            Some((_, "{")) => {
+                let mut level = 0;
+                let mut first = true;
+                for (line, token) in &tokens[next..] {
+                    match *token {
+                        "{" => level += 1,
+                        "}" => level -= 1,
+                        "," => {}
+                        word if level == 1 && first => found.push((*line, word.to_owned())),
+                        _ => {}
+                    }
+                    first = level == 1 && matches!(*token, "{" | ",");
+                    if level == 0 {
+                        break;
+                    }
+                }
+            }
+            Some((line, word)) => found.push((*line, (*word).to_owned())),
+            None => {}
+        }
+        at = next + 1;
+    }
+    found
+}
+
+/// Whether the statement that `index` is part of has a SAFETY comment above.
+fn explained(lines: &[&str], index: usize) -> bool {
+    if lines[index].contains("SAFETY:") {
+        return true;
+    }
+    for line in lines[..index].iter().rev().map(|line| line.trim()) {
+        let comment = line.starts_with("//");
+        if comment && line.contains("SAFETY:") {
+            return true;
+        }
+        if !comment && (line.is_empty() || line.ends_with([';', '{', '}'])) {
+            return false;
+        }
+    }
+    false
+}
+
+/// The text with comments and the insides of literals blanked out.
+fn code(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = skipped(rest, out.chars().last());
+        if length == 0 {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let (gone, after) = rest.split_at(length);
+        out.extend(gone.chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        rest = after;
+    }
+    out
+}
+
+/// The length of the comment or literal that `text` starts with, else 0.
+fn skipped(text: &str, before: Option<char>) -> usize {
+    let until = |end: &str, from: usize| {
+        let found = text[from..].find(end);
+        found.map_or(text.len(), |at| from + at + end.len())
+    };
+    if text.starts_with("//") {
+        return text.find('\n').unwrap_or(text.len());
+    }
+    if text.starts_with("/*") {
+        return until("*/", 2);
+    }
+    let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    if !in_word && text.starts_with(['r', 'b', 'c']) {
+        let prefix = text.trim_start_matches(['b', 'c']);
+        if let Some(raw) = prefix.strip_prefix('r') {
+            let hashes = raw.len() - raw.trim_start_matches('#').len();
+            if raw[hashes..].starts_with('"') {
+                let start = text.len() - raw.len() + hashes + 1;
+                return until(&format!("\"{}", "#".repeat(hashes)), start);
+            }
+        }
+    }
+    if text.starts_with('"') {
+        let mut escaped = false;
+        for (at, c) in text.char_indices().skip(1) {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => return at + 1,
+                _ => {}
+            }
+        }
+        return text.len();
+    }
+    // A character, not a lifetime.
+    if let Some(after) = text.strip_prefix('\'') {
+        let mut chars = after.char_indices();
+        let first = chars.next().map(|(_, c)| c);
+        if first == Some('\\') {
+            return until("'", 3);
+        }
+        if let Some((at, '\'')) = chars.next() {
+            return at + 2;
+        }
+    }
+    0
+}
+
+/// What a line names in backticks or as a link's target and is a path of this
+/// repository: it starts in one of its directories.
+fn paths(line: &str) -> Vec<&str> {
+    let quoted = line.split('`').skip(1).step_by(2);
+    let linked = line
+        .match_indices("](")
+        .filter_map(|(at, _)| line[at + 2..].split(')').next());
+    quoted
+        .chain(linked)
+        .flat_map(str::split_whitespace)
+        .filter(|path| !path.contains(['*', '<', '$', '{', '…', ':']))
+        .filter(|path| {
+            let first = path.split('/').next().unwrap();
+            let ours = ["src", "tests", "images", "contrib", ".ci", ".cargo"];
+            ours.contains(&first) || DOCUMENTS.contains(path) || path.starts_with("LICENSE")
+        })
+        .map(|path| path.trim_end_matches(['.', ',', ';']))
+        .collect()
+}
+
+/// The checks above find nothing if their parsing is wrong; here is what it
+/// has to find.
+mod parsing {
+    use super::*;
+
+    #[test]
+    fn imports_are_found() {
+        let text = "use crate::engine::x;\nuse crate::{sys::{fd, tty}, image, self};\n\
+                    fn f() { super::super::cli::g(); super::near::h() }\n";
+        let found: Vec<_> = imports(text, 2)
+            .into_iter()
+            .map(|(line, module)| format!("{line} {module}"))
+            .collect();
+        assert_eq!(found, ["1 engine", "2 sys", "2 image", "2 self", "3 cli"]);
+    }
+
+    #[test]
+    fn comments_and_literals_are_blanked() {
+        let text =
+            "a // crate::cli\n/* unsafe\n */ \"unsafe \\\" {\" r#\"un\"safe\"# 'u' '\\'' &'a b\n";
+        let left: Vec<_> = words(&code(text)).map(str::to_owned).collect();
+        assert_eq!(left, ["a", "&", "'", "a", "b"]);
+        assert_eq!(code(text).lines().count(), 3);
+    }
+
+    #[test]
+    fn comments_explain_the_statement_below() {
+        let lines = [
+            "// SAFETY: it is ours.",
+            "let x =",
+            "    unsafe { f() };",
+            "unsafe { g() };",
+        ];
+        assert!(explained(&lines, 2));
+        assert!(!explained(&lines, 3));
+    }
+
+    #[test]
+    fn paths_are_told_from_words() {
+        let line = "`tests/run` and `cargo test`, [x](src/lib.rs), `target/<triple>/bryo`";
+        assert_eq!(paths(line), ["tests/run", "src/lib.rs"]);
+    }
+}

@@ -1,0 +1,26 @@
+# Recipes for development; `just` lists them.
+
+_default:
+    @just --list
+
+# format, lints
+check:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+
+# the test suite: as root as two ordinary users, else as oneself
+test *FILTER:
+    tests/run {{FILTER}}
+
+# start and unpack beside the peers
+bench:
+    tests/bench/start
+    tests/bench/unpack
+
+# a fuzz target for a minute: just fuzz tar
+fuzz TARGET SECONDS="60":
+    cd tests/fuzz && cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+
+# all that CI does
+ci:
+    .ci/run

@@ -1,0 +1,99 @@
+//! What all tests share: a sandbox in which `bryo` runs and which notices
+//! what it leaves behind, the images' archives, the other tools.
+//!
+//! Cargo tells where things are; `tests/run`, which runs the suite as other
+//! users, says so in the same variables.
+#![allow(dead_code)]
+
+mod sandbox;
+
+pub use sandbox::{Output, Run, Running, Sandbox};
+
+use nix::fcntl::{Flock, FlockArg};
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The repository.
+pub fn repository() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+        .into()
+}
+
+/// The program under test.
+pub fn bryo() -> PathBuf {
+    env::var_os("CARGO_BIN_EXE_bryo")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_bryo").into())
+        .into()
+}
+
+/// A directory that lasts from one run to the next.
+fn cache() -> PathBuf {
+    env::var_os("CARGO_TARGET_TMPDIR")
+        .unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into())
+        .into()
+}
+
+/// A root file system of nothing but busybox, as a tar.
+pub fn busybox_tar() -> PathBuf {
+    image_tar("busybox")
+}
+
+/// A root file system of Debian, as a tar.
+pub fn debian_tar() -> PathBuf {
+    image_tar("debian")
+}
+
+/// Made by the recipe of that name, by whichever test asks first; the others
+/// wait for it.
+fn image_tar(name: &str) -> PathBuf {
+    let archive = cache().join(format!("{name}.tar"));
+    if archive.exists() {
+        return archive;
+    }
+    fs::create_dir_all(cache()).unwrap();
+    let lock = File::create(cache().join(format!("{name}.lock"))).unwrap();
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+    if !archive.exists() {
+        let recipe = repository().join("images").join(name);
+        let half = cache().join(format!("{name}.half.tar"));
+        let made = Command::new(&recipe).arg(&half).output();
+        let made = made.unwrap_or_else(|error| panic!("run {}: {error}", recipe.display()));
+        assert!(
+            made.status.success(),
+            "{} failed: {}",
+            recipe.display(),
+            String::from_utf8_lossy(&made.stderr)
+        );
+        fs::rename(&half, &archive).unwrap();
+    }
+    archive
+}
+
+/// The path of a tool that a test compares with; panics with the name of the
+/// Debian package to install where it is missing. Tests never skip.
+pub fn require_tool(tool: &str, package: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let beside = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(beside)
+        .map(|directory| directory.join(tool))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("this test needs {tool}: apt-get install {package}"))
+}
+
+/// Runs a tool to its end and returns what it printed; panics if it fails.
+pub fn tool(path: &Path, arguments: &[&str]) -> String {
+    let done = Command::new(path).args(arguments).output();
+    let done = done.unwrap_or_else(|error| panic!("run {}: {error}", path.display()));
+    assert!(
+        done.status.success(),
+        "{} {arguments:?}: {}\n{}",
+        path.display(),
+        done.status,
+        String::from_utf8_lossy(&done.stderr)
+    );
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
