@@ -3,7 +3,7 @@
 //!
 //! Cargo tells where things are; `tests/run`, which runs the suite as other
 //! users, says so in the same variables.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod sandbox;
 

@@ -379,7 +379,10 @@ fn a_process_left_behind_is_noticed() {
     let sandbox = Sandbox::new();
     let mut running = sandbox.command("sleep").arg("600").spawn();
     let left = sandbox.leftovers();
-    assert!(left.iter().any(|line| line.contains("sleep 600")), "{left:?}");
+    assert!(
+        left.iter().any(|line| line.contains("sleep 600")),
+        "{left:?}"
+    );
     running.child.kill().unwrap();
     assert_eq!(running.wait().code, 128 + 9);
     assert_eq!(sandbox.settle(), [""; 0]);
@@ -390,5 +393,5 @@ fn directories_without_access_are_removed() {
     let sandbox = Sandbox::new();
     let inner = sandbox.work().join("closed/inner");
     fs::create_dir_all(&inner).unwrap();
-    fs::set_permissions(inner.parent().unwrap(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(inner.parent().unwrap(), fs::Permissions::from_mode(0o000)).unwrap();
 }

@@ -6,17 +6,17 @@
 //! `arch/arm/tools/syscall.tbl`) up to Linux 6.17.
 
 /// Marks a call that an ABI does not have.
-pub(super) const NO: u32 = u32::MAX;
+pub const NO: u32 = u32::MAX;
 
 /// The first of the calls that x32 numbers for itself.
-pub(super) const X32_OWN: u32 = 512;
+pub const X32_OWN: u32 = 512;
 
 /// The base of ARM's private calls (`__ARM_NR_BASE`).
-pub(super) const ARM_PRIVATE: u32 = 0xf0000;
+pub const ARM_PRIVATE: u32 = 0xf0000;
 
 /// The numbers of the system call `name` as x86_64, x32 (without its marking
 /// bit), i386, aarch64 and ARM count, [`NO`] where the ABI lacks the call.
-pub(super) fn numbers(name: &str) -> Option<&'static [u32; 5]> {
+pub fn numbers(name: &str) -> Option<&'static [u32; 5]> {
     let mut slot = hash(name.as_bytes());
     loop {
         let row = INDEX[slot % INDEX.len()];
@@ -58,7 +58,7 @@ const fn hash(name: &[u8]) -> usize {
 
 /// The multiplexed call, and its first argument, through which i386 also
 /// reaches the system call `name` (`include/uapi/linux/{net,ipc}.h`).
-pub(super) fn multiplexed(name: &str) -> Option<(&'static str, u32)> {
+pub fn multiplexed(name: &str) -> Option<(&'static str, u32)> {
     let call = match name {
         "socket" => ("socketcall", 1),
         "bind" => ("socketcall", 2),
@@ -98,7 +98,7 @@ pub(super) fn multiplexed(name: &str) -> Option<(&'static str, u32)> {
 }
 
 /// Sorted by name; columns as in [`numbers`].
-pub(super) static SYSCALLS: [(&str, [u32; 5]); 483] = [
+pub static SYSCALLS: [(&str, [u32; 5]); 483] = [
     ("_llseek", [NO, NO, 140, NO, 140]),
     ("_newselect", [NO, NO, 142, NO, 142]),
     ("_sysctl", [156, NO, 149, NO, 149]),

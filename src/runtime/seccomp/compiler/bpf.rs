@@ -1,8 +1,7 @@
 //! Code generation. Jumps only go forward, so programs are written from their
 //! end: whatever a jump skips is there already and has a length.
 
-use super::{Instruction, RET_KILL_PROCESS, Range, Rule, Test, Verdict};
-use oci_spec::runtime::LinuxSeccompOperator as Op;
+use super::{Instruction, Op, RET_KILL_PROCESS, Range, Rule, Test, Verdict};
 
 /// The code for one audit architecture.
 pub(super) struct Section {
@@ -20,13 +19,13 @@ const ARGS: u32 = 16;
 
 /// Opcodes (`linux/bpf_common.h`): load an absolute word, bitwise and with a
 /// constant, the jumps, return a constant.
-pub(super) const LD: u16 = 0x20;
-pub(super) const AND: u16 = 0x54;
-pub(super) const JA: u16 = 0x05;
-pub(super) const JEQ: u16 = 0x15;
-pub(super) const JGT: u16 = 0x25;
-pub(super) const JGE: u16 = 0x35;
-pub(super) const RET: u16 = 0x06;
+pub const LD: u16 = 0x20;
+pub const AND: u16 = 0x54;
+pub const JA: u16 = 0x05;
+pub const JEQ: u16 = 0x15;
+pub const JGT: u16 = 0x25;
+pub const JGE: u16 = 0x35;
+pub const RET: u16 = 0x06;
 
 /// A program from its last instruction to its first.
 struct Backwards<'a> {
@@ -134,12 +133,12 @@ impl Backwards<'_> {
         let (here, end) = (Some(self.here()), Some(end));
         // The comparison of the low words, and where it leads.
         let (code, holds, fails) = match test.op {
-            Op::ScmpCmpEq | Op::ScmpCmpMaskedEq => (JEQ, here, end),
-            Op::ScmpCmpNe => (JEQ, end, here),
-            Op::ScmpCmpGt => (JGT, here, end),
-            Op::ScmpCmpLe => (JGT, end, here),
-            Op::ScmpCmpGe => (JGE, here, end),
-            Op::ScmpCmpLt => (JGE, end, here),
+            Op::Eq | Op::MaskedEq => (JEQ, here, end),
+            Op::Ne => (JEQ, end, here),
+            Op::Gt => (JGT, here, end),
+            Op::Le => (JGT, end, here),
+            Op::Ge => (JGE, here, end),
+            Op::Lt => (JGE, end, here),
         };
         self.jump(code, value_low, holds, fails);
         self.load(low, mask_low);
@@ -149,10 +148,10 @@ impl Backwards<'_> {
 
         // The high words decide, unless they are equal.
         let (greater, less) = match test.op {
-            Op::ScmpCmpEq | Op::ScmpCmpMaskedEq => (end, end),
-            Op::ScmpCmpNe => (here, here),
-            Op::ScmpCmpGt | Op::ScmpCmpGe => (here, end),
-            Op::ScmpCmpLt | Op::ScmpCmpLe => (end, here),
+            Op::Eq | Op::MaskedEq => (end, end),
+            Op::Ne => (here, here),
+            Op::Gt | Op::Ge => (here, end),
+            Op::Lt | Op::Le => (end, here),
         };
         self.jump(JEQ, value_high, None, less);
         if greater != less {
