@@ -51,7 +51,7 @@ pub struct Layer {
     pub blob: Option<Blob>,
     /// Directory that holds `fs`, the tree, and [`About`] in `layer.json`.
     pub directory: PathBuf,
-    /// What is left to do.
+    /// What is left to do: nothing but the record if it stands alone.
     pub unpacked: Unpacked,
 }
 
@@ -112,13 +112,17 @@ pub fn bring(
     fs::create_dir_all(&tree).with_context(|| format!("create {}", tree.display()))?;
     let (pieces, unpacker) = sync_channel(PIECES);
     let (used, reusable) = channel();
+    let hasher = match &expected.diff_id {
+        Some(diff_id) => Hasher::like(diff_id)?,
+        None => Hasher::sha256(),
+    };
     let (read, unpacked) = thread::scope(|scope| {
         let feeder = thread::Builder::new().name("layer".to_owned());
         let feed = move || {
             let mut hand_over = HandOver {
                 pieces,
                 reusable,
-                hasher: Hasher::sha256(),
+                hasher,
             };
             let result = feed(source, expected, blob, meter, &mut hand_over);
             if let Err(error) = &result {
@@ -149,7 +153,7 @@ pub fn bring(
         (Err(error), Err(_)) if error.is::<CutOff>() => return Err(unpacked.unwrap_err()),
         (read, _) => read?,
     };
-    let unpacked = unpacked?;
+    let mut unpacked = unpacked?;
     let diff_id = hasher.finish();
     if let Some(wanted) = &expected.diff_id {
         digest::check("the layer", wanted, &diff_id)?;
@@ -162,6 +166,9 @@ pub fn bring(
             "the archive is truncated (it has no end mark)"
         }
     );
+    if unpacked.stands_alone() {
+        unpacked.seal(&tree)?;
+    }
     Ok(Layer {
         diff_id,
         blob,

@@ -64,9 +64,9 @@ impl Drop for Session {
     }
 }
 
-/// Removes the directories of dead processes in `tmp`. `collect` is called
-/// before, if there are any.
-pub fn sweep(tmp: &Path, collect: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Removes the directories of dead processes in `tmp`. If there are any,
+/// `collect` is called before, and nothing is removed if it says false.
+pub fn sweep(tmp: &Path, collect: impl FnOnce() -> Result<bool>) -> Result<()> {
     let entries = match fs::read_dir(tmp) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -79,10 +79,9 @@ pub fn sweep(tmp: &Path, collect: impl FnOnce() -> Result<()>) -> Result<()> {
             dead.push((path, lock));
         }
     }
-    if dead.is_empty() {
+    if dead.is_empty() || !collect()? {
         return Ok(());
     }
-    collect()?;
     for (path, _lock) in &dead {
         remove_tree(path)?;
     }
@@ -141,13 +140,23 @@ mod tests {
         let session = Session::new(&tmp).unwrap();
         fs::write(session.path("x"), "x").unwrap();
         let mut collected = false;
-        sweep(&tmp, || Ok(collected = true)).unwrap();
+        let mut collect = || {
+            collected = true;
+            Ok(true)
+        };
+        sweep(&tmp, &mut collect).unwrap();
         assert!(!collected && session.directory.exists());
 
         let left = tmp.join("1-2-3");
         fs::create_dir(&left).unwrap();
         fs::write(left.join("x"), "x").unwrap();
-        sweep(&tmp, || Ok(collected = true)).unwrap();
+        sweep(&tmp, || Ok(false)).unwrap();
+        assert!(left.exists());
+        sweep(&tmp, || {
+            collected = true;
+            Ok(true)
+        })
+        .unwrap();
         assert!(collected && !left.exists() && session.directory.exists());
 
         let directory = session.directory.clone();

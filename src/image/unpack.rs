@@ -29,7 +29,6 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -72,9 +71,9 @@ pub struct Unpacked {
     pub size: u64,
     /// What could not be put on the files themselves.
     pub records: Records,
-    /// Directories that the archive uses but does not list; they were made
-    /// with mode 0755. The root is never among them.
-    pub implied: Vec<Vec<u8>>,
+    /// All directories by path, with what they are to have in the end; None
+    /// for those that the archive uses but does not list.
+    pub directories: BTreeMap<Vec<u8>, Option<Attributes>>,
     /// Hard links (path, target) whose target is not in this layer.
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether the root hides everything below.
@@ -83,15 +82,43 @@ pub struct Unpacked {
     pub ended_properly: bool,
 }
 
+/// Mode and modification time of a directory.
+pub type Attributes = (u32, (i64, u32));
+
 impl Unpacked {
     /// Whether the tree is complete without a look at lower layers.
     pub fn stands_alone(&self) -> bool {
-        self.implied.is_empty() && self.links.is_empty() && !self.opaque_root
+        self.implied().next().is_none() && self.links.is_empty() && !self.opaque_root
+    }
+
+    /// Directories that are only a way to something else. The root counts as
+    /// one that is meant, whether it is listed or not.
+    pub fn implied(&self) -> impl Iterator<Item = &Vec<u8>> {
+        let all = self.directories.iter();
+        all.filter(|(path, attributes)| attributes.is_none() && !path.is_empty())
+            .map(|(path, _)| path)
+    }
+
+    /// Sets modes and times of the directories of `root`, after which the tree
+    /// is finished. Until then their owner can enter them all. Those that
+    /// nothing is known of get mode 0755 and the time zero.
+    pub fn seal(&mut self, root: &Path) -> Result<()> {
+        let tree = Tree::open(root)?;
+        // The deepest first: a directory may end up closed to its owner.
+        while let Some((path, attributes)) = self.directories.pop_last() {
+            let context = || format!("directory {}", show(&path));
+            let (mode, mtime) = attributes.unwrap_or((0o755, (0, 0)));
+            let directory = tree.open_true(&path).with_context(context)?;
+            futimens(&directory.fd, &OMIT, &time(mtime)).with_context(context)?;
+            fchmod(&directory.fd, Mode::from_bits_truncate(mode)).with_context(context)?;
+        }
+        Ok(())
     }
 }
 
 /// Applies the tar archive that `source` yields to `root`, an existing empty
-/// directory. Errors name the entry.
+/// directory. Errors name the entry. The tree is not finished before
+/// [`Unpacked::seal`].
 pub fn unpack(source: impl Read, root: &Path) -> Result<Unpacked> {
     let mut tree = Tree::open(root)?;
     let mut members = Members::new(Stream(source));
@@ -101,17 +128,10 @@ pub fn unpack(source: impl Read, root: &Path) -> Result<Unpacked> {
         tree.apply(&entry, &mut members)
             .with_context(|| format!("entry {}", show(&entry.path)))?;
     }
-    let mut unpacked = tree.finish()?;
+    let mut unpacked = tree.unpacked;
     unpacked.entries = entries;
     unpacked.ended_properly = members.ended_properly();
     Ok(unpacked)
-}
-
-/// What is known of a directory until the end, when its mode and times are set.
-#[derive(Default)]
-struct DirectoryState {
-    /// Mode and modification time of its entry; None while it has none.
-    attributes: Option<(u32, (i64, u32))>,
 }
 
 /// An open directory and its true path (no links in it).
@@ -127,7 +147,6 @@ struct Tree {
     /// The directory used last, by the path as written. Most entries follow
     /// others of the same directory.
     last: Option<(Vec<u8>, Rc<Directory>)>,
-    directories: BTreeMap<Vec<u8>, DirectoryState>,
     unpacked: Unpacked,
     buffer: Vec<u8>,
 }
@@ -142,8 +161,10 @@ impl Tree {
             }),
             umask: umask(),
             last: None,
-            directories: BTreeMap::from([(Vec::new(), DirectoryState::default())]),
-            unpacked: Unpacked::default(),
+            unpacked: Unpacked {
+                directories: BTreeMap::from([(Vec::new(), None)]),
+                ..Unpacked::default()
+            },
             buffer: vec![0; BUFFER],
         })
     }
@@ -296,8 +317,8 @@ impl Tree {
             }
         }
         self.unpacked.records.remove(&escape(&path));
-        let state = self.directories.entry(path.clone()).or_default();
-        let again = state.attributes.replace((entry.mode, entry.mtime));
+        let known = self.unpacked.directories.entry(path.clone()).or_default();
+        let again = known.replace((entry.mode, entry.mtime));
         // A second entry of the same directory may take a record back.
         self.attributes(&fd, &path, entry, again.is_some())?;
         Ok(())
@@ -330,7 +351,7 @@ impl Tree {
         if replaces {
             self.set_opaque(&fd, &path)?;
         }
-        self.directories.entry(path).or_default();
+        self.unpacked.directories.entry(path).or_default();
         Ok(fd)
     }
 
@@ -458,26 +479,18 @@ impl Tree {
         remove::remove(&parent.fd, name).context("replace")?;
         let path = join(&parent.path, name);
         self.last = None;
-        let records = &mut self.unpacked.records;
-        records.remove(&escape(&path));
-        if self.directories.remove(&path).is_some() {
+        let known = &mut self.unpacked;
+        known.records.remove(&escape(&path));
+        known.links.retain(|(link, _)| *link != path);
+        if known.directories.remove(&path).is_some() {
             let below = join(&path, b"");
-            let range = (Bound::Included(below.clone()), Bound::Unbounded);
-            let inside: Vec<Vec<u8>> = self
-                .directories
-                .range::<Vec<u8>, _>(range)
-                .map(|(path, _)| path)
-                .take_while(|path| path.starts_with(&below))
-                .cloned()
-                .collect();
-            for path in &inside {
-                self.directories.remove(path);
-            }
-            let text = escape(&below);
-            records.retain(|path, _| !path.starts_with(&text));
-            self.unpacked.links.retain(|(path, _)| !path.starts_with(&below));
+            let mut after = known.directories.split_off(&below);
+            after.retain(|path, _| !path.starts_with(&below));
+            known.directories.append(&mut after);
+            known.links.retain(|(link, _)| !link.starts_with(&below));
+            let below = escape(&below);
+            known.records.retain(|path, _| !path.starts_with(&below));
         }
-        self.unpacked.links.retain(|(link, _)| *link != path);
         Ok(())
     }
 
@@ -595,34 +608,6 @@ impl Tree {
         }
         Ok(())
     }
-
-    /// Sets modes and times of directories, the deepest first, and reports.
-    fn finish(mut self) -> Result<Unpacked> {
-        let directories = std::mem::take(&mut self.directories);
-        for (path, state) in directories.iter().rev() {
-            let context = || format!("directory {}", show(path));
-            let Some((mode, mtime)) = state.attributes else {
-                if !path.is_empty() {
-                    self.unpacked.implied.push(path.clone());
-                }
-                let directory = self.open_true(path).with_context(context)?;
-                set_directory(&directory.fd, 0o755, (0, 0)).with_context(context)?;
-                continue;
-            };
-            let directory = self.open_true(path).with_context(context)?;
-            set_directory(&directory.fd, mode, mtime).with_context(context)?;
-        }
-        // Parents before what is in them.
-        self.unpacked.implied.reverse();
-        Ok(self.unpacked)
-    }
-}
-
-/// Sets mode and modification time of an open directory.
-pub(super) fn set_directory(fd: impl AsFd, mode: u32, mtime: (i64, u32)) -> nix::Result<()> {
-    let fd = fd.as_fd();
-    futimens(fd, &OMIT, &time(mtime))?;
-    fchmod(fd, Mode::from_bits_truncate(mode))
 }
 
 /// The access time is left as it is: nobody reads it, and tar has none.
