@@ -1,1 +1,38 @@
 //! Images: references, the store, archives, layers.
+//!
+//! ```text
+//! reference digest platform change record     pure: text in, values out
+//! entry                                        pure: tar headers in, members out
+//! tarball compress                             reading archives
+//! unpack remove view copy                      trees of layers
+//! layer settle assemble                        from a blob to a stack of trees
+//! layout session store                         what lies on the disk
+//! archive load import source                   how images come in
+//! ```
+//!
+//! Nothing here prints: who wants to show how far it is hands in a
+//! [`progress::Progress`].
+
+mod archive;
+mod assemble;
+pub mod change;
+pub mod compress;
+pub mod copy;
+pub mod digest;
+pub mod entry;
+pub mod import;
+mod layer;
+mod layout;
+pub mod load;
+pub mod platform;
+pub mod progress;
+pub mod record;
+pub mod reference;
+pub mod remove;
+mod session;
+mod settle;
+pub mod source;
+pub mod store;
+pub mod tarball;
+pub mod unpack;
+pub mod view;

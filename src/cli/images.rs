@@ -1,0 +1,138 @@
+//! `bryo images`
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Context, output};
+use crate::image::digest;
+use crate::image::reference::Reference;
+use crate::image::store::ImageSummary;
+
+/// List images
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only images with this name
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<Reference>,
+
+    /// Print ids only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Do not shorten ids
+    #[arg(long)]
+    no_trunc: bool,
+
+    /// Show digests
+    #[arg(long)]
+    digests: bool,
+
+    /// Accepted for docker's sake: there are no hidden images
+    #[arg(short, long)]
+    all: bool,
+
+    /// `table` or `json` (one object a line)
+    #[arg(long, default_value = "table", value_name = "FORMAT")]
+    format: String,
+}
+
+/// Prints the list.
+pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    let images = ctx.store()?.list()?;
+    let now = Timestamp::now();
+    let lines = images.iter().flat_map(|image| lines(image, args, now));
+    let lines: Vec<Line> = lines
+        .filter(|line| args.name.as_ref().is_none_or(|name| matches(name, line.reference)))
+        .collect();
+    if args.quiet {
+        let mut seen = Vec::new();
+        for line in lines {
+            if !seen.contains(&line.id) {
+                output::line(&line.id)?;
+                seen.push(line.id);
+            }
+        }
+        return Ok(());
+    }
+    match args.format.as_str() {
+        "json" => lines.iter().try_for_each(|line| output::line(json_of(line)))?,
+        "table" => table(&lines, args.digests).print()?,
+        other => bail!("unknown format {other:?}: it is table or json"),
+    }
+    Ok(())
+}
+
+/// An image under one of its names.
+struct Line<'a> {
+    reference: Option<&'a Reference>,
+    repository: String,
+    tag: String,
+    id: String,
+    age: String,
+    image: &'a ImageSummary,
+}
+
+fn lines<'a>(image: &'a ImageSummary, args: &Args, now: Timestamp) -> Vec<Line<'a>> {
+    let none = || "<none>".to_owned();
+    let line = |reference: Option<&'a Reference>| Line {
+        reference,
+        repository: reference.map_or_else(none, Reference::familiar_name),
+        tag: reference.and_then(Reference::tag).map_or_else(none, str::to_owned),
+        id: if args.no_trunc {
+            image.id.to_string()
+        } else {
+            digest::short(&image.id).to_owned()
+        },
+        age: output::age(image.created.as_deref(), now),
+        image,
+    };
+    if image.references.is_empty() {
+        return vec![line(None)];
+    }
+    image.references.iter().map(|name| line(Some(name))).collect()
+}
+
+/// Without a tag, a name stands for all its tags.
+fn matches(wanted: &Reference, found: Option<&Reference>) -> bool {
+    found.is_some_and(|found| {
+        let same_name = wanted.familiar_name() == found.familiar_name();
+        same_name && (wanted.tag().is_none() || wanted.tag() == found.tag())
+    })
+}
+
+fn json_of(line: &Line) -> serde_json::Value {
+    let image = line.image;
+    json!({
+        "Repository": line.repository,
+        "Tag": line.tag,
+        "ID": line.id,
+        "Digest": image.manifest.to_string(),
+        "CreatedAt": image.created,
+        "CreatedSince": line.age,
+        "Size": output::size(image.size),
+        "Bytes": image.size,
+    })
+}
+
+fn table(lines: &[Line], digests: bool) -> output::Table {
+    let mut heads = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
+    if digests {
+        heads.insert(2, "DIGEST");
+    }
+    let mut table = output::Table::new(&heads);
+    for line in lines {
+        let mut row = vec![
+            line.repository.clone(),
+            line.tag.clone(),
+            line.id.clone(),
+            line.age.clone(),
+            output::size(line.image.size),
+        ];
+        if digests {
+            row.insert(2, line.image.manifest.to_string());
+        }
+        table.row(row);
+    }
+    table
+}

@@ -1,0 +1,58 @@
+//! `bryo import`
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
+
+use super::{Context, output, progress};
+use crate::image::change::Change;
+use crate::image::import::{Options, import};
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+
+/// Make an image of a root file system tar
+///
+/// The tar may be plain or compressed with gzip, zstd or xz. Prints the id of
+/// the new image.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The tar; `-` reads standard input
+    file: PathBuf,
+
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<Reference>,
+
+    /// Apply a Dockerfile instruction to the new image: CMD, ENTRYPOINT, ENV,
+    /// EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    changes: Vec<Change>,
+
+    /// Comment for the image's history
+    #[arg(short, long)]
+    message: Option<String>,
+
+    /// What the files are built for, as OS/ARCHITECTURE[/VARIANT]
+    #[arg(long)]
+    platform: Option<Platform>,
+}
+
+/// Imports the tar.
+pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    let store = ctx.store()?;
+    store.sweep()?;
+    let name = args.name.clone().map(Reference::or_latest);
+    if let Some(name) = &name {
+        ensure!(name.digest().is_none(), "{name}: a new image cannot be named by a digest");
+    }
+    let options = Options {
+        changes: args.changes.clone(),
+        message: args.message.clone(),
+        platform: args.platform.clone(),
+        created: Timestamp::now().to_string(),
+    };
+    let progress = progress::new(false);
+    let image = import(&store, &args.file, name.as_ref(), &options, &*progress)?;
+    output::line(&image.id).context("write the id")
+}

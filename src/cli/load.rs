@@ -1,0 +1,49 @@
+//! `bryo load`
+
+use std::io::{IsTerminal, stdin};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::{Context, output, progress};
+use crate::image::load::load;
+use crate::image::platform::Platform;
+
+/// Load images from an archive
+///
+/// The archive is what `docker save` and `podman save` write, or a tar of an
+/// OCI image layout; plain or compressed with gzip, zstd or xz.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Read this file instead of standard input
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Take images for this platform, as OS/ARCHITECTURE[/VARIANT]
+    #[arg(long)]
+    platform: Option<Platform>,
+}
+
+/// Loads the images and prints what they are called.
+pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    if args.input.is_none() && stdin().is_terminal() {
+        bail!("standard input is a terminal: name a file with --input");
+    }
+    let store = ctx.store()?;
+    store.sweep()?;
+    let path = args.input.as_deref().unwrap_or(Path::new("-"));
+    let progress = progress::new(args.quiet);
+    for loaded in load(&store, path, args.platform.as_ref(), &*progress)? {
+        if loaded.names.is_empty() {
+            output::line(format!("Loaded image ID: {}", loaded.image.id))?;
+        }
+        for name in &loaded.names {
+            output::line(format!("Loaded image: {name}"))?;
+        }
+    }
+    Ok(())
+}

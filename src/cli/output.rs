@@ -1,0 +1,160 @@
+//! What the verbs print: tables, sizes, ages.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+/// A table with aligned columns, as docker prints them.
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Starts with the column heads.
+    pub fn new(heads: &[&str]) -> Table {
+        Table {
+            rows: vec![heads.iter().map(|head| (*head).to_owned()).collect()],
+        }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// Writes the table; columns are as wide as their widest cell and three
+    /// blanks apart.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:<width$}   "));
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Prints the table. A reader that went away (`| head`) is no error.
+    pub fn print(&self) -> io::Result<()> {
+        closed_is_fine(self.write(&mut io::stdout().lock()))
+    }
+}
+
+/// Prints a line. A reader that went away is no error.
+pub fn line(text: impl std::fmt::Display) -> io::Result<()> {
+    closed_is_fine(writeln!(io::stdout().lock(), "{text}"))
+}
+
+fn closed_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// A size in bytes for people, in powers of a thousand with three digits, as
+/// docker shows it: `1.23MB`.
+pub fn size(bytes: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = match value {
+        _ if unit == 0 => 0,
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    let mut text = format!("{value:.digits$}");
+    if text.contains('.') {
+        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    text + units[unit]
+}
+
+/// How long ago something was, in docker's words: `3 hours ago`. What is not
+/// a time is shown as nothing.
+pub fn age(created: Option<&str>, now: Timestamp) -> String {
+    let created = created.and_then(|text| text.parse::<Timestamp>().ok());
+    created.map_or_else(String::new, |created| {
+        duration(now.as_second().saturating_sub(created.as_second())) + " ago"
+    })
+}
+
+/// A number of seconds in docker's words: `About an hour`.
+pub fn duration(seconds: i64) -> String {
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match seconds {
+        ..1 => "Less than a second".to_owned(),
+        1 => "1 second".to_owned(),
+        2..60 => format!("{seconds} seconds"),
+        60..120 => "About a minute".to_owned(),
+        _ if minutes < 46 => format!("{minutes} minutes"),
+        _ if hours == 1 => "About an hour".to_owned(),
+        _ if hours < 48 => format!("{hours} hours"),
+        _ if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        _ if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", hours / 24 / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages_read_as_docker_writes_them() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1_234_567, "1.23MB"),
+            (117_900_000, "118MB"),
+            (12_340_000_000, "12.3GB"),
+            (999_900, "1MB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        for (seconds, text) in [
+            (0, "Less than a second"),
+            (59, "59 seconds"),
+            (61, "About a minute"),
+            (600, "10 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (86400 * 3, "3 days"),
+            (86400 * 21, "3 weeks"),
+            (86400 * 90, "3 months"),
+            (86400 * 365 * 3, "3 years"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        assert_eq!(age(Some("2026-01-01T22:00:00Z"), now), "2 hours ago");
+        assert_eq!(age(None, now), "");
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let mut table = Table::new(&["A", "LONG"]);
+        table.row(vec!["wide é".to_owned(), String::new()]);
+        table.row(vec![String::new(), "x".to_owned()]);
+        let mut out = Vec::new();
+        table.write(&mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "A        LONG\nwide é\n         x\n"
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! `bryo rmi`
+
+use anyhow::{Result, bail};
+
+use super::{Context, output};
+
+/// Remove images
+///
+/// A name that is not the image's last is only taken away; with the last one
+/// the image goes.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Names, ids or digests
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+
+    /// Remove an image that has several names or is used by a container
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Removes the images; goes on after an error.
+pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    let store = ctx.store()?;
+    store.sweep()?;
+    let mut failed = Vec::new();
+    for name in &args.images {
+        match store.remove(name, args.force, &|_| Vec::new()) {
+            Ok(removed) => {
+                for name in &removed.untagged {
+                    output::line(format!("Untagged: {name}"))?;
+                }
+                for id in &removed.deleted {
+                    output::line(format!("Deleted: {id}"))?;
+                }
+            }
+            Err(error) => failed.push(format!("{error:#}")),
+        }
+    }
+    store.empty_trash()?;
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\nerror: "));
+    }
+    Ok(())
+}

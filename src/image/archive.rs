@@ -1,0 +1,539 @@
+//! Images in files that other tools wrote: docker-archive (`docker save`), OCI
+//! layouts in a directory or a tar.
+//!
+//! A docker-archive is described by `manifest.json`, an OCI layout by
+//! `index.json`. Newer dockers write both into one tar; then `manifest.json`
+//! counts, since it has the names.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::image::{
+    Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType,
+};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::compress::{self, Compression};
+use super::digest::{self, Digest};
+use super::entry::{self, Kind};
+use super::layout;
+use super::platform::Platform;
+use super::reference::Reference;
+use super::session::Session;
+use super::store::is_manifest;
+use super::tarball::{Members, Skip};
+
+/// Largest manifest, index or configuration that is read, in bytes.
+const MAX_JSON: u64 = 8 << 20;
+
+/// Indexes inside indexes are followed so deep.
+const MAX_NESTING: u32 = 4;
+
+/// The files of an archive: in a directory, or members of a tar.
+#[derive(Debug)]
+pub enum Files {
+    /// A directory.
+    Directory(PathBuf),
+    /// A plain tar that can be read at any place.
+    Tar {
+        /// The tar.
+        file: Arc<File>,
+        /// Its files by cleaned path.
+        members: HashMap<Vec<u8>, Place>,
+    },
+}
+
+/// Where a tar member's data is.
+#[derive(Debug)]
+pub enum Place {
+    /// In these bytes of the tar.
+    Data {
+        /// The first byte.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+    /// In another member: older dockers write a layer that occurs twice as a
+    /// link.
+    SameAs(Vec<u8>),
+}
+
+/// Part of a file, readable from its start.
+#[derive(Debug)]
+pub struct Slice {
+    file: Arc<File>,
+    position: u64,
+    /// Bytes left.
+    pub length: u64,
+}
+
+impl Read for Slice {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.length).unwrap_or(usize::MAX));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let n = self.file.read_at(&mut buffer[..wanted], self.position)?;
+        if n == 0 {
+            let kind = io::ErrorKind::UnexpectedEof;
+            return Err(io::Error::new(kind, "the archive is truncated"));
+        }
+        self.position += n as u64;
+        self.length -= n as u64;
+        Ok(n)
+    }
+}
+
+impl Files {
+    /// The files of the tar `file`. One that is compressed or comes through a
+    /// pipe is first copied, plain, to a temporary place, since its parts are
+    /// needed in another order than they come.
+    pub fn open(mut file: File, session: &Session) -> Result<Files> {
+        let can_seek = file.metadata()?.is_file() && file.stream_position()? == 0;
+        let (compression, source) = compress::peek(file.try_clone()?)?;
+        if !can_seek || compression != Compression::None {
+            let path = session.path("archive");
+            let mut options = File::options();
+            let options = options.read(true).write(true).create_new(true);
+            let mut plain = options.open(&path)?;
+            let source = io::BufReader::with_capacity(1 << 17, source);
+            let mut decoder = compression.decoder(source)?;
+            io::copy(&mut decoder, &mut plain).context("unpack the archive")?;
+            file = plain;
+        }
+        let file = Arc::new(file);
+        let members = members(&file)?;
+        Ok(Files::Tar { file, members })
+    }
+
+    /// Opens a file; None if there is none.
+    pub fn get(&self, path: &str) -> Result<Option<Slice>> {
+        match self {
+            Files::Directory(directory) => {
+                let path = directory.join(path);
+                let file = match File::open(&path) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => {
+                        return Err(error).with_context(|| format!("open {}", path.display()));
+                    }
+                };
+                let metadata = file.metadata()?;
+                ensure!(metadata.is_file(), "{} is not a file", path.display());
+                Ok(Some(Slice {
+                    file: Arc::new(file),
+                    position: 0,
+                    length: metadata.len(),
+                }))
+            }
+            Files::Tar { file, members } => {
+                let mut path = entry::clean(path.as_bytes())?;
+                // A chain of links longer than this is a loop.
+                for _ in 0..8 {
+                    match members.get(&path) {
+                        None => return Ok(None),
+                        Some(Place::SameAs(other)) => path = other.clone(),
+                        Some(&Place::Data { offset, length }) => {
+                            return Ok(Some(Slice {
+                                file: file.clone(),
+                                position: offset,
+                                length,
+                            }));
+                        }
+                    }
+                }
+                bail!("{} is a link that leads nowhere", entry::show(&path))
+            }
+        }
+    }
+
+    /// The content of a small file; None if there is none.
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let Some(mut slice) = self.get(path)? else {
+            return Ok(None);
+        };
+        ensure!(
+            slice.length <= MAX_JSON,
+            "{path} is too large ({} bytes)",
+            slice.length
+        );
+        let mut bytes = Vec::new();
+        let context = || format!("read {path}");
+        slice.read_to_end(&mut bytes).with_context(context)?;
+        Ok(Some(bytes))
+    }
+
+    fn must_read(&self, path: &str) -> Result<Vec<u8>> {
+        let bytes = self.read(path)?;
+        bytes.with_context(|| format!("the archive has no {path}"))
+    }
+
+    /// The verified content of a small blob of an OCI layout.
+    fn blob(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let bytes = self.must_read(&blob_path(digest))?;
+        digest::verify(&format!("blob {digest}"), digest, &bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Where an OCI layout has a blob.
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.digest())
+}
+
+/// A tar read by seeking.
+struct Seeking {
+    file: Arc<File>,
+    position: u64,
+    length: u64,
+}
+
+impl Read for Seeking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.position)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl Skip for Seeking {
+    fn skip(&mut self, count: u64) -> io::Result<bool> {
+        match self.position.checked_add(count) {
+            Some(position) if position <= self.length => {
+                self.position = position;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Lists a plain tar.
+fn members(file: &Arc<File>) -> Result<HashMap<Vec<u8>, Place>> {
+    let mut tar = Members::new(Seeking {
+        file: file.clone(),
+        position: 0,
+        length: file.metadata()?.len(),
+    });
+    let mut members = HashMap::new();
+    while let Some(entry) = tar.next()? {
+        let place = match entry.kind {
+            Kind::File if entry.pieces.is_none() => Place::Data {
+                offset: tar.position(),
+                length: entry.size,
+            },
+            Kind::Link(target) => Place::SameAs(target),
+            Kind::Symlink(target) => {
+                let parent = entry::split(&entry.path).map_or(&b""[..], |(parent, _)| parent);
+                match beside(parent, &target) {
+                    Some(path) => Place::SameAs(path),
+                    None => continue,
+                }
+            }
+            _ => continue,
+        };
+        members.insert(entry.path, place);
+    }
+    Ok(members)
+}
+
+/// Where a relative link in directory `parent` points, as `../ID/layer.tar`.
+fn beside(parent: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    let mut path: Vec<&[u8]> = parent.split(|byte| *byte == b'/').collect();
+    for name in target.split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(path.pop()?),
+            name => path.push(name),
+        }
+    }
+    entry::clean(&path.join(&b'/')).ok()
+}
+
+/// An image that was found in an archive.
+#[derive(Debug)]
+pub struct Found {
+    /// Its names; often none.
+    pub names: Vec<Reference>,
+    /// The configuration, as written, verified.
+    pub config: Vec<u8>,
+    /// The same, parsed.
+    pub parsed: ImageConfiguration,
+    /// The manifest as written, verified, with its media type; a
+    /// docker-archive has none.
+    pub manifest: Option<(Vec<u8>, MediaType)>,
+    /// The layers, the bottom one first.
+    pub layers: Vec<FoundLayer>,
+}
+
+/// A layer of an image in an archive.
+#[derive(Debug)]
+pub struct FoundLayer {
+    /// Its file.
+    pub path: String,
+    /// What a manifest says of the blob: digest, size, media type.
+    pub blob: Option<Descriptor>,
+    /// Digest of the plain tar, by the configuration.
+    pub diff_id: Digest,
+}
+
+/// Which images of an archive are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The platform; the host's if None.
+    pub platform: Option<&'a Platform>,
+    /// Only the image with this tag or name.
+    pub tag: Option<&'a str>,
+}
+
+/// The images in an archive of either kind.
+pub fn images(files: &Files, wanted: Wanted) -> Result<Vec<Found>> {
+    if let Some(bytes) = files.read("manifest.json")? {
+        return docker(files, &bytes, wanted);
+    }
+    if let Some(bytes) = files.read("index.json")? {
+        return oci(files, &bytes, wanted);
+    }
+    if files.read("repositories")?.is_some() {
+        bail!("the archive is of a docker before 1.10, which is not supported");
+    }
+    bail!(
+        "it has neither manifest.json nor index.json: this is no image archive \
+         (a root file system is brought in by import)"
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+fn docker(files: &Files, manifest: &[u8], wanted: Wanted) -> Result<Vec<Found>> {
+    let images: Vec<DockerImage> = parse("manifest.json", manifest)?;
+    let mut found = Vec::new();
+    for image in images {
+        let tags = image.repo_tags.unwrap_or_default();
+        if let Some(tag) = wanted.tag
+            && !tags.iter().any(|name| name_matches(name, tag))
+        {
+            continue;
+        }
+        let config = files.must_read(&image.config)?;
+        // The file is named after its digest, in both forms of the archive.
+        let name = image.config.rsplit('/').next().unwrap_or_default();
+        let name = name.strip_suffix(".json").unwrap_or(name);
+        if let Ok(digest) = Digest::try_from(format!("sha256:{name}")) {
+            digest::verify(&image.config, &digest, &config)?;
+        }
+        let parsed: ImageConfiguration = parse(&image.config, &config)?;
+        check_platform(&parsed, wanted.platform)?;
+        let paths = image.layers.unwrap_or_default();
+        let diff_ids = diff_ids(&parsed)?;
+        ensure!(
+            diff_ids.len() == paths.len(),
+            "manifest.json has {} layers, the configuration {}",
+            paths.len(),
+            diff_ids.len()
+        );
+        let layers = paths.into_iter().zip(diff_ids);
+        found.push(Found {
+            names: tags
+                .iter()
+                .map(|name| Ok(name.parse::<Reference>()?.or_latest()))
+                .collect::<Result<_>>()?,
+            config,
+            parsed,
+            manifest: None,
+            layers: layers
+                .map(|(path, diff_id)| FoundLayer {
+                    path,
+                    blob: None,
+                    diff_id,
+                })
+                .collect(),
+        });
+    }
+    Ok(found)
+}
+
+fn oci(files: &Files, index: &[u8], wanted: Wanted) -> Result<Vec<Found>> {
+    let index: ImageIndex = parse("index.json", index)?;
+    let mut found = Vec::new();
+    for descriptor in index.manifests() {
+        let full = layout::annotation(descriptor, "io.containerd.image.name");
+        let short = layout::annotation(descriptor, layout::REF_NAME);
+        if let Some(tag) = wanted.tag
+            && ![full, short].into_iter().flatten().any(|name| name_matches(name, tag))
+        {
+            continue;
+        }
+        let Some(manifest) = choose(files, descriptor, wanted.platform, 0)? else {
+            continue;
+        };
+        let image = oci_image(files, &manifest, full.or(short))
+            .with_context(|| format!("image {}", manifest.digest()))?;
+        check_platform(&image.parsed, wanted.platform)?;
+        found.push(image);
+    }
+    Ok(found)
+}
+
+fn oci_image(files: &Files, descriptor: &Descriptor, name: Option<&str>) -> Result<Found> {
+    let bytes = files.blob(descriptor.digest())?;
+    let manifest: ImageManifest = parse("the manifest", &bytes)?;
+    let config = files.blob(manifest.config().digest())?;
+    let parsed: ImageConfiguration = parse("the configuration", &config)?;
+    let diff_ids = diff_ids(&parsed)?;
+    ensure!(
+        diff_ids.len() == manifest.layers().len(),
+        "the manifest has {} layers, the configuration {}",
+        manifest.layers().len(),
+        diff_ids.len()
+    );
+    let layers = manifest.layers().iter().zip(diff_ids);
+    Ok(Found {
+        names: name.and_then(full_name).into_iter().collect(),
+        config,
+        parsed,
+        manifest: Some((bytes, descriptor.media_type().clone())),
+        layers: layers
+            .map(|(blob, diff_id)| FoundLayer {
+                path: blob_path(blob.digest()),
+                blob: Some(blob.clone()),
+                diff_id,
+            })
+            .collect(),
+    })
+}
+
+/// The manifest that a descriptor means on this platform: itself, or the best
+/// one of an index. None for what is no image.
+fn choose(
+    files: &Files,
+    descriptor: &Descriptor,
+    platform: Option<&Platform>,
+    depth: u32,
+) -> Result<Option<Descriptor>> {
+    let is_index = match descriptor.media_type() {
+        MediaType::ImageIndex => true,
+        MediaType::Other(name) => {
+            name == "application/vnd.docker.distribution.manifest.list.v2+json"
+        }
+        _ => false,
+    };
+    if !is_index {
+        return Ok(is_manifest(descriptor.media_type()).then(|| descriptor.clone()));
+    }
+    ensure!(depth < MAX_NESTING, "indexes are nested too deeply");
+    let index: ImageIndex = parse("an index", &files.blob(descriptor.digest())?)?;
+    let host = Platform::host();
+    let target = platform.unwrap_or(&host);
+    let mut best: Option<(u32, &Descriptor)> = None;
+    let mut offered = Vec::new();
+    for candidate in index.manifests() {
+        // Without a platform it may be the only one there is.
+        let rank = match candidate.platform() {
+            None => Some(0),
+            Some(platform) => {
+                let platform = Platform::new(
+                    platform.os().to_string().as_str(),
+                    platform.architecture().to_string().as_str(),
+                    platform.variant().as_deref(),
+                );
+                // Attestations hide behind this one.
+                if platform.os != "unknown" {
+                    offered.push(platform.to_string());
+                }
+                target.runs(&platform)
+            }
+        };
+        if let Some(rank) = rank
+            && best.is_none_or(|(known, _)| rank > known)
+        {
+            best = Some((rank, candidate));
+        }
+    }
+    match best {
+        Some((_, candidate)) => choose(files, candidate, platform, depth + 1),
+        None => bail!(
+            "there is no image for {target}, only for {}",
+            offered.join(", ")
+        ),
+    }
+}
+
+/// Fails if an image is for another platform than wanted: the host's if
+/// nothing else was asked for.
+fn check_platform(config: &ImageConfiguration, wanted: Option<&Platform>) -> Result<()> {
+    let image = Platform::new(
+        &config.os().to_string(),
+        &config.architecture().to_string(),
+        config.variant().as_deref(),
+    );
+    let host = Platform::host();
+    let target = wanted.unwrap_or(&host);
+    if target.runs(&image).is_none() {
+        match wanted {
+            Some(wanted) => bail!("the image is for {image}, not for {wanted}"),
+            None => bail!(
+                "the image is for {image}, but this machine is {host} \
+                 (--platform {image} takes it all the same)"
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn diff_ids(config: &ImageConfiguration) -> Result<Vec<Digest>> {
+    let all = config.rootfs().diff_ids().iter();
+    all.map(|text| {
+        Digest::try_from(text.as_str()).with_context(|| format!("diff_id {text:?}"))
+    })
+    .collect()
+}
+
+/// A full reference. A bare word is only the tag of an image whose repository
+/// the layout does not tell.
+fn full_name(name: &str) -> Option<Reference> {
+    let reference = name.parse::<Reference>().ok()?;
+    name.contains(['/', ':']).then(|| reference.or_latest())
+}
+
+/// Whether a name in an archive is what somebody asked for: the same text, the
+/// same reference, or its tag.
+fn name_matches(name: &str, wanted: &str) -> bool {
+    if name == wanted {
+        return true;
+    }
+    let reference = |text: &str| text.parse::<Reference>().ok().map(Reference::or_latest);
+    match (reference(name), reference(wanted)) {
+        (Some(a), Some(b)) if a == b => true,
+        (Some(a), _) => name.contains(['/', ':']) && a.tag() == Some(wanted),
+        _ => false,
+    }
+}
+
+fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).with_context(|| format!("parse {what}"))
+}
+
+/// Opens an archive file, or standard input for `-`.
+pub fn open_file(path: &Path) -> Result<File> {
+    if path == Path::new("-") {
+        let stdin = io::stdin();
+        let fd = std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?;
+        return Ok(fd.into());
+    }
+    File::open(path).with_context(|| format!("open {}", path.display()))
+}

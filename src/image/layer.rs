@@ -1,0 +1,344 @@
+//! Bringing one layer in: one thread reads, verifies, decompresses and keeps
+//! the blob; the calling thread unpacks at the same time.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use oci_spec::image::MediaType;
+use serde::{Deserialize, Serialize};
+
+use super::compress::{self, Compression};
+use super::digest::{self, Digest, HashReader, HashWriter, Hasher};
+use super::progress::Meter;
+use super::record::Records;
+use super::unpack::{Unpacked, unpack};
+
+/// Bytes handed from one thread to the other at once, and how many such
+/// pieces may wait: with the decompressor's window, the memory of a layer.
+const PIECE: usize = 256 * 1024;
+const PIECES: usize = 8;
+
+/// Compression of blobs that come in plain. At this level zstd is faster than
+/// most disks, and the store takes less than half the space.
+const ZSTD_LEVEL: i32 = 1;
+
+/// What is known about a layer before it is read.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Digest and size of the blob, as a manifest has them. Such a blob is
+    /// kept byte for byte; without it the blob's form is ours to choose.
+    pub blob: Option<(Digest, u64)>,
+    /// Digest of the plain tar, as the image's configuration has it.
+    pub diff_id: Option<Digest>,
+    /// Whether the blob is to be kept at all; not when it is read from the
+    /// store itself.
+    pub keep_blob: bool,
+    /// Whether the tar must have its end mark. Where no digest shows that it
+    /// is whole, only this does.
+    pub need_end: bool,
+}
+
+/// A layer that was read, verified and unpacked into temporary places.
+#[derive(Debug)]
+pub struct Layer {
+    /// Digest of the plain tar.
+    pub diff_id: Digest,
+    /// The blob, if it was kept: file, digest, size in bytes, media type.
+    pub blob: Option<Blob>,
+    /// Directory that holds `fs`, the tree, and [`About`] in `layer.json`.
+    pub directory: PathBuf,
+    /// What is left to do: nothing but the record if it stands alone.
+    pub unpacked: Unpacked,
+}
+
+/// A blob in a temporary file.
+#[derive(Debug)]
+pub struct Blob {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it is.
+    pub media_type: MediaType,
+}
+
+/// What stands in `layer.json` beside an unpacked tree.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct About {
+    /// Sum of the sizes of the regular files, in bytes.
+    pub size: u64,
+    /// Members of the archive.
+    pub entries: u64,
+    /// What the files themselves could not carry.
+    #[serde(default, skip_serializing_if = "Records::is_empty")]
+    pub records: Records,
+}
+
+impl About {
+    /// Name of the file.
+    pub const FILE: &str = "layer.json";
+
+    /// Writes the file into a layer's directory.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let path = directory.join(Self::FILE);
+        let text = serde_json::to_vec(self)?;
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Reads the file from a layer's directory.
+    pub fn read(directory: &Path) -> Result<About> {
+        let path = directory.join(Self::FILE);
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))
+    }
+}
+
+/// Reads the layer `source`, unpacks it to `directory` (made here) and keeps
+/// its blob in the file `blob`. Fails unless everything is as `expected`.
+pub fn bring(
+    source: impl Read + Send,
+    expected: &Expected,
+    directory: &Path,
+    blob: &Path,
+    meter: &dyn Meter,
+) -> Result<Layer> {
+    let tree = directory.join("fs");
+    fs::create_dir_all(&tree).with_context(|| format!("create {}", tree.display()))?;
+    let (pieces, unpacker) = sync_channel(PIECES);
+    let (used, reusable) = channel();
+    let hasher = match &expected.diff_id {
+        Some(diff_id) => Hasher::like(diff_id)?,
+        None => Hasher::sha256(),
+    };
+    let (read, unpacked) = thread::scope(|scope| {
+        let feeder = thread::Builder::new().name("layer".to_owned());
+        let feed = move || {
+            let mut hand_over = HandOver {
+                pieces,
+                reusable,
+                hasher,
+            };
+            let result = feed(source, expected, blob, meter, &mut hand_over);
+            if let Err(error) = &result {
+                let error = io::Error::other(format!("{error:#}"));
+                let _ = hand_over.pieces.send(Err(error));
+            }
+            result.map(|blob| (blob, hand_over.hasher))
+        };
+        let feeder = feeder.spawn_scoped(scope, feed).context("start a thread")?;
+        let mut incoming = Incoming {
+            pieces: unpacker,
+            used,
+            current: Vec::new(),
+            at: 0,
+        };
+        let unpacked = unpack(&mut incoming, &tree).and_then(|unpacked| {
+            // What follows the end mark belongs to the digests too.
+            io::copy(&mut incoming, &mut io::sink()).context("read")?;
+            Ok(unpacked)
+        });
+        drop(incoming);
+        let read = feeder.join().map_err(|_| anyhow!("a thread panicked"))?;
+        anyhow::Ok((read, unpacked))
+    })?;
+    // A reader that failed says more than the unpacker that ran dry; but one
+    // that was cut off says less.
+    let (blob, hasher) = match (read, &unpacked) {
+        (Err(error), Err(_)) if error.is::<CutOff>() => return Err(unpacked.unwrap_err()),
+        (read, _) => read?,
+    };
+    let mut unpacked = unpacked?;
+    let diff_id = hasher.finish();
+    if let Some(wanted) = &expected.diff_id {
+        digest::check("the layer", wanted, &diff_id)?;
+    }
+    ensure!(
+        unpacked.ended_properly || !expected.need_end,
+        if unpacked.entries == 0 {
+            "this is not a tar archive, or it is empty"
+        } else {
+            "the archive is truncated (it has no end mark)"
+        }
+    );
+    if unpacked.stands_alone() {
+        unpacked.seal(&tree)?;
+    }
+    Ok(Layer {
+        diff_id,
+        blob,
+        directory: directory.to_owned(),
+        unpacked,
+    })
+}
+
+/// The unpacker stopped reading.
+#[derive(Debug)]
+struct CutOff;
+
+impl std::fmt::Display for CutOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the unpacking stopped")
+    }
+}
+
+impl std::error::Error for CutOff {}
+
+/// The reading thread's end.
+struct HandOver {
+    pieces: SyncSender<io::Result<Vec<u8>>>,
+    reusable: Receiver<Vec<u8>>,
+    hasher: Hasher,
+}
+
+impl HandOver {
+    /// Sends on all that `plain` yields, showing each piece to `also`.
+    fn run(
+        &mut self,
+        mut plain: impl Read,
+        mut also: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<()> {
+        loop {
+            let mut piece = self.reusable.try_recv().unwrap_or_default();
+            piece.resize(PIECE, 0);
+            let mut filled = 0;
+            while filled < PIECE {
+                match plain.read(&mut piece[filled..]) {
+                    Ok(0) => break,
+                    Ok(n) => filled += n,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error).context("read"),
+                }
+            }
+            piece.truncate(filled);
+            if piece.is_empty() {
+                return Ok(());
+            }
+            self.hasher.update(&piece);
+            also(&piece).context("write the blob")?;
+            self.pieces.send(Ok(piece)).map_err(|_| CutOff)?;
+        }
+    }
+}
+
+/// The unpacking thread's end.
+struct Incoming {
+    pieces: Receiver<io::Result<Vec<u8>>>,
+    used: Sender<Vec<u8>>,
+    current: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.current.len() {
+            let Ok(next) = self.pieces.recv() else {
+                return Ok(0);
+            };
+            let used = std::mem::replace(&mut self.current, next?);
+            self.at = 0;
+            let _ = self.used.send(used);
+        }
+        let n = buffer.len().min(self.current.len() - self.at);
+        buffer[..n].copy_from_slice(&self.current[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+/// Reads `source` to its end: the blob is hashed and kept, its plain bytes are
+/// handed over.
+fn feed(
+    source: impl Read,
+    expected: &Expected,
+    path: &Path,
+    meter: &dyn Meter,
+    hand_over: &mut HandOver,
+) -> Result<Option<Blob>> {
+    let (compression, source) = compress::peek(Metered { source, meter }).context("read")?;
+    // A blob that a manifest names stays as it is. So does one that is
+    // compressed in a way that manifests can name.
+    let as_is = expected.blob.is_some()
+        || matches!(compression, Compression::Gzip | Compression::Zstd);
+    let hasher = match &expected.blob {
+        Some((digest, _)) => Hasher::like(digest)?,
+        None => Hasher::sha256(),
+    };
+    let create = || File::create(path).with_context(|| format!("create {}", path.display()));
+    let keep = expected.keep_blob;
+    let (digest, size, media_type) = if as_is || !keep {
+        let out = if keep { Some(create()?) } else { None };
+        let mut tap = Tap {
+            source: HashReader::new(source, hasher),
+            out,
+        };
+        {
+            let mut buffered = BufReader::with_capacity(PIECE, &mut tap);
+            hand_over.run(compression.decoder(&mut buffered)?, |_| Ok(()))?;
+            io::copy(&mut buffered, &mut io::sink()).context("read")?;
+        }
+        if let Some(out) = tap.out {
+            out.sync_data().context("write the blob")?;
+        }
+        let (digest, size) = tap.source.finish();
+        (digest, size, compression.layer_media_type())
+    } else {
+        let out = BufWriter::with_capacity(PIECE, create()?);
+        let mut zstd = zstd::Encoder::new(HashWriter::new(out, hasher), ZSTD_LEVEL)?;
+        let buffered = BufReader::with_capacity(PIECE, source);
+        hand_over.run(compression.decoder(buffered)?, |piece| zstd.write_all(piece))?;
+        let (out, digest, size) = zstd.finish().context("write the blob")?.finish();
+        let out = out.into_inner().map_err(io::IntoInnerError::into_error);
+        out.and_then(|out| out.sync_data())
+            .context("write the blob")?;
+        (digest, size, MediaType::ImageLayerZstd)
+    };
+    if let Some((wanted, length)) = &expected.blob {
+        ensure!(
+            size == *length,
+            "the layer is damaged: it should have {length} bytes but has {size}"
+        );
+        digest::check("the layer", wanted, &digest)?;
+    }
+    Ok(keep.then(|| Blob {
+        file: path.to_owned(),
+        digest,
+        size,
+        media_type,
+    }))
+}
+
+/// Reports what is read.
+struct Metered<'a, R> {
+    source: R,
+    meter: &'a dyn Meter,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.read(buffer)?;
+        self.meter.advance(n as u64);
+        Ok(n)
+    }
+}
+
+/// Writes what is read to a second place.
+struct Tap<R> {
+    source: R,
+    out: Option<File>,
+}
+
+impl<R: Read> Read for Tap<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.read(buffer)?;
+        if let Some(out) = &mut self.out {
+            out.write_all(&buffer[..n])?;
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,166 @@
+//! Temporary places of one process, and the cleaning up after dead ones.
+//!
+//! Whatever is not finished lies in `tmp/<unique>/`, a directory whose lock
+//! its process holds until it ends. What belongs into the store is moved there
+//! by `rename` in the end. A directory that nobody locks is left from a
+//! process that died: [`sweep`] removes it. Since such a process may also have
+//! died between moving blobs and naming them in the index, its directory is
+//! the sign that a collection of garbage is due.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::remove::remove_tree;
+
+/// A locked temporary directory, removed with all it holds when dropped.
+#[derive(Debug)]
+pub struct Session {
+    directory: PathBuf,
+    _lock: Flock<File>,
+    next: AtomicU32,
+}
+
+impl Session {
+    /// Makes a new directory in `tmp`.
+    pub fn new(tmp: &Path) -> Result<Session> {
+        private_dir(tmp)?;
+        loop {
+            let directory = tmp.join(unique());
+            let context = || format!("create {}", directory.display());
+            DirBuilder::new()
+                .mode(0o700)
+                .create(&directory)
+                .with_context(context)?;
+            // A sweep may take the directory before it is locked.
+            if let Some(lock) = lock(&directory).with_context(context)? {
+                return Ok(Session {
+                    directory,
+                    _lock: lock,
+                    next: AtomicU32::new(0),
+                });
+            }
+        }
+    }
+
+    /// A path in the directory that was not given out before.
+    pub fn path(&self, what: &str) -> PathBuf {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.directory.join(format!("{what}-{n}"))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next sweep removes.
+        let _ = remove_tree(&self.directory);
+    }
+}
+
+/// Removes the directories of dead processes in `tmp`. If there are any,
+/// `collect` is called before, and nothing is removed if it says false.
+pub fn sweep(tmp: &Path, collect: impl FnOnce() -> Result<bool>) -> Result<()> {
+    let entries = match fs::read_dir(tmp) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("list {}", tmp.display())),
+    };
+    let mut dead = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if let Some(lock) = lock(&path).with_context(|| format!("lock {}", path.display()))? {
+            dead.push((path, lock));
+        }
+    }
+    if dead.is_empty() || !collect()? {
+        return Ok(());
+    }
+    for (path, _lock) in &dead {
+        remove_tree(path)?;
+    }
+    Ok(())
+}
+
+/// Locks a directory without waiting, by a file in it: directories themselves
+/// cannot be locked on NFS. None if somebody else has the lock, or the
+/// directory is gone.
+fn lock(directory: &Path) -> Result<Option<Flock<File>>> {
+    let path = directory.join("lock");
+    let mut options = File::options();
+    let file = match options.write(true).create(true).truncate(false).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, errno)) => return Err(errno.into()),
+    };
+    let same = match fs::metadata(&path) {
+        Ok(now) => now.ino() == lock.metadata()?.ino(),
+        Err(_) => false,
+    };
+    Ok(same.then_some(lock))
+}
+
+/// A name that no other process or moment has.
+pub fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = now.map_or(0, |time| time.as_nanos());
+    format!("{}-{nanos:x}-{count}", std::process::id())
+}
+
+/// Makes a directory that only its owner may enter, and those above it.
+pub fn private_dir(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("create {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_dead_left_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let tmp = dir.path().join("tmp");
+        let session = Session::new(&tmp).unwrap();
+        fs::write(session.path("x"), "x").unwrap();
+        let mut collected = false;
+        let mut collect = || {
+            collected = true;
+            Ok(true)
+        };
+        sweep(&tmp, &mut collect).unwrap();
+        assert!(!collected && session.directory.exists());
+
+        let left = tmp.join("1-2-3");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("x"), "x").unwrap();
+        sweep(&tmp, || Ok(false)).unwrap();
+        assert!(left.exists());
+        sweep(&tmp, || {
+            collected = true;
+            Ok(true)
+        })
+        .unwrap();
+        assert!(collected && !left.exists() && session.directory.exists());
+
+        let directory = session.directory.clone();
+        drop(session);
+        assert!(!directory.exists());
+    }
+}

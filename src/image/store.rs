@@ -1,0 +1,674 @@
+//! The images of one user.
+//!
+//! ```text
+//! images/                     an OCI image layout: see [`super::layout`]
+//! layers/single/DIFF-ID/      an unpacked layer: fs/ and layer.json
+//! layers/single/DIFF-ID/CHAIN-ID/   the same for a layer that depends on those below it
+//! tmp/                        what is not finished: see [`super::session`]
+//! trash/                      what is being removed
+//! lock                        see [`Store::lock_shared`]
+//! ```
+//!
+//! A layer is unpacked once for all images. Nearly every layer is complete by
+//! itself and found by its diff-id. One that takes something from the layers
+//! below it (see [`super::unpack`]) is finished for each stack that it stands
+//! in, and found there by its chain-id (OCI image specification, config.md).
+//!
+//! `single` is the flavour of trees that are unpacked for the map where
+//! container root is the user and there is nobody else; trees for other maps
+//! stand beside it.
+//!
+//! Durability: blobs and the index are on the disk when a command ends. The
+//! trees are not forced there: they can be made again from the blobs.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
+
+use super::assemble::Assembly;
+use super::digest::{self, Digest};
+use super::layer::About;
+use super::layout::{self, Layout};
+use super::progress::Progress;
+use super::reference::Reference;
+use super::remove::remove_tree;
+use super::session::{self, Session, private_dir};
+
+/// For which id map a tree is unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Container root is the user; other owners are only recorded.
+    Single,
+}
+
+impl Flavour {
+    fn directory(self) -> &'static str {
+        match self {
+            Flavour::Single => "single",
+        }
+    }
+}
+
+/// An image in the store.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Digest of the configuration: what docker calls the image's id.
+    pub id: Digest,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// Its names in familiar form, as `deb:latest`.
+    pub references: Vec<String>,
+    /// The configuration.
+    pub config: ImageConfiguration,
+    /// The layers, the bottom one first.
+    pub layers: Vec<LayerInfo>,
+}
+
+/// A layer of an image.
+#[derive(Clone, Debug)]
+pub struct LayerInfo {
+    /// Digest of its plain tar.
+    pub diff_id: Digest,
+    /// Names the stack up to and including this layer.
+    pub chain_id: Digest,
+    /// Digest of the blob.
+    pub blob: Digest,
+    /// Size of the blob in bytes.
+    pub size: u64,
+    /// What the blob is.
+    pub media_type: MediaType,
+}
+
+/// An image as `bryo images` lists it.
+#[derive(Clone, Debug)]
+pub struct ImageSummary {
+    /// Digest of the configuration.
+    pub id: Digest,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// Its names; none for a dangling image.
+    pub references: Vec<Reference>,
+    /// When it was made, in RFC 3339, if it says so.
+    pub created: Option<String>,
+    /// Sum of its files' sizes in bytes; of its blobs where a layer is not
+    /// unpacked.
+    pub size: u64,
+    /// Labels of the configuration.
+    pub labels: Vec<(String, String)>,
+}
+
+/// What [`Store::remove`] did.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// Names that were taken away, in familiar form.
+    pub untagged: Vec<String>,
+    /// Ids of images that are gone.
+    pub deleted: Vec<Digest>,
+}
+
+/// A lock on the store, held until dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct LockGuard {
+    _lock: Flock<File>,
+}
+
+/// Where images are kept. Opening it touches no file.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+    layout: Layout,
+}
+
+impl Store {
+    /// The store in `root`, which is made when something is first put there.
+    pub fn open(root: &Path) -> Result<Store> {
+        Ok(Store {
+            root: root.to_owned(),
+            layout: Layout::new(root.join("images")),
+        })
+    }
+
+    /// Waits for a lock that others may share. Who looks an image up and then
+    /// writes down that it is used holds it from the one to the other.
+    pub fn lock_shared(&self) -> Result<LockGuard> {
+        self.lock(FlockArg::LockShared)
+    }
+
+    /// Waits for a lock that excludes all others, as removal needs.
+    pub fn lock_exclusive(&self) -> Result<LockGuard> {
+        self.lock(FlockArg::LockExclusive)
+    }
+
+    /// The same without waiting: None if somebody has a lock.
+    pub fn try_lock_exclusive(&self) -> Result<Option<LockGuard>> {
+        match self.lock(FlockArg::LockExclusiveNonblock) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(error) if error.downcast_ref() == Some(&Errno::EWOULDBLOCK) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn lock(&self, how: FlockArg) -> Result<LockGuard> {
+        let path = self.root.join("lock");
+        let open = || {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(&path)
+        };
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                private_dir(&self.root)?;
+                open()
+            }
+            other => other,
+        };
+        let file = file.with_context(|| format!("open {}", path.display()))?;
+        let lock = Flock::lock(file, how).map_err(|(_, errno)| errno);
+        let lock = lock.with_context(|| format!("lock {}", path.display()))?;
+        Ok(LockGuard { _lock: lock })
+    }
+
+    /// The image that `name` means: a reference, an id or its beginning, or a
+    /// digest. A reference wins over the beginning of an id, as with docker. A
+    /// beginning that several images share is an error.
+    pub fn find(&self, name: &str) -> Result<Option<Image>> {
+        let descriptors = self.descriptors()?;
+        match self.select(&descriptors, name)? {
+            Some(found) => Ok(Some(self.image(&descriptors, &found)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The manifest digest that `name` means.
+    fn select(&self, descriptors: &[Descriptor], name: &str) -> Result<Option<Digest>> {
+        if let Ok(reference) = name.parse::<Reference>()
+            && let Some(descriptor) = by_reference(descriptors, &reference.or_latest())
+        {
+            return Ok(Some(descriptor.digest().clone()));
+        }
+        let prefix = name.strip_prefix("sha256:").unwrap_or(name);
+        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if prefix.is_empty() || !prefix.bytes().all(hex) {
+            return Ok(None);
+        }
+        let mut found: HashMap<Digest, Digest> = HashMap::new();
+        for digest in manifests(descriptors) {
+            let manifest: ImageManifest = self.layout.read(&digest)?;
+            let id = manifest.config().digest();
+            if id.digest().starts_with(prefix) || digest.digest() == prefix {
+                found.insert(id.clone(), digest);
+            }
+        }
+        ensure!(
+            found.len() <= 1,
+            "{name:?} is the beginning of several image ids"
+        );
+        Ok(found.into_values().next())
+    }
+
+    /// Reads manifest and configuration.
+    fn image(&self, descriptors: &[Descriptor], digest: &Digest) -> Result<Image> {
+        let manifest: ImageManifest = self.layout.read(digest)?;
+        let id = manifest.config().digest().clone();
+        let config: ImageConfiguration = self.layout.read(&id)?;
+        let layers = layers(&manifest, &config).with_context(|| format!("image {id}"))?;
+        let names = descriptors.iter().filter(|d| d.digest() == digest);
+        let references = names.filter_map(layout::name_of).map(familiar).collect();
+        Ok(Image {
+            id,
+            manifest: digest.clone(),
+            references,
+            config,
+            layers,
+        })
+    }
+
+    /// The configuration of an image as it was written, with fields that
+    /// [`ImageConfiguration`] does not know (docker's health check is one).
+    pub fn config_json(&self, image: &Image) -> Result<serde_json::Value> {
+        self.layout.read(&image.id)
+    }
+
+    /// The unpacked layers of an image, the **topmost first**, as overlay's
+    /// `lowerdir=` wants them. What is not unpacked for this flavour is
+    /// unpacked now, from the blobs. When all is there, this costs one system
+    /// call per layer. The caller holds the lock, shared.
+    pub fn lowers(
+        &self,
+        image: &Image,
+        flavour: Flavour,
+        progress: &dyn Progress,
+    ) -> Result<Vec<PathBuf>> {
+        let ready: Option<Vec<PathBuf>> = image
+            .layers
+            .iter()
+            .rev()
+            .map(|layer| self.unpacked(layer, flavour))
+            .collect();
+        if let Some(lowers) = ready {
+            return Ok(lowers);
+        }
+        let context = || format!("unpack image {}", digest::short(&image.id));
+        let session = self.session()?;
+        let mut assembly = Assembly::new(self, &session, flavour);
+        assembly
+            .unpack_missing(&image.layers, progress)
+            .with_context(context)?;
+        assembly.stack(&image.layers).with_context(context)?;
+        assembly.place()?;
+        let lowers = image.layers.iter().rev();
+        lowers
+            .map(|layer| {
+                let found = self.unpacked(layer, flavour);
+                found.with_context(|| format!("layer {} vanished", layer.diff_id))
+            })
+            .collect()
+    }
+
+    /// The tree of a layer, if it is unpacked.
+    pub(super) fn unpacked(&self, layer: &LayerInfo, flavour: Flavour) -> Option<PathBuf> {
+        let directory = self.layer_directory(&layer.diff_id, flavour);
+        let alone = directory.join("fs");
+        if alone.exists() {
+            return Some(alone);
+        }
+        let in_stack = directory.join(layer.chain_id.digest()).join("fs");
+        in_stack.exists().then_some(in_stack)
+    }
+
+    /// Where a layer that stands alone is or would be.
+    pub(super) fn layer_directory(&self, diff_id: &Digest, flavour: Flavour) -> PathBuf {
+        let layers = self.layers_directory(flavour);
+        layers.join(diff_id.digest())
+    }
+
+    fn layers_directory(&self, flavour: Flavour) -> PathBuf {
+        self.root.join("layers").join(flavour.directory())
+    }
+
+    /// The layout, for those who bring images in.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// A temporary place for unfinished work; also makes the store's
+    /// directories.
+    pub(super) fn session(&self) -> Result<Session> {
+        for name in ["images", "layers", "trash"] {
+            private_dir(&self.root.join(name))?;
+        }
+        self.layout.create()?;
+        Session::new(&self.tmp())
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// All images, the newest first.
+    pub fn list(&self) -> Result<Vec<ImageSummary>> {
+        let descriptors = self.descriptors()?;
+        let mut images = Vec::new();
+        for digest in manifests(&descriptors) {
+            let image = self.image(&descriptors, &digest)?;
+            let names = descriptors.iter().filter(|d| *d.digest() == digest);
+            let references = names.filter_map(layout::name_of);
+            let labels = image.config.labels_of_config();
+            images.push(ImageSummary {
+                references: references.filter_map(|name| name.parse().ok()).collect(),
+                created: image.config.created().clone(),
+                size: self.size(&image),
+                labels: labels.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+                id: image.id,
+                manifest: image.manifest,
+            });
+        }
+        images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.as_ref().cmp(b.id.as_ref())));
+        Ok(images)
+    }
+
+    fn size(&self, image: &Image) -> u64 {
+        let size = |layer: &LayerInfo| {
+            let tree = self.unpacked(layer, Flavour::Single)?;
+            let about = About::read(tree.parent()?).ok()?;
+            Some(about.size)
+        };
+        let layers = image.layers.iter();
+        layers.map(|layer| size(layer).unwrap_or(layer.size)).sum()
+    }
+
+    /// Gives an image a name, taking it from another that has it.
+    pub fn tag(&self, image: &Image, reference: &Reference) -> Result<()> {
+        ensure!(
+            reference.digest().is_none(),
+            "{reference}: a name with a digest cannot be given"
+        );
+        let manifest = self.layout.update(|descriptors| {
+            let found = descriptors.iter().find(|d| *d.digest() == image.manifest);
+            let found = found.cloned().context("the image was removed meanwhile")?;
+            list(descriptors, &found, std::slice::from_ref(reference), None);
+            Ok(())
+        });
+        manifest.with_context(|| format!("tag {reference}"))
+    }
+
+    /// Takes a name from an image, or removes the image, by docker's rules:
+    /// a name that is not the last is only taken away; with the last one the
+    /// image goes. By id, all goes, but several names or use by a container
+    /// (`in_use` names them) need `force`. A used image stays, without a name,
+    /// also with `force`.
+    pub fn remove(
+        &self,
+        name: &str,
+        force: bool,
+        in_use: &dyn Fn(&Image) -> Vec<String>,
+    ) -> Result<Removed> {
+        let _lock = self.lock_exclusive()?;
+        let descriptors = self.descriptors()?;
+        let selected = self.select(&descriptors, name)?;
+        let digest = selected.with_context(|| format!("no such image: {name}"))?;
+        let image = self.image(&descriptors, &digest)?;
+        let reference = name.parse::<Reference>().ok().map(Reference::or_latest);
+        let by_name = reference
+            .and_then(|reference| by_reference(&descriptors, &reference))
+            .and_then(layout::name_of);
+        let names = descriptors.iter().filter(|d| *d.digest() == digest);
+        let names: Vec<&str> = names.filter_map(layout::name_of).collect();
+
+        let users = in_use(&image);
+        let only_name = match by_name {
+            Some(name) if names.len() > 1 => Some(name),
+            _ => None,
+        };
+        let mut removed = Removed::default();
+        if only_name.is_none() {
+            let short = digest::short(&image.id);
+            if names.len() > 1 && !force {
+                bail!(
+                    "image {short} has several names ({}): remove them, or force it",
+                    image.references.join(", ")
+                );
+            }
+            if !users.is_empty() && !force {
+                bail!("image {short} is used by container {}", users.join(", "));
+            }
+        }
+        self.layout.update(|descriptors| {
+            let spare = descriptors.iter().find(|d| *d.digest() == digest).cloned();
+            descriptors.retain(|descriptor| {
+                let goes = *descriptor.digest() == digest
+                    && (only_name.is_none() || layout::name_of(descriptor) == only_name);
+                if goes && let Some(name) = layout::name_of(descriptor) {
+                    removed.untagged.push(familiar(name));
+                }
+                !goes
+            });
+            if only_name.is_none() {
+                match spare {
+                    Some(mut nameless) if !users.is_empty() => {
+                        nameless.set_annotations(None);
+                        descriptors.push(nameless);
+                    }
+                    _ => removed.deleted.push(image.id.clone()),
+                }
+            }
+            Ok(())
+        })?;
+        self.collect()?;
+        Ok(removed)
+    }
+
+    /// Removes what processes that died have left. Costs one listing of a
+    /// usually empty directory when there is nothing.
+    pub fn sweep(&self) -> Result<()> {
+        session::sweep(&self.tmp(), || {
+            // While somebody works here, what he has not named yet must stay.
+            match self.try_lock_exclusive()? {
+                Some(_lock) => self.collect().map(|()| true),
+                None => Ok(false),
+            }
+        })?;
+        self.empty_trash()
+    }
+
+    /// Deletes blobs and trees that no image has. The caller holds the lock
+    /// exclusively. Trees only move to the trash.
+    fn collect(&self) -> Result<()> {
+        let mut blobs = HashSet::new();
+        let mut trees: HashMap<String, HashSet<String>> = HashMap::new();
+        for digest in manifests(&self.descriptors()?) {
+            let manifest: ImageManifest = self.layout.read(&digest)?;
+            let config: ImageConfiguration = self.layout.read(manifest.config().digest())?;
+            for layer in layers(&manifest, &config)? {
+                let chains = trees.entry(layer.diff_id.digest().to_owned()).or_default();
+                chains.insert(layer.chain_id.digest().to_owned());
+            }
+            blobs.insert(digest);
+            blobs.insert(manifest.config().digest().clone());
+            blobs.extend(manifest.layers().iter().map(|layer| layer.digest().clone()));
+        }
+        for digest in self.layout.blobs()? {
+            if !blobs.contains(&digest) {
+                let path = self.layout.blob(&digest);
+                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        for diff_id in names(&self.layers_directory(Flavour::Single))? {
+            let directory = self.layers_directory(Flavour::Single).join(&diff_id);
+            let Some(chains) = trees.get(&diff_id) else {
+                self.trash(&directory)?;
+                continue;
+            };
+            for chain in names(&directory)? {
+                let is_chain = chain != "fs" && chain != About::FILE;
+                if is_chain && !chains.contains(&chain) {
+                    self.trash(&directory.join(&chain))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a file or tree of this root out of the way, at once;
+    /// [`Store::empty_trash`] deletes it.
+    pub fn trash(&self, path: &Path) -> Result<()> {
+        let trash = self.root.join("trash");
+        private_dir(&trash)?;
+        match fs::rename(path, trash.join(session::unique())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.with_context(|| format!("remove {}", path.display())),
+        }
+    }
+
+    /// Deletes what is in the trash. Several processes may do so at once.
+    pub fn empty_trash(&self) -> Result<()> {
+        let trash = self.root.join("trash");
+        for name in names(&trash)? {
+            remove_tree(&trash.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Descriptors of single images; anything else that another tool may have
+    /// put into the index is left alone.
+    fn descriptors(&self) -> Result<Vec<Descriptor>> {
+        let index = self.layout.index()?;
+        let all = index.manifests().iter();
+        Ok(all.filter(|d| is_manifest(d.media_type())).cloned().collect())
+    }
+
+    /// Blobs by the diff-id of what is in them, over all images.
+    pub(super) fn known_layers(&self) -> Result<HashMap<Digest, LayerInfo>> {
+        let descriptors = self.descriptors()?;
+        let mut known = HashMap::new();
+        for digest in manifests(&descriptors) {
+            let image = self.image(&descriptors, &digest)?;
+            for layer in image.layers {
+                if self.layout.blob(&layer.blob).exists() {
+                    known.insert(layer.diff_id.clone(), layer);
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// The image with this manifest.
+    pub(super) fn by_manifest(&self, digest: &Digest) -> Result<Image> {
+        self.image(&self.descriptors()?, digest)
+    }
+
+    /// The image that was last brought in from `source` without a name.
+    pub(super) fn by_source(&self, source: &str) -> Result<Option<Image>> {
+        let descriptors = self.descriptors()?;
+        let found = descriptors
+            .iter()
+            .find(|d| layout::annotation(d, layout::SOURCE) == Some(source));
+        match found {
+            Some(descriptor) => self.image(&descriptors, descriptor.digest()).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Whether a media type is that of an image manifest, OCI's or docker's.
+pub(super) fn is_manifest(media_type: &MediaType) -> bool {
+    match media_type {
+        MediaType::ImageManifest => true,
+        MediaType::Other(name) => name == "application/vnd.docker.distribution.manifest.v2+json",
+        _ => false,
+    }
+}
+
+/// Lists the image `found` under `names`, and under the `source` that it came
+/// from, taking both from other images. An image that has neither, or loses
+/// what it had, keeps a bare descriptor.
+pub(super) fn list(
+    descriptors: &mut Vec<Descriptor>,
+    found: &Descriptor,
+    names: &[Reference],
+    source: Option<&str>,
+) {
+    let labels = names.iter().map(|name| (layout::REF_NAME, name.canonical()));
+    let source = source.map(|source| (layout::SOURCE, source.to_owned()));
+    let labels: Vec<(&str, String)> = labels.chain(source).collect();
+    // A file has one source label at a time: the part before the bar is its path.
+    let subject = |text: &str| text.split('|').next().map(str::to_owned);
+    let taken = |descriptor: &Descriptor| {
+        labels.iter().any(|(key, value)| {
+            layout::annotation(descriptor, key)
+                .is_some_and(|known| subject(known) == subject(value))
+        })
+    };
+    let mut bare = Vec::new();
+    for descriptor in descriptors.iter().chain([found]) {
+        let mut descriptor = descriptor.clone();
+        descriptor.set_annotations(None);
+        if !bare.contains(&descriptor) {
+            bare.push(descriptor);
+        }
+    }
+    descriptors.retain(|descriptor| descriptor.annotations().is_some() && !taken(descriptor));
+    for (key, value) in &labels {
+        let mut labelled = found.clone();
+        let annotation = ((*key).to_owned(), value.clone());
+        labelled.set_annotations(Some(HashMap::from([annotation])));
+        descriptors.push(labelled);
+    }
+    for descriptor in bare {
+        if !descriptors.iter().any(|d| d.digest() == descriptor.digest()) {
+            descriptors.push(descriptor);
+        }
+    }
+}
+
+/// The layers that manifest and configuration agree on.
+pub(super) fn layers(
+    manifest: &ImageManifest,
+    config: &ImageConfiguration,
+) -> Result<Vec<LayerInfo>> {
+    let diff_ids = config.rootfs().diff_ids();
+    ensure!(
+        diff_ids.len() == manifest.layers().len(),
+        "the manifest has {} layers, the configuration {}",
+        manifest.layers().len(),
+        diff_ids.len()
+    );
+    let mut chain: Option<Digest> = None;
+    let mut layers = Vec::new();
+    for (diff_id, blob) in diff_ids.iter().zip(manifest.layers()) {
+        let diff_id = Digest::try_from(diff_id.as_str())?;
+        let chain_id = match &chain {
+            None => diff_id.clone(),
+            Some(below) => digest::sha256(format!("{below} {diff_id}").as_bytes()),
+        };
+        chain = Some(chain_id.clone());
+        layers.push(LayerInfo {
+            diff_id,
+            chain_id,
+            blob: blob.digest().clone(),
+            size: blob.size(),
+            media_type: blob.media_type().clone(),
+        });
+    }
+    Ok(layers)
+}
+
+/// The descriptor that a reference means: by name, by repository and digest,
+/// or by the name that podman and buildah would have given it.
+fn by_reference<'a>(
+    descriptors: &'a [Descriptor],
+    reference: &Reference,
+) -> Option<&'a Descriptor> {
+    if let Some(digest) = reference.digest() {
+        let repository = reference.familiar_name();
+        return descriptors.iter().find(|descriptor| {
+            let name = layout::name_of(descriptor);
+            let name = name.and_then(|name| name.parse::<Reference>().ok());
+            *descriptor.digest() == digest
+                && name.is_some_and(|name| name.familiar_name() == repository)
+        });
+    }
+    let named = |wanted: &Reference| {
+        let wanted = wanted.canonical();
+        let mut all = descriptors.iter();
+        all.find(move |d| layout::name_of(d) == Some(&wanted))
+    };
+    named(reference).or_else(|| reference.local().and_then(|local| named(&local)))
+}
+
+/// Digests of manifests, each once, in the index's order.
+fn manifests(descriptors: &[Descriptor]) -> Vec<Digest> {
+    let mut seen = HashSet::new();
+    let digests = descriptors.iter().map(Descriptor::digest);
+    digests.filter(|digest| seen.insert(*digest)).cloned().collect()
+}
+
+fn familiar(name: &str) -> String {
+    match name.parse::<Reference>() {
+        Ok(reference) => reference.familiar(),
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// Names in a directory; none if it does not exist.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let context = || format!("list {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(context),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.with_context(context)?.file_name();
+        names.extend(name.into_string());
+    }
+    Ok(names)
+}

@@ -1,0 +1,644 @@
+//! Applying a layer's tar to an empty directory of its own.
+//!
+//! The directory becomes one layer of an overlay mounted with `userxattr`:
+//! whiteouts become character devices 0/0 and opaque directories get the
+//! attribute `user.overlay.opaque`.
+//!
+//! **Nothing leaves the directory.** Each path is walked from the layer's root
+//! one component at a time, by descriptor, with `O_NOFOLLOW`. A symbolic link
+//! that is found on the way is expanded here, with the layer's root as `/`,
+//! which `..` cannot leave. Nobody else writes to the directory meanwhile.
+//!
+//! **Order inside a layer.** The last entry of a name wins; a directory over a
+//! directory keeps what it holds. Whiteouts speak of lower layers only, wherever
+//! they stand in the archive: a name that the layer also has itself is kept,
+//! and if it is a directory it becomes opaque.
+//!
+//! **Ownership.** All files belong to the user. What differs is recorded (see
+//! [`super::record`]), on the file where it can carry attributes, else beside
+//! the tree. Devices are empty files with a record.
+//!
+//! **What a layer takes from those below it.** A layer is unpacked without
+//! looking at others, so that layers can be unpacked in parallel and shared
+//! between images. Three things would need to look: a directory that is needed
+//! for an entry but has no entry itself, a hard link to a file that is not in
+//! the layer, and an opaque root. They are left open here and reported in
+//! [`Unpacked`]; [`super::settle`] finishes them.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens,
+    mkdirat, mknodat, utimensat,
+};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{linkat, mkfifoat, symlinkat};
+
+use super::digest::hex;
+use super::entry::{self, Entry, Fate, Kind, join, show, split};
+use super::record::{OPAQUE, OVERRIDE_STAT, Record, Records, escape};
+use super::remove;
+use super::tarball::{Members, Stream};
+use crate::sys::xattr;
+
+/// How a directory of the tree is opened.
+pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// Links expanded on one path before it counts as a loop, as in the kernel.
+const MAX_LINKS: u32 = 40;
+
+const BUFFER: usize = 128 * 1024;
+
+/// What an unpacked layer is like, and what it still needs.
+#[derive(Debug, Default)]
+pub struct Unpacked {
+    /// Members of the archive that were applied.
+    pub entries: u64,
+    /// Sum of the sizes of the regular files, in bytes.
+    pub size: u64,
+    /// What could not be put on the files themselves.
+    pub records: Records,
+    /// All directories by path, with what they are to have in the end; None
+    /// for those that the archive uses but does not list.
+    pub directories: BTreeMap<Vec<u8>, Option<Attributes>>,
+    /// Hard links (path, target) whose target is not in this layer.
+    pub links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether the root hides everything below.
+    pub opaque_root: bool,
+    /// Whether the archive had its end mark.
+    pub ended_properly: bool,
+}
+
+/// Mode and modification time of a directory.
+pub type Attributes = (u32, (i64, u32));
+
+impl Unpacked {
+    /// Whether the tree is complete without a look at lower layers.
+    pub fn stands_alone(&self) -> bool {
+        self.implied().next().is_none() && self.links.is_empty() && !self.opaque_root
+    }
+
+    /// Directories that are only a way to something else. The root counts as
+    /// one that is meant, whether it is listed or not.
+    pub fn implied(&self) -> impl Iterator<Item = &Vec<u8>> {
+        let all = self.directories.iter();
+        all.filter(|(path, attributes)| attributes.is_none() && !path.is_empty())
+            .map(|(path, _)| path)
+    }
+
+    /// Sets modes and times of the directories of `root`, after which the tree
+    /// is finished. Until then their owner can enter them all. Those that
+    /// nothing is known of get mode 0755 and the time zero.
+    pub fn seal(&mut self, root: &Path) -> Result<()> {
+        let tree = Tree::open(root)?;
+        // The deepest first: a directory may end up closed to its owner.
+        while let Some((path, attributes)) = self.directories.pop_last() {
+            let context = || format!("directory {}", show(&path));
+            let (mode, mtime) = attributes.unwrap_or((0o755, (0, 0)));
+            let directory = tree.open_true(&path).with_context(context)?;
+            futimens(&directory.fd, &OMIT, &time(mtime)).with_context(context)?;
+            fchmod(&directory.fd, Mode::from_bits_truncate(mode)).with_context(context)?;
+        }
+        Ok(())
+    }
+}
+
+/// Applies the tar archive that `source` yields to `root`, an existing empty
+/// directory. Errors name the entry. The tree is not finished before
+/// [`Unpacked::seal`].
+pub fn unpack(source: impl Read, root: &Path) -> Result<Unpacked> {
+    let mut tree = Tree::open(root)?;
+    let mut members = Members::new(Stream(source));
+    let mut entries = 0;
+    while let Some(entry) = members.next()? {
+        entries += 1;
+        tree.apply(&entry, &mut members)
+            .with_context(|| format!("entry {}", show(&entry.path)))?;
+    }
+    let mut unpacked = tree.unpacked;
+    unpacked.entries = entries;
+    unpacked.ended_properly = members.ended_properly();
+    Ok(unpacked)
+}
+
+/// An open directory and its true path (no links in it).
+struct Directory {
+    path: Vec<u8>,
+    fd: OwnedFd,
+}
+
+struct Tree {
+    root: Rc<Directory>,
+    /// File mode bits that the kernel takes away on creation.
+    umask: u32,
+    /// The directory used last, by the path as written. Most entries follow
+    /// others of the same directory.
+    last: Option<(Vec<u8>, Rc<Directory>)>,
+    unpacked: Unpacked,
+    buffer: Vec<u8>,
+}
+
+impl Tree {
+    fn open(root: &Path) -> Result<Tree> {
+        let fd = File::open(root).with_context(|| format!("open {}", root.display()))?;
+        Ok(Tree {
+            root: Rc::new(Directory {
+                path: Vec::new(),
+                fd: fd.into(),
+            }),
+            umask: umask(),
+            last: None,
+            unpacked: Unpacked {
+                directories: BTreeMap::from([(Vec::new(), None)]),
+                ..Unpacked::default()
+            },
+            buffer: vec![0; BUFFER],
+        })
+    }
+
+    fn apply<R: Read>(&mut self, entry: &Entry, data: &mut R) -> Result<()> {
+        match &entry.kind {
+            Kind::Directory => return self.directory_entry(entry),
+            Kind::Opaque => return self.opaque(&entry.path),
+            Kind::Ignored => return Ok(()),
+            _ => {}
+        }
+        let (parent, name) = split(&entry.path).context("the root can only be a directory")?;
+        let parent = self.directory(parent)?;
+        match &entry.kind {
+            Kind::File => self.file(&parent, name, entry, data),
+            Kind::Device(_) => self.device(&parent, name, entry),
+            Kind::Symlink(target) => self.symlink(&parent, name, entry, target),
+            Kind::Link(target) => self.link(&parent, name, target),
+            Kind::Fifo => self.fifo(&parent, name, entry),
+            Kind::Whiteout => self.whiteout(&parent, name),
+            Kind::Directory | Kind::Opaque | Kind::Ignored => Ok(()),
+        }
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        parent: &Directory,
+        name: &[u8],
+        entry: &Entry,
+        data: &mut R,
+    ) -> Result<()> {
+        let mut file = self.create(parent, name, entry)?;
+        match &entry.pieces {
+            None => self.copy(entry.size, data, |bytes, _| file.write_all(bytes))?,
+            Some(pieces) => {
+                for piece in pieces {
+                    self.copy(piece.length, data, |bytes, done| {
+                        file.write_all_at(bytes, piece.offset + done)
+                    })?;
+                }
+                file.set_len(entry.size).context("set size")?;
+            }
+        }
+        self.unpacked.size += entry.size;
+        self.attributes(&file, &join(&parent.path, name), entry, false)?;
+        let made = (entry.mode & 0o777 | 0o200) & !self.umask;
+        self.mode_and_time(&file, made, entry)
+    }
+
+    fn device(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<()> {
+        let file = self.create(parent, name, entry)?;
+        self.attributes(&file, &join(&parent.path, name), entry, true)?;
+        futimens(&file, &OMIT, &time(entry.mtime)).context("set time")?;
+        Ok(())
+    }
+
+    /// A new, empty file that its owner may write, in place of whatever has
+    /// the name.
+    fn create(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<File> {
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_EXCL
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC;
+        // The setuid bits come last: writing would clear them.
+        let mode = Mode::from_bits_truncate(entry.mode & 0o777 | 0o200);
+        let fd = self.make(parent, name, || openat(&parent.fd, name, flags, mode))?;
+        Ok(fd.into())
+    }
+
+    fn symlink(
+        &mut self,
+        parent: &Directory,
+        name: &[u8],
+        entry: &Entry,
+        target: &[u8],
+    ) -> Result<()> {
+        self.make(parent, name, || symlinkat(target, &parent.fd, name))?;
+        self.named_attributes(parent, name, entry)
+    }
+
+    fn fifo(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<()> {
+        let mode = Mode::from_bits_truncate(entry.mode & 0o777);
+        self.make(parent, name, || mkfifoat(&parent.fd, name, mode))?;
+        // Just made here, so it is no link that could be followed.
+        fchmodat(&parent.fd, name, mode, FchmodatFlags::FollowSymlink).context("set mode")?;
+        self.named_attributes(parent, name, entry)
+    }
+
+    fn link(&mut self, parent: &Directory, name: &[u8], target: &[u8]) -> Result<()> {
+        let path = join(&parent.path, name);
+        let Some((source, source_name)) = self.find(target)? else {
+            self.unpacked.links.push((path, target.to_vec()));
+            return Ok(());
+        };
+        let source_path = join(&source.path, &source_name);
+        if source_path == path {
+            return Ok(());
+        }
+        self.make(parent, name, || {
+            linkat(&source.fd, &*source_name, &parent.fd, name, AtFlags::empty())
+        })?;
+        let records = &mut self.unpacked.records;
+        if let Some(record) = records.get(&escape(&source_path)).cloned() {
+            records.insert(escape(&path), record);
+        }
+        Ok(())
+    }
+
+    fn whiteout(&mut self, parent: &Directory, name: &[u8]) -> Result<()> {
+        match mknodat(&parent.fd, name, SFlag::S_IFCHR, Mode::empty(), 0) {
+            Ok(()) => Ok(()),
+            Err(Errno::EEXIST) => {
+                let stat = fstatat(&parent.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+                    let fd = openat(&parent.fd, name, DIRECTORY, Mode::empty())?;
+                    self.set_opaque(&fd, &join(&parent.path, name))?;
+                }
+                Ok(())
+            }
+            Err(errno) => Err(errno).context("make a whiteout (device 0/0)"),
+        }
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> Result<()> {
+        let directory = self.directory(path)?;
+        self.set_opaque(&directory.fd, &directory.path)
+    }
+
+    fn set_opaque(&mut self, fd: &OwnedFd, path: &[u8]) -> Result<()> {
+        if path.is_empty() {
+            self.unpacked.opaque_root = true;
+            return Ok(());
+        }
+        xattr::set(fd, OPAQUE, b"y").context("mark an opaque directory (user.overlay.opaque)")
+    }
+
+    fn directory_entry(&mut self, entry: &Entry) -> Result<()> {
+        let fd;
+        let path;
+        match split(&entry.path) {
+            None => {
+                path = Vec::new();
+                fd = self.root.fd.try_clone()?;
+            }
+            Some((parent, name)) => {
+                let parent = self.directory(parent)?;
+                path = join(&parent.path, name);
+                fd = self.make_directory(&parent, name)?;
+            }
+        }
+        self.unpacked.records.remove(&escape(&path));
+        let known = self.unpacked.directories.entry(path.clone()).or_default();
+        let again = known.replace((entry.mode, entry.mtime));
+        // A second entry of the same directory may take a record back.
+        self.attributes(&fd, &path, entry, again.is_some())?;
+        Ok(())
+    }
+
+    /// Opens directory `name`, made if need be. One that takes the place of
+    /// something else in this layer, a whiteout included, is opaque.
+    fn make_directory(&mut self, parent: &Directory, name: &[u8]) -> Result<OwnedFd> {
+        let mkdir = || mkdirat(&parent.fd, name, Mode::from_bits_truncate(0o755));
+        let mut replaces = false;
+        match mkdir() {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => {
+                match openat(&parent.fd, name, DIRECTORY, Mode::empty()) {
+                    Ok(fd) => return Ok(fd),
+                    Err(Errno::ENOTDIR | Errno::ELOOP) => {}
+                    Err(errno) => return Err(errno).context("open directory"),
+                }
+                self.displace(parent, name)?;
+                mkdir().context("make directory")?;
+                replaces = true;
+            }
+            Err(errno) => return Err(errno).context("make directory"),
+        }
+        let fd = openat(&parent.fd, name, DIRECTORY, Mode::empty()).context("open directory")?;
+        if self.umask & 0o700 != 0 {
+            fchmod(&fd, Mode::S_IRWXU)?;
+        }
+        let path = join(&parent.path, name);
+        if replaces {
+            self.set_opaque(&fd, &path)?;
+        }
+        self.unpacked.directories.entry(path).or_default();
+        Ok(fd)
+    }
+
+    /// The directory at `path`, by way of links inside the layer; what lacks
+    /// is made.
+    fn directory(&mut self, path: &[u8]) -> Result<Rc<Directory>> {
+        if let Some((known, directory)) = &self.last
+            && known == path
+        {
+            return Ok(directory.clone());
+        }
+        let found = self
+            .walk(path, true)?
+            .expect("a walk that makes directories arrives");
+        self.last = Some((path.to_vec(), found.clone()));
+        Ok(found)
+    }
+
+    /// Where `path` is, if the layer has it: its directory and true name. A
+    /// whiteout is nothing.
+    fn find(&mut self, path: &[u8]) -> Result<Option<(Rc<Directory>, Vec<u8>)>> {
+        let (parent, name) = split(path).context("a hard link to the root")?;
+        let Some(parent) = self.walk(parent, false)? else {
+            return Ok(None);
+        };
+        match fstatat(&parent.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) if is_whiteout(&stat) => Ok(None),
+            Ok(stat) => {
+                ensure!(
+                    stat.st_mode & libc::S_IFMT != libc::S_IFDIR,
+                    "a hard link to a directory"
+                );
+                Ok(Some((parent, name.to_vec())))
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno).context("look at the hard link's target"),
+        }
+    }
+
+    fn walk(&mut self, path: &[u8], make: bool) -> Result<Option<Rc<Directory>>> {
+        let mut here = self.root.clone();
+        let mut pending = Vec::new();
+        push_components(&mut pending, path);
+        let mut links = 0;
+        while let Some(name) = pending.pop() {
+            if name == b".." {
+                // The parent's true path holds no links.
+                let above = split(&here.path).map_or(&b""[..], |(above, _)| above);
+                here = self.open_true(above)?;
+                continue;
+            }
+            let fd = match openat(&here.fd, &*name, DIRECTORY, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(Errno::ENOENT) if !make => return Ok(None),
+                Err(Errno::ENOENT) => self.make_directory(&here, &name)?,
+                Err(Errno::ENOTDIR | Errno::ELOOP) => match readlinkat(&here.fd, &*name) {
+                    Ok(target) => {
+                        links += 1;
+                        ensure!(links <= MAX_LINKS, "too many symbolic links on the way");
+                        let target = std::os::unix::ffi::OsStringExt::into_vec(target);
+                        if target.starts_with(b"/") {
+                            here = self.root.clone();
+                        }
+                        push_components(&mut pending, &target);
+                        continue;
+                    }
+                    Err(Errno::EINVAL) => {
+                        let stat = fstatat(&here.fd, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                        if !make {
+                            return Ok(None);
+                        }
+                        ensure!(
+                            is_whiteout(&stat),
+                            "{} is not a directory",
+                            show(&join(&here.path, &name))
+                        );
+                        self.make_directory(&here, &name)?
+                    }
+                    Err(errno) => return Err(errno).context("read a link on the way"),
+                },
+                Err(errno) => {
+                    let path = join(&here.path, &name);
+                    return Err(errno).with_context(|| format!("open {}", show(&path)));
+                }
+            };
+            here = Rc::new(Directory {
+                path: join(&here.path, &name),
+                fd,
+            });
+        }
+        Ok(Some(here))
+    }
+
+    /// Opens a directory by its true path.
+    fn open_true(&self, path: &[u8]) -> Result<Rc<Directory>> {
+        let mut fd = self.root.fd.try_clone()?;
+        for name in path.split(|byte| *byte == b'/').filter(|n| !n.is_empty()) {
+            fd = openat(&fd, name, DIRECTORY, Mode::empty())
+                .with_context(|| format!("open {}", show(path)))?;
+        }
+        Ok(Rc::new(Directory {
+            path: path.to_vec(),
+            fd,
+        }))
+    }
+
+    /// Runs `make`; if the name is taken, removes what has it and runs again.
+    fn make<T>(
+        &mut self,
+        parent: &Directory,
+        name: &[u8],
+        mut make: impl FnMut() -> nix::Result<T>,
+    ) -> Result<T> {
+        match make() {
+            Err(Errno::EEXIST) => {
+                self.displace(parent, name)?;
+                make().context("create")
+            }
+            other => other.context("create"),
+        }
+    }
+
+    /// Removes what an earlier entry made, and all that is known of it.
+    fn displace(&mut self, parent: &Directory, name: &[u8]) -> Result<()> {
+        remove::remove(&parent.fd, name).context("replace")?;
+        let path = join(&parent.path, name);
+        self.last = None;
+        let known = &mut self.unpacked;
+        known.records.remove(&escape(&path));
+        known.links.retain(|(link, _)| *link != path);
+        if known.directories.remove(&path).is_some() {
+            let below = join(&path, b"");
+            let mut after = known.directories.split_off(&below);
+            after.retain(|path, _| !path.starts_with(&below));
+            known.directories.append(&mut after);
+            known.links.retain(|(link, _)| !link.starts_with(&below));
+            let below = escape(&below);
+            known.records.retain(|path, _| !path.starts_with(&below));
+        }
+        Ok(())
+    }
+
+    /// Owner record and extended attributes of an open file or directory.
+    fn attributes(
+        &mut self,
+        file: impl AsFd,
+        path: &[u8],
+        entry: &Entry,
+        always: bool,
+    ) -> Result<()> {
+        let file = file.as_fd();
+        for (name, value) in &entry.xattrs {
+            match entry::fate(name) {
+                Fate::Drop => {}
+                Fate::Record => self.record_xattr(path, name, value),
+                Fate::Set => {
+                    let key = CString::new(name.as_slice()).expect("names with NUL are dropped");
+                    match xattr::set(file, &key, value) {
+                        Ok(()) => {}
+                        Err(Errno::EOPNOTSUPP | Errno::E2BIG | Errno::ENOSPC | Errno::ERANGE) => {
+                            self.record_xattr(path, name, value);
+                        }
+                        Err(errno) => {
+                            return Err(errno)
+                                .with_context(|| format!("set attribute {}", show(name)));
+                        }
+                    }
+                }
+            }
+        }
+        if always || (entry.uid, entry.gid) != (0, 0) {
+            self.record_owner(file, path, entry)?;
+        }
+        Ok(())
+    }
+
+    fn record_owner(&mut self, file: BorrowedFd, path: &[u8], entry: &Entry) -> Result<()> {
+        let stat = entry.stat().to_string();
+        match xattr::set(file, OVERRIDE_STAT, stat.as_bytes()) {
+            Ok(()) => Ok(()),
+            Err(Errno::EOPNOTSUPP | Errno::ENOSPC) => {
+                self.record(path).stat = Some(stat);
+                Ok(())
+            }
+            Err(errno) => Err(errno).context("record the owner (user.containers.override_stat)"),
+        }
+    }
+
+    /// The same for what cannot carry attributes itself, and its time.
+    fn named_attributes(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<()> {
+        let path = join(&parent.path, name);
+        for (key, value) in &entry.xattrs {
+            if entry::fate(key) != Fate::Drop {
+                self.record_xattr(&path, key, value);
+            }
+        }
+        if (entry.uid, entry.gid) != (0, 0) {
+            self.record(&path).stat = Some(entry.stat().to_string());
+        }
+        utimensat(
+            &parent.fd,
+            name,
+            &OMIT,
+            &time(entry.mtime),
+            UtimensatFlags::NoFollowSymlink,
+        )
+        .context("set time")
+    }
+
+    fn record(&mut self, path: &[u8]) -> &mut Record {
+        self.unpacked.records.entry(escape(path)).or_default()
+    }
+
+    fn record_xattr(&mut self, path: &[u8], name: &[u8], value: &[u8]) {
+        let record = self.record(path);
+        record.xattrs.insert(escape(name), hex(value));
+    }
+
+    /// Sets the mode of a new file, if `made` differs from it, and its time.
+    fn mode_and_time(&mut self, file: &File, made: u32, entry: &Entry) -> Result<()> {
+        if made != entry.mode {
+            fchmod(file, Mode::from_bits_truncate(entry.mode)).context("set mode")?;
+            // The kernel drops setgid where the user is not in the file's
+            // group (a setgid directory above the store can cause that).
+            if entry.mode & 0o2000 != 0
+                && (entry.uid, entry.gid) == (0, 0)
+                && fstat(file)?.st_mode & 0o2000 == 0
+            {
+                self.record_lost_mode(file, entry)?;
+            }
+        }
+        futimens(file, &OMIT, &time(entry.mtime)).context("set time")
+    }
+
+    fn record_lost_mode(&mut self, file: &File, entry: &Entry) -> Result<()> {
+        let path = entry.path.clone();
+        self.record_owner(file.as_fd(), &path, entry)
+    }
+
+    /// Copies `length` bytes from `data` to `put(bytes, bytes put before)`.
+    fn copy<R: Read>(
+        &mut self,
+        length: u64,
+        data: &mut R,
+        mut put: impl FnMut(&[u8], u64) -> io::Result<()>,
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < length {
+            let wanted = usize::try_from(length - done).map_or(BUFFER, |left| left.min(BUFFER));
+            let n = data.read(&mut self.buffer[..wanted]).context("read")?;
+            ensure!(n > 0, "the archive is truncated");
+            put(&self.buffer[..n], done).context("write")?;
+            done += n as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The access time is left as it is: nobody reads it, and tar has none.
+const OMIT: TimeSpec = TimeSpec::UTIME_OMIT;
+
+fn time((seconds, nanos): (i64, u32)) -> TimeSpec {
+    TimeSpec::new(seconds, i64::from(nanos))
+}
+
+/// Whether this is how overlay marks a removed name.
+pub(super) fn is_whiteout(stat: &nix::sys::stat::FileStat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == 0
+}
+
+fn push_components(pending: &mut Vec<Vec<u8>>, path: &[u8]) {
+    let components = path.split(|byte| *byte == b'/');
+    let real = components.filter(|name| !name.is_empty() && *name != b".");
+    pending.extend(real.rev().map(<[u8]>::to_vec));
+}
+
+/// The umask of this process. Read from /proc, since the system call can only
+/// be asked by changing it, under the feet of other threads.
+fn umask() -> u32 {
+    let parse = || {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+        u32::from_str_radix(line.trim(), 8).ok()
+    };
+    // Without /proc every mode is set explicitly.
+    parse().unwrap_or(0o777)
+}
+
+#[cfg(test)]
+mod tests;
