@@ -15,7 +15,7 @@ use crate::image::reference::Reference;
 ///
 /// The tar may be plain or compressed with gzip, zstd or xz. Prints the id of
 /// the new image.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// The tar; `-` reads standard input
     file: PathBuf,
@@ -44,7 +44,10 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     store.sweep()?;
     let name = args.name.clone().map(Reference::or_latest);
     if let Some(name) = &name {
-        ensure!(name.digest().is_none(), "{name}: a new image cannot be named by a digest");
+        ensure!(
+            name.digest().is_none(),
+            "{name}: a new image cannot be named by a digest"
+        );
     }
     let options = Options {
         changes: args.changes.clone(),

@@ -13,7 +13,7 @@ use crate::image::platform::Platform;
 ///
 /// The archive is what `docker save` and `podman save` write, or a tar of an
 /// OCI image layout; plain or compressed with gzip, zstd or xz.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Read this file instead of standard input
     #[arg(short, long, value_name = "FILE")]

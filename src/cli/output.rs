@@ -4,6 +4,16 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
+/// Forms of output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For eyes.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
 /// A table with aligned columns, as docker prints them.
 pub struct Table {
     rows: Vec<Vec<String>>,

@@ -3,12 +3,14 @@
 use anyhow::{Result, bail};
 
 use super::{Context, output};
+use crate::engine::containers::Containers;
+use crate::image::store::Image;
 
 /// Remove images
 ///
 /// A name that is not the image's last is only taken away; with the last one
 /// the image goes.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names, ids or digests
     #[arg(required = true, value_name = "IMAGE")]
@@ -23,9 +25,10 @@ pub struct Args {
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     store.sweep()?;
+    let containers = ctx.containers()?;
     let mut failed = Vec::new();
     for name in &args.images {
-        match store.remove(name, args.force, &|_| Vec::new()) {
+        match store.remove(name, args.force, &|image| users(&containers, image)) {
             Ok(removed) => {
                 for name in &removed.untagged {
                     output::line(format!("Untagged: {name}"))?;
@@ -42,4 +45,12 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         bail!("{}", failed.join("\nerror: "));
     }
     Ok(())
+}
+
+/// Names of the containers that stand on the image's layers.
+fn users(containers: &Containers, image: &Image) -> Vec<String> {
+    let id = image.id.to_string();
+    let all = containers.list().unwrap_or_default().into_iter();
+    let users = all.filter(|c| c.record.image_id.as_ref() == Some(&id));
+    users.map(|c| c.record.name).collect()
 }

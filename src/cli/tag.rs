@@ -6,7 +6,7 @@ use super::Context;
 use crate::image::reference::Reference;
 
 /// Give an image another name
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name, id or digest of the image
     source: String,

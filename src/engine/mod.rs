@@ -1,1 +1,15 @@
 //! Containers: records, supervision, and the making of OCI specs.
+
+pub mod attach;
+pub mod containers;
+pub mod etc;
+pub mod exec;
+pub mod names;
+pub mod options;
+pub mod paths;
+pub mod record;
+pub mod root;
+pub mod run;
+pub mod spec;
+pub mod supervisor;
+pub mod user;

@@ -179,5 +179,9 @@ pub fn parallel<J: Sync, R: Send>(
             .collect::<Result<Vec<()>, _>>()
             .map_err(|_| anyhow!("a thread panicked"))
     })?;
-    results.into_inner().expect("no thread panics").into_iter().collect()
+    results
+        .into_inner()
+        .expect("no thread panics")
+        .into_iter()
+        .collect()
 }

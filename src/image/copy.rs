@@ -44,14 +44,15 @@ pub fn flatten(lowers: &[PathBuf], dest: &Path) -> Result<()> {
         root: root.try_clone()?,
         links: Links::new(),
     };
-    copying.directory(&view.root(), &root, b"").with_context(context)
+    copying
+        .directory(&view.root(), &root, b"")
+        .with_context(context)
 }
 
 struct Copying {
     root: OwnedFd,
     links: Links,
 }
-
 
 impl Copying {
     /// Copies all that a merged directory holds, and then its own attributes.

@@ -38,11 +38,12 @@ pub fn import(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    import_as(store, path, reference, None, options, progress)
-        .with_context(|| match path.to_str() {
+    import_as(store, path, reference, None, options, progress).with_context(|| {
+        match path.to_str() {
             Some("-") => "import the archive on standard input".to_owned(),
             _ => format!("import {}", path.display()),
-        })
+        }
+    })
 }
 
 /// The same; a nameless image can have the annotation `source`.
@@ -55,7 +56,11 @@ pub(super) fn import_as(
     progress: &dyn Progress,
 ) -> Result<Image> {
     let file = open_file(path)?;
-    let length = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
+    let length = file
+        .metadata()
+        .ok()
+        .filter(|m| m.is_file())
+        .map(|m| m.len());
     let _lock = store.lock_shared()?;
     let session = store.session()?;
     let expected = Expected {

@@ -263,8 +263,8 @@ fn feed(
     let (compression, source) = compress::peek(Metered { source, meter }).context("read")?;
     // A blob that a manifest names stays as it is. So does one that is
     // compressed in a way that manifests can name.
-    let as_is = expected.blob.is_some()
-        || matches!(compression, Compression::Gzip | Compression::Zstd);
+    let as_is =
+        expected.blob.is_some() || matches!(compression, Compression::Gzip | Compression::Zstd);
     let hasher = match &expected.blob {
         Some((digest, _)) => Hasher::like(digest)?,
         None => Hasher::sha256(),
@@ -291,7 +291,9 @@ fn feed(
         let out = BufWriter::with_capacity(PIECE, create()?);
         let mut zstd = zstd::Encoder::new(HashWriter::new(out, hasher), ZSTD_LEVEL)?;
         let buffered = BufReader::with_capacity(PIECE, source);
-        hand_over.run(compression.decoder(buffered)?, |piece| zstd.write_all(piece))?;
+        hand_over.run(compression.decoder(buffered)?, |piece| {
+            zstd.write_all(piece)
+        })?;
         let (out, digest, size) = zstd.finish().context("write the blob")?.finish();
         let out = out.into_inner().map_err(io::IntoInnerError::into_error);
         out.and_then(|out| out.sync_data())

@@ -135,6 +135,11 @@ impl Store {
         })
     }
 
+    /// The directory that all of this is in.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Waits for a lock that others may share. Who looks an image up and then
     /// writes down that it is used holds it from the one to the other.
     pub fn lock_shared(&self) -> Result<LockGuard> {
@@ -325,12 +330,20 @@ impl Store {
                 references: references.filter_map(|name| name.parse().ok()).collect(),
                 created: image.config.created().clone(),
                 size: self.size(&image),
-                labels: labels.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+                labels: labels
+                    .into_iter()
+                    .flatten()
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
                 id: image.id,
                 manifest: image.manifest,
             });
         }
-        images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.as_ref().cmp(b.id.as_ref())));
+        images.sort_by(|a, b| {
+            b.created
+                .cmp(&a.created)
+                .then_with(|| a.id.as_ref().cmp(b.id.as_ref()))
+        });
         Ok(images)
     }
 
@@ -478,12 +491,15 @@ impl Store {
 
     /// Moves a file or tree of this root out of the way, at once;
     /// [`Store::empty_trash`] deletes it.
-    pub fn trash(&self, path: &Path) -> Result<()> {
+    pub fn trash(&self, path: &Path) -> Result<PathBuf> {
         let trash = self.root.join("trash");
         private_dir(&trash)?;
-        match fs::rename(path, trash.join(session::unique())) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.with_context(|| format!("remove {}", path.display())),
+        let place = trash.join(session::unique());
+        match fs::rename(path, &place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place),
+            other => other
+                .with_context(|| format!("remove {}", path.display()))
+                .map(|()| place),
         }
     }
 
@@ -501,7 +517,10 @@ impl Store {
     fn descriptors(&self) -> Result<Vec<Descriptor>> {
         let index = self.layout.index()?;
         let all = index.manifests().iter();
-        Ok(all.filter(|d| is_manifest(d.media_type())).cloned().collect())
+        Ok(all
+            .filter(|d| is_manifest(d.media_type()))
+            .cloned()
+            .collect())
     }
 
     /// Blobs by the diff-id of what is in them, over all images.
@@ -555,7 +574,9 @@ pub(super) fn list(
     names: &[Reference],
     source: Option<&str>,
 ) {
-    let labels = names.iter().map(|name| (layout::REF_NAME, name.canonical()));
+    let labels = names
+        .iter()
+        .map(|name| (layout::REF_NAME, name.canonical()));
     let source = source.map(|source| (layout::SOURCE, source.to_owned()));
     let labels: Vec<(&str, String)> = labels.chain(source).collect();
     // A file has one source label at a time: the part before the bar is its path.
@@ -582,7 +603,10 @@ pub(super) fn list(
         descriptors.push(labelled);
     }
     for descriptor in bare {
-        if !descriptors.iter().any(|d| d.digest() == descriptor.digest()) {
+        if !descriptors
+            .iter()
+            .any(|d| d.digest() == descriptor.digest())
+        {
             descriptors.push(descriptor);
         }
     }
@@ -647,7 +671,10 @@ fn by_reference<'a>(
 fn manifests(descriptors: &[Descriptor]) -> Vec<Digest> {
     let mut seen = HashSet::new();
     let digests = descriptors.iter().map(Descriptor::digest);
-    digests.filter(|digest| seen.insert(*digest)).cloned().collect()
+    digests
+        .filter(|digest| seen.insert(*digest))
+        .cloned()
+        .collect()
 }
 
 fn familiar(name: &str) -> String {

@@ -1,3 +1,20 @@
 //! The OCI runtime: turns a runtime spec into a running process.
+//!
+//! [`plan`] computes all that can be computed; [`start`](mod@start) clones;
+//! `init` runs inside until execve; [`join`](mod@join) is `exec`.
 
+mod copyup;
+mod init;
+pub mod join;
+pub mod message;
+pub mod options;
+pub mod plan;
+pub mod process;
+mod reaper;
+mod rootfs;
 pub mod seccomp;
+pub mod start;
+
+pub use message::{StartError, Step};
+pub use plan::Plan;
+pub use start::{Started, start};

@@ -1,5 +1,22 @@
 //! System calls. Every `unsafe` block of the program is below this module,
 //! each with its SAFETY line; what leaves here owns its descriptors.
 
+pub mod channel;
+pub mod clone;
+pub mod cred;
+pub mod error;
+pub mod fd;
 pub mod fs;
+pub mod host;
+pub mod mount;
+pub mod net;
+pub mod pidfd;
+pub mod random;
+pub mod seccomp;
+pub mod signal;
+pub mod trampoline;
+pub mod tty;
+
 pub mod xattr;
+
+pub use error::{Context, Error, Result};

@@ -25,6 +25,8 @@ mod compiler;
 #[cfg(test)]
 mod tests;
 
+pub use crate::sys::seccomp::Instruction;
+
 use anyhow::{Context, Result};
 use compiler::Arch as Machine;
 use oci_spec::runtime::{Arch, Capabilities, Capability, LinuxSeccomp};
@@ -51,20 +53,6 @@ pub struct Filter {
     /// Whether a rule asks a listener, so that installing the filter returns
     /// a notification descriptor.
     pub notify: bool,
-}
-
-/// One classic BPF instruction, laid out as the kernel's `struct sock_filter`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// Operation, addressing mode and size (`linux/bpf_common.h`).
-    pub code: u16,
-    /// How many instructions a conditional jump skips if it holds.
-    pub jt: u8,
-    /// How many it skips if not.
-    pub jf: u8,
-    /// The operand.
-    pub k: u32,
 }
 
 /// The filter of the built-in profile, `contrib/seccomp.json`, for a container

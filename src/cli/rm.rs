@@ -1,0 +1,77 @@
+//! `bryo rm`.
+
+use super::Context;
+use crate::engine::containers::{Container, Containers, NotFound};
+use crate::image::remove::remove_tree;
+use crate::sys::pidfd;
+use anyhow::{Context as _, Result, bail};
+use std::time::{Duration, Instant};
+
+/// Remove containers
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names or ids
+    #[arg(required_unless_present = "all")]
+    containers: Vec<String>,
+
+    /// Kill containers that run; what is not there is no error
+    #[arg(short, long)]
+    force: bool,
+    /// All containers
+    #[arg(short, long, conflicts_with = "containers")]
+    all: bool,
+    /// Remove anonymous volumes too (there are none yet)
+    #[arg(short, long)]
+    volumes: bool,
+}
+
+/// Removes each container, and prints what it was called by.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let containers = context.containers()?;
+    let names = match args.all {
+        true => containers
+            .list()?
+            .into_iter()
+            .map(|c| c.record.id)
+            .collect(),
+        false => args.containers.clone(),
+    };
+    super::each(&names, |name| {
+        let container = match containers.find(name) {
+            Err(e) if args.force && e.is::<NotFound>() => return Ok(()),
+            other => other?,
+        };
+        remove_one(&containers, &container, args.force)?;
+        println!("{name}");
+        Ok(())
+    })
+}
+
+fn remove_one(containers: &Containers, container: &Container, force: bool) -> Result<()> {
+    let name = &container.record.name;
+    if let Ok(process) = container.running_process() {
+        if !force {
+            bail!("container {name} is running: stop it first, or use -f");
+        }
+        let _ = pidfd::kill(process, libc::SIGKILL);
+    }
+    // Its supervisor lets go of it once it has recorded the end.
+    let patience = Instant::now() + Duration::from_secs(10);
+    let lock = loop {
+        match container.try_lock() {
+            Ok(Some(lock)) => break lock,
+            // With --rm the supervisor removes it first.
+            Err(_) if !container.dir.exists() => return Ok(()),
+            Err(e) => return Err(e),
+            Ok(None) if force && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Ok(None) => bail!("container {name} is in use by another bryo"),
+        }
+    };
+    if !container.dir.exists() {
+        return Ok(());
+    }
+    let trash = containers.remove(container, &lock)?;
+    remove_tree(&trash).with_context(|| format!("delete the files of {name}"))
+}

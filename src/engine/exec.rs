@@ -1,0 +1,169 @@
+//! `exec`: a further process in a running container.
+
+use super::attach;
+use super::containers::Container;
+use super::options::CapabilityChanges;
+use super::spec::console_size;
+use super::user;
+use crate::runtime::join::join;
+use crate::runtime::plan::ANNOTATION_SECCOMP;
+use crate::runtime::process::{ProcessPlan, Seccomp};
+use crate::sys::fd::open_in_root;
+use crate::sys::tty;
+use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::sys::termios::tcgetattr;
+use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, LinuxNamespaceType, Spec};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// What `exec` asks for.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOptions {
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// Variables, after those of the container.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub workdir: Option<PathBuf>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// `-i`.
+    pub interactive: bool,
+    /// `-t`.
+    pub tty: bool,
+    /// `--privileged`.
+    pub privileged: bool,
+}
+
+/// The namespaces (`CLONE_NEW*`) of a spec that are not the caller's.
+pub fn joined(spec: &Spec) -> u64 {
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    let flag = |kind| match kind {
+        LinuxNamespaceType::Mount => libc::CLONE_NEWNS,
+        LinuxNamespaceType::Cgroup => libc::CLONE_NEWCGROUP,
+        LinuxNamespaceType::Uts => libc::CLONE_NEWUTS,
+        LinuxNamespaceType::Ipc => libc::CLONE_NEWIPC,
+        LinuxNamespaceType::User => libc::CLONE_NEWUSER,
+        LinuxNamespaceType::Pid => libc::CLONE_NEWPID,
+        LinuxNamespaceType::Network => libc::CLONE_NEWNET,
+        LinuxNamespaceType::Time => libc::CLONE_NEWTIME,
+    };
+    let namespaces = namespaces.into_iter().flatten();
+    namespaces.fold(0, |all, n| all | flag(n.typ()) as u64)
+}
+
+/// Runs a command in `container`; returns docker's exit code.
+///
+/// # Errors
+/// The container does not run; the command cannot be started.
+pub fn exec(container: &Container, options: &ExecOptions) -> Result<i32> {
+    let target = container.running_process()?;
+    let spec = container.spec()?;
+    let plan = plan(container, &spec, options)?;
+    let terminal = match options.tty && options.interactive {
+        true if !attach::stdin_is_terminal() => {
+            bail!("-i and -t together need a terminal as standard input: leave out -t")
+        }
+        true => Some(tcgetattr(std::io::stdin().as_fd()).context("read terminal settings")?),
+        false => None,
+    };
+    if !options.interactive {
+        crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
+    }
+    let started = join(&target, container.record.namespaces, &plan)?;
+    drop(target);
+    attach::wait_for_child(started, options.interactive, terminal.as_ref())
+}
+
+fn plan(container: &Container, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
+    let process = spec
+        .process()
+        .as_ref()
+        .context("config.json has no process")?;
+    let mut process = process.clone();
+    process.set_args(Some(options.command.clone()));
+    process.set_terminal(Some(options.tty));
+    if let Some(workdir) = &options.workdir {
+        process.set_cwd(Path::new("/").join(workdir));
+    }
+    let mut env = process.env().clone().unwrap_or_default();
+    let mut set = |key: &str, value: &str| {
+        env.retain(|e| e.split_once('=').is_none_or(|(k, _)| k != key));
+        env.push(format!("{key}={value}"));
+    };
+    if options.tty {
+        set("TERM", "xterm");
+    }
+    if let Some(text) = &options.user {
+        let user = find_user(container, text)?;
+        set("HOME", &user.home);
+        let mut account = process.user().clone();
+        account.set_uid(user.uid);
+        account.set_gid(user.gid);
+        account.set_additional_gids(Some(user.groups));
+        process.set_user(account);
+    }
+    for (key, value) in &options.env {
+        set(key, value);
+    }
+    process.set_env(Some(env));
+    if options.privileged {
+        let all = CapabilityChanges::default().apply(true, &super::run::known_capabilities());
+        let sets = LinuxCapabilitiesBuilder::default()
+            .bounding(all.clone())
+            .effective(all.clone())
+            .permitted(all)
+            .inheritable(Capabilities::new())
+            .ambient(Capabilities::new());
+        process.set_capabilities(Some(sets.build()?));
+        process.set_no_new_privileges(Some(false));
+    }
+    let size = options
+        .tty
+        .then(|| tty::window_size(std::io::stdout()).ok())
+        .flatten();
+    process.set_console_size(console_size(size.map(|s| (s.ws_col, s.ws_row)))?);
+    let annotation = spec
+        .annotations()
+        .as_ref()
+        .and_then(|a| a.get(ANNOTATION_SECCOMP));
+    let default = annotation.is_some_and(|a| a == "default") && !options.privileged;
+    let linux = spec.linux().as_ref();
+    let profile = linux
+        .and_then(|l| l.seccomp().as_ref())
+        .filter(|_| !options.privileged);
+    let maps = linux
+        .and_then(|l| l.gid_mappings().as_ref())
+        .into_iter()
+        .flatten();
+    let setgroups = maps.clone().count() > 1 || maps.clone().any(|m| m.size() > 1);
+    ProcessPlan::new(&process, Seccomp::of(profile, default), setgroups)
+}
+
+/// Looks `text` up in the files that the running container sees.
+fn find_user(container: &Container, text: &str) -> Result<user::User> {
+    let super::record::State::Running { process, .. } = &container.state else {
+        bail!("container {} is not running", container.record.name);
+    };
+    let root = format!("/proc/{}/root", process.pid);
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = nix::fcntl::open(root.as_str(), flags, Mode::empty()).context(root.clone())?;
+    let file = |path: &str| -> Result<Vec<u8>> {
+        match open_in_root(&root, Path::new(path), OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+            Ok(fd) => {
+                let mut data = Vec::new();
+                let file = std::fs::File::from(fd);
+                file.take(16 << 20)
+                    .read_to_end(&mut data)
+                    .with_context(|| format!("/{path}"))?;
+                Ok(data)
+            }
+            Err(e) if e.errno == nix::errno::Errno::ENOENT => Ok(Vec::new()),
+            Err(e) => Err(e.into()),
+        }
+    };
+    user::resolve(text, &file("etc/passwd")?, &file("etc/group")?)
+}

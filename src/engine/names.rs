@@ -1,0 +1,109 @@
+//! Ids and names of containers.
+
+use crate::sys::random;
+use anyhow::{Result, bail};
+
+const ADJECTIVES: [&str; 48] = [
+    "amber", "ashen", "bold", "bright", "calm", "clear", "cool", "damp", "deep", "dewy", "eager",
+    "early", "fair", "fine", "fresh", "gentle", "glad", "green", "hardy", "hidden", "humble",
+    "keen", "kind", "late", "light", "little", "lively", "lone", "lucid", "mellow", "mild",
+    "misty", "neat", "nimble", "patient", "plain", "proud", "quick", "quiet", "rare", "shady",
+    "slow", "soft", "still", "sturdy", "supple", "tender", "young",
+];
+
+/// Genera of mosses, liverworts and hornworts.
+const GENERA: [&str; 48] = [
+    "andreaea",
+    "anthoceros",
+    "atrichum",
+    "barbula",
+    "bartramia",
+    "bazzania",
+    "brachythecium",
+    "bryum",
+    "buxbaumia",
+    "calliergon",
+    "ceratodon",
+    "climacium",
+    "conocephalum",
+    "cratoneuron",
+    "ctenidium",
+    "dawsonia",
+    "dicranum",
+    "ditrichum",
+    "encalypta",
+    "fissidens",
+    "fontinalis",
+    "frullania",
+    "funaria",
+    "grimmia",
+    "hedwigia",
+    "homalothecium",
+    "hookeria",
+    "hylocomium",
+    "hypnum",
+    "isothecium",
+    "leucobryum",
+    "lophocolea",
+    "lunularia",
+    "marchantia",
+    "metzgeria",
+    "mnium",
+    "neckera",
+    "orthotrichum",
+    "pellia",
+    "physcomitrium",
+    "plagiochila",
+    "pohlia",
+    "polytrichum",
+    "radula",
+    "riccia",
+    "sphagnum",
+    "thuidium",
+    "tortula",
+];
+
+/// A new container id: 64 random hexadecimal digits.
+pub fn new_id() -> String {
+    let bytes: [u8; 32] = random::bytes();
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A name for a container that was given none.
+pub fn generate() -> String {
+    let [a, b, c] = random::bytes();
+    let adjective = ADJECTIVES[usize::from(a) % ADJECTIVES.len()];
+    let genus = GENERA[usize::from(b) % GENERA.len()];
+    format!("{adjective}_{genus}{c}")
+}
+
+/// Accepts what docker accepts as a name: a letter or digit, then letters,
+/// digits, `_`, `.` and `-`.
+pub fn check(name: &str) -> Result<()> {
+    let mut chars = name.chars();
+    let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = chars.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if !first || !rest || name.len() > 128 {
+        bail!(
+            "name '{name}': a name starts with a letter or digit and has only letters, digits, \
+             '_', '.' and '-'"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_names_are_names() {
+        for _ in 0..100 {
+            check(&generate()).unwrap();
+        }
+        assert_eq!(new_id().len(), 64);
+        for bad in ["", "-x", ".x", "a/b", "a b", "ä"] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Where a container's root file system comes from.
+
+use super::containers::Container;
+use crate::image::copy::flatten;
+use crate::image::platform::Platform;
+use crate::image::progress::Progress;
+use crate::image::source::{self, Source};
+use crate::image::store::{Flavour, Image, Store};
+use crate::image::view::View;
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::Spec;
+use std::collections::BTreeMap;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A root file system, ready to be mounted.
+#[derive(Debug, Clone, Default)]
+pub struct Root {
+    /// Directories of an overlay, the topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// A directory to be used as it is, in place of an overlay.
+    pub direct: Option<PathBuf>,
+    /// Mounts of the host that are shown read-only at the same place.
+    pub submounts: Vec<PathBuf>,
+    /// Changes need not outlive a crash of the machine.
+    pub volatile: bool,
+}
+
+/// What an image says of how to run it.
+#[derive(Debug, Clone, Default)]
+pub struct ImageDefaults {
+    /// `Entrypoint`.
+    pub entrypoint: Vec<String>,
+    /// `Cmd`.
+    pub command: Vec<String>,
+    /// `Env`.
+    pub env: Vec<(String, String)>,
+    /// `WorkingDir`; empty for `/`.
+    pub workdir: String,
+    /// `User`.
+    pub user: String,
+    /// `Labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `StopSignal`.
+    pub stop_signal: Option<String>,
+}
+
+/// An image to run, found.
+#[derive(Debug)]
+pub struct Resolved {
+    /// Its root file system.
+    pub root: Root,
+    /// How to run it.
+    pub defaults: ImageDefaults,
+    /// The image in the store, if it is one.
+    pub image: Option<Image>,
+}
+
+/// The image that is the program itself.
+pub const HELLO: &str = "hello";
+/// The image that is the host's own root.
+pub const HOST: &str = "host";
+
+/// Finds what `name` stands for: an image of the store, an archive or
+/// directory (`tar:PATH`, `dir:PATH`, …), or one of the built-in images. An
+/// image of the store goes before a built-in one of the same name.
+pub fn resolve(
+    store: &Store,
+    name: &str,
+    platform: Option<&Platform>,
+    progress: &dyn Progress,
+) -> Result<Resolved> {
+    let source = Source::parse(name)?;
+    let now = jiff::Timestamp::now().to_string();
+    let found = match (source.resolve(store, platform, &now, progress)?, name) {
+        (Some(source::Resolved::Image(image)), _) => *image,
+        (Some(source::Resolved::Directory(path)), _) => return Ok(directory(&path)),
+        (None, HELLO) => return hello(store.root()),
+        (None, HOST) => return host(),
+        (None, _) => bail!(
+            "no image '{name}' in the store: bryo import or bryo load brings one in, bryo images \
+             lists them"
+        ),
+    };
+    let lowers = store.lowers(&found, Flavour::Single, progress)?;
+    Ok(Resolved {
+        root: Root {
+            lowers,
+            ..Root::default()
+        },
+        defaults: defaults(&found),
+        image: Some(found),
+    })
+}
+
+/// A directory below an overlay of the container's own.
+fn directory(path: &Path) -> Resolved {
+    Resolved {
+        root: Root {
+            lowers: vec![path.to_owned()],
+            ..Root::default()
+        },
+        defaults: ImageDefaults {
+            command: vec!["/bin/sh".into()],
+            ..ImageDefaults::default()
+        },
+        image: None,
+    }
+}
+
+/// A directory used as it is: `--rootfs`.
+pub fn direct(path: &Path) -> Result<Resolved> {
+    let path = std::fs::canonicalize(path).with_context(|| format!("rootfs {}", path.display()))?;
+    if !path.is_dir() {
+        bail!("rootfs {}: not a directory", path.display());
+    }
+    Ok(Resolved {
+        root: Root {
+            direct: Some(path),
+            ..Root::default()
+        },
+        defaults: ImageDefaults::default(),
+        image: None,
+    })
+}
+
+fn defaults(image: &Image) -> ImageDefaults {
+    let Some(config) = image.config.config() else {
+        return ImageDefaults::default();
+    };
+    let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let env = config.env().iter().flatten();
+    let env = env.map(|e| e.split_once('=').unwrap_or((e, "")));
+    ImageDefaults {
+        entrypoint: words(config.entrypoint()),
+        command: words(config.cmd()),
+        env: env.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        workdir: config.working_dir().clone().unwrap_or_default(),
+        user: config.user().clone().unwrap_or_default(),
+        labels: config
+            .labels()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+        stop_signal: config.stop_signal().clone(),
+    }
+}
+
+/// A copy of the running program as the only file of a directory. The
+/// program itself is never shown to a container, which could write to it.
+fn hello(store: &Path) -> Result<Resolved> {
+    let this = std::fs::File::open("/proc/self/exe").context("open the program itself")?;
+    let meta = this.metadata()?;
+    let key = format!(
+        "{:x}-{:x}-{:x}",
+        meta.ino(),
+        meta.mtime_nsec() ^ meta.mtime(),
+        meta.len()
+    );
+    let builtin = store.join("builtin");
+    let dir = builtin.join(&key);
+    if !dir.join("bryo").exists() {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o700).recursive(true).create(&builtin)?;
+        let new = builtin.join(format!(".{key}.{}", std::process::id()));
+        builder.mode(0o755).create(&new)?;
+        let copy = || -> std::io::Result<()> {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o755)
+                .open(new.join("bryo"))?;
+            std::io::copy(&mut &this, &mut file)?;
+            drop(file);
+            std::fs::rename(&new, &dir)
+        };
+        if let Err(e) = copy() {
+            let _ = std::fs::remove_dir_all(&new);
+            // Another one was faster: as good.
+            if !dir.join("bryo").exists() {
+                return Err(e).context("copy the program itself");
+            }
+        }
+    }
+    Ok(Resolved {
+        root: Root {
+            lowers: vec![dir],
+            ..Root::default()
+        },
+        defaults: ImageDefaults {
+            entrypoint: vec!["/bryo".into(), "hello".into()],
+            env: vec![(HOST_NAMESPACES.into(), own_namespaces())],
+            ..ImageDefaults::default()
+        },
+        image: None,
+    })
+}
+
+/// Variable by which `hello` knows the host's namespaces: `kind=number`,
+/// separated by commas.
+pub const HOST_NAMESPACES: &str = "BRYO_HOST_NAMESPACES";
+
+fn own_namespaces() -> String {
+    let links = ["user", "mnt", "pid", "net", "uts", "ipc", "cgroup", "time"].map(|kind| {
+        let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap_or_default();
+        let link = link.to_string_lossy();
+        let number: String = link.chars().filter(char::is_ascii_digit).collect();
+        format!("{kind}={number}")
+    });
+    links.join(",")
+}
+
+/// The host's root below a throw-away overlay, its other file systems
+/// read-only, the caller's environment and working directory.
+fn host() -> Result<Resolved> {
+    let mountinfo = std::fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    let cwd = std::env::current_dir().ok();
+    let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into());
+    Ok(Resolved {
+        root: Root {
+            lowers: vec!["/".into()],
+            submounts: top_level_mounts(&String::from_utf8_lossy(&mountinfo)),
+            ..Root::default()
+        },
+        defaults: ImageDefaults {
+            command: vec![shell],
+            env: std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .filter(|(key, _)| key != "HOSTNAME")
+                .collect(),
+            workdir: cwd.map(|c| c.display().to_string()).unwrap_or_default(),
+            ..ImageDefaults::default()
+        },
+        image: None,
+    })
+}
+
+/// Mount points of file systems mounted right on the root's, from
+/// proc_pid_mountinfo(5), without those that a container has of its own.
+fn top_level_mounts(mountinfo: &str) -> Vec<PathBuf> {
+    const OWN: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+    let field = |line: &str, n: usize| line.split(' ').nth(n).map(unescape);
+    let root = mountinfo
+        .lines()
+        .rfind(|line| field(line, 4).as_deref() == Some("/"));
+    let Some(root_id) = root.and_then(|line| field(line, 0)) else {
+        return Vec::new();
+    };
+    let mut points: Vec<PathBuf> = Vec::new();
+    for line in mountinfo.lines() {
+        let (Some(parent), Some(point)) = (field(line, 1), field(line, 4)) else {
+            continue;
+        };
+        let own = OWN.iter().any(|own| Path::new(&point).starts_with(own));
+        if parent == root_id && point != "/" && !own {
+            points.push(point.into());
+        }
+    }
+    points.sort();
+    points.dedup();
+    points
+}
+
+/// Reads the octal escapes of blanks in mountinfo.
+fn unescape(field: &str) -> String {
+    let mut text = field.to_owned();
+    for (escape, plain) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
+        text = text.replace(escape, plain);
+    }
+    text
+}
+
+/// Reads a file of the root file system as the container will see it; `None`
+/// if there is none. For small files only.
+pub fn read_file(root: &Root, path: &str) -> Result<Option<Vec<u8>>> {
+    let lowers = match &root.direct {
+        Some(dir) => vec![dir.clone()],
+        None => root.lowers.clone(),
+    };
+    View::new(&lowers)?.read(path, 16 << 20)
+}
+
+/// Puts something else in the place of an overlay that the kernel refused:
+/// first, if the container is thrown away anyway, changes in memory; then a
+/// copy of all layers. Returns what in words, or `None` if nothing is left.
+pub fn substitute(spec: &mut Spec, container: &Container) -> Result<Option<String>> {
+    use crate::runtime::plan::TMPFS_UPPER;
+    let mounts = spec.mounts_mut().as_mut();
+    let Some(mount) = mounts.and_then(|m| m.iter_mut().find(|m| m.destination() == Path::new("/")))
+    else {
+        return Ok(None);
+    };
+    let words = mount.options().clone().unwrap_or_default();
+    let in_memory = words.iter().any(|w| w == TMPFS_UPPER);
+    if container.record.auto_remove && !in_memory {
+        let kept = words.into_iter();
+        let kept = kept.filter(|w| !w.starts_with("upperdir=") && !w.starts_with("workdir="));
+        let kept = kept
+            .filter(|w| w != "volatile")
+            .chain([TMPFS_UPPER.to_owned()]);
+        mount.set_options(Some(kept.collect()));
+        return Ok(Some(
+            "changes are kept in memory: an overlay on this store was refused".into(),
+        ));
+    }
+    let lowers = words
+        .iter()
+        .filter_map(|w| w.strip_prefix("lowerdir="))
+        .map(PathBuf::from);
+    let lowers: Vec<PathBuf> = lowers.collect();
+    if lowers.iter().any(|l| l == Path::new("/")) {
+        return Ok(None);
+    }
+    let copy = container.dir.join("copy");
+    flatten(&lowers, &copy).context("copy the image")?;
+    mount.set_typ(Some("bind".into()));
+    mount.set_source(Some(copy));
+    mount.set_options(Some(vec!["rbind".into(), "rprivate".into()]));
+    Ok(Some(
+        "the image was copied, which takes time and room: an overlay was refused".into(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_on_the_root_alone() {
+        let info = "1 0 8:1 / / rw - ext4 /dev/a rw\n\
+                    2 1 0:5 / /proc rw - proc proc rw\n\
+                    3 1 8:2 / /home\\040x rw - ext4 /dev/b rw\n\
+                    4 3 8:3 / /home\\040x/y rw - ext4 /dev/c rw\n\
+                    5 1 0:6 / /run/lock rw - tmpfs t rw\n";
+        assert_eq!(top_level_mounts(info), [Path::new("/home x")]);
+    }
+}

@@ -1,0 +1,441 @@
+//! From options and an image to an OCI runtime spec. Pure: what must be
+//! looked up on the machine comes in as [`Facts`].
+
+use super::options::MountOption;
+use super::options::{Network, RunOptions, SeccompOption, Sharing, Unmask};
+use super::root::{ImageDefaults, Root};
+use super::user::User;
+use crate::runtime::plan::{ANNOTATION_DEVICES, ANNOTATION_INIT, ANNOTATION_SECCOMP};
+use anyhow::{Result, bail};
+use oci_spec::runtime::{
+    BoxBuilder, Capabilities, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Mount, MountBuilder, PosixRlimit,
+    PosixRlimitBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// What the machine contributes.
+#[derive(Debug)]
+pub struct Facts {
+    /// The container's id.
+    pub id: String,
+    /// The container's directory.
+    pub directory: PathBuf,
+    /// The caller's user id.
+    pub uid: u32,
+    /// The caller's group id.
+    pub gid: u32,
+    /// Who the command runs as.
+    pub user: User,
+    /// All capabilities that the kernel knows.
+    pub capabilities: Capabilities,
+    /// A profile given by the user, read and resolved.
+    pub seccomp: Option<LinuxSeccomp>,
+    /// Size of the caller's terminal: columns, rows.
+    pub terminal: Option<(u16, u16)>,
+}
+
+/// Paths hidden from a container (docker's list, with podman's additions).
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/dev/block",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Paths that a container may only read (docker's list).
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The spec of a container.
+///
+/// # Errors
+/// Options that contradict each other, an image and options without a
+/// command.
+pub fn build(
+    options: &RunOptions,
+    root: &Root,
+    image: &ImageDefaults,
+    facts: &Facts,
+) -> Result<Spec> {
+    let mut mounts = Vec::new();
+    mounts.push(root_mount(root, facts)?);
+    mounts.extend(system_mounts(options)?);
+    mounts.extend(etc_mounts(options, facts)?);
+    for submount in &root.submounts {
+        mounts.push(mount(
+            submount,
+            "bind",
+            Some(submount),
+            &["rbind", "rprivate", "rro"],
+        )?);
+    }
+    add_user_mounts(&mut mounts, options)?;
+
+    let mut annotations: HashMap<String, String> =
+        options.annotations.clone().into_iter().collect();
+    if options.init {
+        annotations.insert(ANNOTATION_INIT.into(), "true".into());
+    }
+    if options.seccomp == SeccompOption::Default && !options.privileged {
+        annotations.insert(ANNOTATION_SECCOMP.into(), "default".into());
+    }
+    if !options.devices.is_empty() {
+        let pairs = options.devices.iter();
+        let pairs = pairs.map(|(host, inside)| format!("{}:{}", host.display(), inside.display()));
+        annotations.insert(
+            ANNOTATION_DEVICES.into(),
+            pairs.collect::<Vec<_>>().join(","),
+        );
+    }
+
+    let mut spec = SpecBuilder::default()
+        .version("1.2.0")
+        .root(
+            RootBuilder::default()
+                .path("rootfs")
+                .readonly(options.read_only)
+                .build()?,
+        )
+        .mounts(mounts)
+        .process(process(options, image, facts)?)
+        .annotations(annotations)
+        .linux(linux(options, facts)?)
+        .build()?;
+    if options.uts == Sharing::Private {
+        let hostname = options.hostname.clone();
+        spec.set_hostname(Some(hostname.unwrap_or_else(|| facts.id[..12].to_owned())));
+        spec.set_domainname(options.domainname.clone());
+    } else {
+        if options.hostname.is_some() || options.domainname.is_some() {
+            bail!("--hostname has no effect on the host's UTS namespace: leave out --uts host");
+        }
+        spec.set_hostname(None);
+    }
+    Ok(spec)
+}
+
+fn mount(
+    destination: impl AsRef<Path>,
+    kind: &str,
+    source: Option<&Path>,
+    options: &[&str],
+) -> Result<Mount> {
+    let mut builder = MountBuilder::default()
+        .destination(destination.as_ref())
+        .typ(kind)
+        .options(options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>());
+    builder = builder.source(source.unwrap_or(Path::new(kind)));
+    Ok(builder.build()?)
+}
+
+fn root_mount(root: &Root, facts: &Facts) -> Result<Mount> {
+    if let Some(dir) = &root.direct {
+        return mount("/", "bind", Some(dir), &["rbind", "rprivate"]);
+    }
+    let mut words = vec!["userxattr".to_owned()];
+    if root.volatile {
+        words.push("volatile".into());
+    }
+    for lower in &root.lowers {
+        let Some(lower) = lower.to_str() else {
+            bail!("{}: the path is not UTF-8", lower.display());
+        };
+        words.push(format!("lowerdir={lower}"));
+    }
+    for (key, name) in [("upperdir", "upper"), ("workdir", "work")] {
+        words.push(format!("{key}={}", facts.directory.join(name).display()));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    mount("/", "overlay", None, &words)
+}
+
+fn system_mounts(options: &RunOptions) -> Result<Vec<Mount>> {
+    let ro = if options.privileged { "rw" } else { "ro" };
+    let rro = if options.privileged { "rrw" } else { "rro" };
+    let shm_size = format!("size={}", options.shm_size);
+    let mut mounts = vec![
+        match options.pid {
+            Sharing::Private => mount("/proc", "proc", None, &["nosuid", "noexec", "nodev"])?,
+            Sharing::Host => mount(
+                "/proc",
+                "bind",
+                Some(Path::new("/proc")),
+                &["rbind", "rprivate", "nosuid", "noexec", "nodev"],
+            )?,
+        },
+        mount(
+            "/dev",
+            "tmpfs",
+            None,
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        )?,
+        mount(
+            "/dev/pts",
+            "devpts",
+            None,
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
+        )?,
+    ];
+    mounts.push(match options.network {
+        // Only who owns the network namespace may have a sysfs of it.
+        Network::Host => mount(
+            "/sys",
+            "bind",
+            Some(Path::new("/sys")),
+            &["rbind", "rprivate", "nosuid", "noexec", "nodev", rro],
+        )?,
+        Network::None => mount("/sys", "sysfs", None, &["nosuid", "noexec", "nodev", ro])?,
+    });
+    if options.cgroup == Sharing::Private {
+        let words = ["nosuid", "noexec", "nodev", "relatime", ro];
+        mounts.push(mount("/sys/fs/cgroup", "cgroup", None, &words)?);
+    }
+    match options.ipc {
+        Sharing::Private => {
+            mounts.push(mount(
+                "/dev/mqueue",
+                "mqueue",
+                None,
+                &["nosuid", "noexec", "nodev"],
+            )?);
+            let words = ["nosuid", "noexec", "nodev", "mode=1777", &shm_size];
+            mounts.push(mount("/dev/shm", "tmpfs", Some(Path::new("shm")), &words)?);
+        }
+        Sharing::Host => {
+            for path in ["/dev/mqueue", "/dev/shm"] {
+                if Path::new(path).is_dir() {
+                    let words = ["rbind", "rprivate", "nosuid", "noexec", "nodev"];
+                    mounts.push(mount(path, "bind", Some(Path::new(path)), &words)?);
+                }
+            }
+        }
+    }
+    Ok(mounts)
+}
+
+/// The files that bryo writes for each container.
+pub const ETC_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
+fn etc_mounts(options: &RunOptions, facts: &Facts) -> Result<Vec<Mount>> {
+    let mode = if options.read_only { "ro" } else { "rw" };
+    let bind = |name: &str| {
+        let source = facts.directory.join(name);
+        mount(
+            format!("/etc/{name}"),
+            "bind",
+            Some(&source),
+            &["bind", "rprivate", mode],
+        )
+    };
+    ETC_FILES.iter().map(|name| bind(name)).collect()
+}
+
+/// Adds what the user asked for: parents before children, and in the place
+/// of a mount of ours with the same destination.
+fn add_user_mounts(mounts: &mut Vec<Mount>, options: &RunOptions) -> Result<()> {
+    let mut added = Vec::new();
+    for option in &options.mounts {
+        let made = match option {
+            MountOption::Bind {
+                source,
+                destination,
+                options,
+            } => {
+                let words: Vec<&str> = options.iter().map(String::as_str).collect();
+                mount(destination, "bind", Some(source), &words)?
+            }
+            MountOption::Tmpfs {
+                destination,
+                options,
+            } => {
+                let words: Vec<&str> = options.iter().map(String::as_str).collect();
+                mount(destination, "tmpfs", None, &words)?
+            }
+        };
+        if made.destination() == Path::new("/") {
+            bail!("a mount on / would hide the image");
+        }
+        let same = |m: &Mount| m.destination() == made.destination();
+        if added.iter().any(same) {
+            bail!("two mounts on {}", made.destination().display());
+        }
+        mounts.retain(|m| !same(m));
+        added.push(made);
+    }
+    added.sort_by_key(|m| m.destination().components().count());
+    mounts.extend(added);
+    Ok(())
+}
+
+fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result<Process> {
+    let mut args = match &options.entrypoint {
+        Some(entrypoint) => entrypoint.clone(),
+        None => image.entrypoint.clone(),
+    };
+    match options.command.is_empty() {
+        // An entry point of the user's own goes without the image's command.
+        true if options.entrypoint.is_none() => args.extend(image.command.iter().cloned()),
+        true => {}
+        false => args.extend(options.command.iter().cloned()),
+    }
+    if args.is_empty() {
+        bail!("no command: the image has none, so give one after its name");
+    }
+
+    let mut env: Vec<(String, String)> = vec![("PATH".into(), DEFAULT_PATH.into())];
+    let mut set = |key: &str, value: &str| {
+        match env.iter_mut().find(|(k, _)| k == key) {
+            Some(entry) => entry.1 = value.to_owned(),
+            None => env.push((key.to_owned(), value.to_owned())),
+        };
+    };
+    if options.tty {
+        set("TERM", "xterm");
+    }
+    if options.uts == Sharing::Private {
+        set(
+            "HOSTNAME",
+            options.hostname.as_deref().unwrap_or(&facts.id[..12]),
+        );
+    }
+    set("HOME", &facts.user.home);
+    for (key, value) in image.env.iter().chain(&options.env) {
+        set(key, value);
+    }
+
+    let workdir = options.workdir.as_deref().unwrap_or(&image.workdir);
+    let workdir = Path::new("/").join(workdir);
+    let sets = options
+        .capabilities
+        .apply(options.privileged, &facts.capabilities);
+    let ambient = Capabilities::new();
+    let capabilities = LinuxCapabilitiesBuilder::default()
+        .bounding(sets.clone())
+        .effective(sets.clone())
+        .permitted(sets)
+        .inheritable(ambient.clone())
+        .ambient(ambient)
+        .build()?;
+
+    let user = &facts.user;
+    let mut account = UserBuilder::default()
+        .uid(user.uid)
+        .gid(user.gid)
+        .additional_gids(user.groups.clone())
+        .build()?;
+    account.set_umask(options.umask);
+    let rlimits: Vec<PosixRlimit> = options
+        .ulimits
+        .iter()
+        .map(|(kind, soft, hard)| {
+            PosixRlimitBuilder::default()
+                .typ(*kind)
+                .soft(*soft)
+                .hard(*hard)
+                .build()
+        })
+        .collect::<Result<_, _>>()?;
+    let mut process = ProcessBuilder::default()
+        .terminal(options.tty)
+        .user(account)
+        .args(args)
+        .env(
+            env.iter()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect::<Vec<_>>(),
+        )
+        .cwd(workdir)
+        .capabilities(capabilities)
+        .rlimits(rlimits)
+        .no_new_privileges(options.no_new_privileges && !options.privileged)
+        .build()?;
+    process.set_oom_score_adj(options.oom_score_adj);
+    process.set_console_size(console_size(facts.terminal)?);
+    Ok(process)
+}
+
+/// A terminal's size, columns and rows, as the spec has it.
+pub fn console_size(size: Option<(u16, u16)>) -> Result<Option<oci_spec::runtime::Box>> {
+    let build =
+        |(columns, rows): (u16, u16)| BoxBuilder::default().width(columns).height(rows).build();
+    Ok(size.map(build).transpose()?)
+}
+
+fn linux(options: &RunOptions, facts: &Facts) -> Result<Linux> {
+    use LinuxNamespaceType as Kind;
+    let mut kinds = vec![Kind::User, Kind::Mount, Kind::Time];
+    for (kind, sharing) in [
+        (Kind::Pid, options.pid),
+        (Kind::Ipc, options.ipc),
+        (Kind::Uts, options.uts),
+        (Kind::Cgroup, options.cgroup),
+    ] {
+        if sharing == Sharing::Private {
+            kinds.push(kind);
+        }
+    }
+    if options.network == Network::None {
+        kinds.push(Kind::Network);
+    }
+    let namespaces = kinds
+        .into_iter()
+        .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
+        .collect::<Result<Vec<_>, _>>()?;
+    let map = |inside: u32, outside: u32| {
+        LinuxIdMappingBuilder::default()
+            .container_id(inside)
+            .host_id(outside)
+            .size(1u32)
+            .build()
+    };
+    let hidden = |list: &[&str]| -> Vec<String> {
+        let stays = |path: &str| match &options.unmask {
+            _ if options.privileged => false,
+            Unmask::Nothing => true,
+            Unmask::Everything => false,
+            Unmask::Paths(paths) => !paths.iter().any(|p| p == Path::new(path)),
+        };
+        list.iter()
+            .filter(|p| stays(p))
+            .map(|p| (*p).to_owned())
+            .collect()
+    };
+    let mut linux = LinuxBuilder::default()
+        .namespaces(namespaces)
+        .uid_mappings(vec![map(facts.user.uid, facts.uid)?])
+        .gid_mappings(vec![map(facts.user.gid, facts.gid)?])
+        .masked_paths(hidden(&MASKED))
+        .readonly_paths(hidden(&READ_ONLY))
+        .build()?;
+    linux.set_resources(None);
+    linux.set_seccomp(facts.seccomp.clone());
+    if !options.sysctls.is_empty() {
+        linux.set_sysctl(Some(options.sysctls.clone().into_iter().collect()));
+    }
+    Ok(linux)
+}

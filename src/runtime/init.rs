@@ -1,0 +1,213 @@
+//! Inside: from the clone to execve, in the order in which the kernel allows
+//! it. Runs in a copy of a single-threaded process.
+
+use super::message::{Message, StartError, Step};
+use super::plan::{IdMap, Plan, RootMount};
+use super::{reaper, rootfs};
+use crate::sys::channel::Channel;
+use crate::sys::clone::exit_now;
+use crate::sys::fd::{create_in_root, open_in_root};
+use crate::sys::{self, mount, tty};
+use anyhow::{Context, Result, anyhow};
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// A step's result: where it failed, and why.
+type Stepped<T> = std::result::Result<T, (Step, anyhow::Error)>;
+
+trait At<T> {
+    fn at(self, step: Step) -> Stepped<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> At<T> for std::result::Result<T, E> {
+    fn at(self, step: Step) -> Stepped<T> {
+        self.map_err(|e| (step, e.into()))
+    }
+}
+
+/// Starts the container's command in the calling process; what fails is told
+/// on `channel`.
+pub fn run(plan: &Plan, channel: &Channel, page: &OwnedFd) -> ! {
+    let (step, error) = match start(plan, channel, page) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    give_up(channel, step, &error)
+}
+
+/// Tells what failed and ends the process.
+pub fn give_up(channel: &Channel, step: Step, error: &anyhow::Error) -> ! {
+    let failure = Message::Failed(StartError::new(step, error));
+    // Nobody is left to tell when this fails.
+    let _ = channel.send(&failure.encode(), None);
+    exit_now(1)
+}
+
+fn start(plan: &Plan, channel: &Channel, page: &OwnedFd) -> Stepped<std::convert::Infallible> {
+    let creates = |flag: i32| plan.create & flag as u64 != 0;
+    let mut warn = |text: String| drop(channel.send(&Message::Warning(text).encode(), None));
+
+    prctl::set_pdeathsig(Signal::SIGKILL)
+        .context("set parent-death signal")
+        .at(Step::Identity)?;
+    nix::unistd::setsid().context("setsid").at(Step::Identity)?;
+    sys::signal::reset().at(Step::Identity)?;
+    if creates(libc::CLONE_NEWUSER) {
+        write_maps(&plan.uid_map, &plan.gid_map).at(Step::Map)?;
+    }
+    set_identity(plan).at(Step::Identity)?;
+
+    rootfs::isolate(plan.root_propagation).at(Step::Root)?;
+    let root_step = match &plan.root_mount {
+        Some(RootMount::Overlay(_)) => Step::Overlay,
+        _ => Step::Root,
+    };
+    let root = rootfs::mount_root(plan).at(root_step)?;
+    let (mounts, devices) = rootfs::gather(plan, &mut warn).at(Step::Mount)?;
+    rootfs::enter_root(&root).at(Step::Root)?;
+    // The descriptor is of the mount that is now "/".
+    rootfs::attach_all(&root, &mounts).at(Step::Mount)?;
+    rootfs::attach_all(&root, &devices).at(Step::Device)?;
+    if plan.populate_dev {
+        rootfs::link_dev(&root).at(Step::Device)?;
+    }
+    if let Some(size) = plan.process.terminal {
+        open_terminal(&root, size, channel, true).at(Step::Device)?;
+    }
+
+    rootfs::write_sysctls(&root, &plan.sysctl).at(Step::Protect)?;
+    rootfs::make_readonly(&root, &plan.readonly).at(Step::Protect)?;
+    let null = devices
+        .iter()
+        .find(|d| d.destination() == Path::new("dev/null"));
+    rootfs::mask(&root, &plan.masked, null.map(|d| d.tree())).at(Step::Protect)?;
+    if plan.root_readonly {
+        rootfs::make_root_readonly(&root).at(Step::Protect)?;
+    }
+    // The container must not hold its own root or a half-made mount.
+    drop((mounts, devices, root));
+
+    match sys::cred::new_session_keyring() {
+        // A kernel without keyrings, or a user whose quota is used up; the
+        // default filter forbids the keyring calls anyway.
+        Ok(()) | Err(_) => {}
+    }
+    if plan.init {
+        reaper::split().at(Step::Execute)?;
+    }
+    Err(plan.process.execute(page, channel))
+}
+
+/// Writes the id maps of the new user namespace from inside, which the kernel
+/// allows for the one line that maps the writer's own ids
+/// (user_namespaces(7)).
+fn write_maps(uid_map: &[IdMap], gid_map: &[IdMap]) -> Result<()> {
+    let lines = |maps: &[IdMap]| {
+        maps.iter().fold(String::new(), |mut text, m| {
+            let _ = writeln!(text, "{} {} {}", m.inside, m.outside, m.count);
+            text
+        })
+    };
+    let write = |path: &str, text: &str| {
+        sys::fd::write_file(path, text.as_bytes()).with_context(|| format!("map ids to {text:?}"))
+    };
+    write("/proc/self/uid_map", &lines(uid_map))?;
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/gid_map", &lines(gid_map))
+}
+
+fn set_identity(plan: &Plan) -> Result<()> {
+    if !plan.time_offsets.is_empty() {
+        // Offsets are fixed once a process is inside, so this process stays
+        // outside and enters with execve (Linux 6.0) or with its child.
+        nix::sched::unshare(nix::sched::CloneFlags::from_bits_retain(
+            libc::CLONE_NEWTIME,
+        ))
+        .context("unshare time namespace")?;
+        sys::fd::write_file("/proc/self/timens_offsets", plan.time_offsets.as_bytes())
+            .with_context(|| format!("set time offsets {:?}", plan.time_offsets))?;
+    }
+    if let Some(score) = plan.process.oom_score_adj {
+        sys::fd::write_file("/proc/self/oom_score_adj", score.to_string().as_bytes())
+            .with_context(|| format!("set oom_score_adj {score}"))?;
+    }
+    if let Some(name) = &plan.hostname {
+        nix::unistd::sethostname(name).with_context(|| format!("set host name '{name}'"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        sys::host::set_domain_name(name)?;
+    }
+    if plan.create & libc::CLONE_NEWNET as u64 != 0 {
+        sys::net::loopback_up()?;
+    }
+    Ok(())
+}
+
+/// Makes a pseudo-terminal of the container's own the process's controlling
+/// terminal and descriptors 0 to 2, and `/dev/console` if it is the first
+/// process's; sends its master side out.
+pub fn open_terminal(
+    root: &OwnedFd,
+    size: Option<(u16, u16)>,
+    channel: &Channel,
+    console: bool,
+) -> Result<()> {
+    let ptmx = Path::new("dev/pts/ptmx");
+    let master =
+        open_in_root(root, ptmx, OFlag::O_RDWR | OFlag::O_NOCTTY).context("open a terminal")?;
+    let slave = tty::open_peer(&master)?;
+    if let Some((columns, rows)) = size {
+        let size = tty::WindowSize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tty::set_window_size(&slave, &size)?;
+    }
+    channel.send(&Message::Console.encode(), Some(master.as_fd()))?;
+
+    if console {
+        bind_console(root, &slave)?;
+    }
+    tty::set_controlling(&slave)?;
+    for number in 0..3 {
+        sys::fd::duplicate_to(&slave, number)?;
+    }
+    Ok(())
+}
+
+fn bind_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
+    let console = Path::new("dev/console");
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
+    create_in_root(root, console, flags, Mode::from_bits_truncate(0o600))
+        .context("create /dev/console")?;
+    let target = open_in_root(root, console, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let tree = mount::clone_tree(slave, c"", false).context("/dev/console")?;
+    mount::attach(&tree, &target, "/dev/console")?;
+    Ok(())
+}
+
+/// Joins the namespaces of `plan.join`, a user namespace first.
+pub fn join(plan: &Plan) -> std::result::Result<(), StartError> {
+    let all = || -> Result<()> {
+        let mut files = Vec::new();
+        for join in &plan.join {
+            let file = std::fs::File::open(&join.path)
+                .map_err(|e| anyhow!(e).context(join.path.display().to_string()))?;
+            files.push((join, file));
+        }
+        for (join, file) in &files {
+            let kind = nix::sched::CloneFlags::from_bits_retain(join.kind as i32);
+            nix::sched::setns(file, kind)
+                .with_context(|| format!("join {}", join.path.display()))?;
+        }
+        Ok(())
+    };
+    all().map_err(|e| StartError::new(Step::Join, &e))
+}

@@ -1,0 +1,73 @@
+//! A further process in a container that runs: `exec`.
+
+use super::init::{give_up, open_terminal};
+use super::message::{StartError, Step};
+use super::process::ProcessPlan;
+use super::start::{Started, by_helper, hear};
+use crate::sys::channel::Channel;
+use crate::sys::clone::{CloneFlags, Parent, clone3};
+use crate::sys::{self, trampoline};
+use anyhow::{Context, anyhow};
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags as Namespaces;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use std::os::fd::OwnedFd;
+
+/// Starts `process` in the namespaces `kinds` (`CLONE_NEW*`) of the process
+/// `target`, with the caller's descriptors 0 to 2 unless it has a terminal.
+/// The caller must have one thread; the process ends with it.
+///
+/// # Errors
+/// The first step that failed; no process is left then.
+pub fn join(
+    target: &OwnedFd,
+    kinds: CloneFlags,
+    process: &ProcessPlan,
+) -> Result<Started, StartError> {
+    let failed = |e: sys::Error| StartError::new(Step::Join, &e.into());
+    let page = trampoline::prepare().map_err(failed)?;
+    let (ours, theirs) = Channel::pair().map_err(failed)?;
+    let enter = || -> anyhow::Result<()> {
+        // From here on processes of the container could see this one.
+        prctl::set_dumpable(false).context("set dumpable")?;
+        let kinds = Namespaces::from_bits_retain(kinds as i32);
+        nix::sched::setns(target, kinds).context("setns")
+    };
+    let child = by_helper(
+        || {
+            enter().map_err(|e| StartError::new(Step::Join, &e))?;
+            clone3(0, Parent::Grandparent).map_err(failed)
+        },
+        || run(process, &theirs, &page),
+    )?;
+    drop(theirs);
+    hear(child, &ours, process)
+}
+
+fn run(process: &ProcessPlan, channel: &Channel, page: &OwnedFd) -> ! {
+    let prepare = || -> anyhow::Result<()> {
+        prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")?;
+        nix::unistd::setsid().context("setsid")?;
+        sys::signal::reset()?;
+        // A kernel without keyrings, or a quota that is used up: as at the
+        // container's start.
+        let _ = sys::cred::new_session_keyring();
+        Ok(())
+    };
+    if let Err(e) = prepare() {
+        give_up(channel, Step::Identity, &e);
+    }
+    if let Some(size) = process.terminal {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let terminal = nix::fcntl::open("/", flags, Mode::empty())
+            .map_err(|e| anyhow!(e))
+            .and_then(|root| open_terminal(&root, size, channel, false));
+        if let Err(e) = terminal {
+            give_up(channel, Step::Device, &e);
+        }
+    }
+    let (step, error) = process.execute(page, channel);
+    give_up(channel, step, &error)
+}

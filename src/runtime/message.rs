@@ -1,0 +1,243 @@
+//! What the process inside tells the one outside while it gets ready: fixed
+//! messages on one [`Channel`](crate::sys::channel::Channel).
+
+use nix::errno::Errno;
+use std::fmt;
+
+/// A step of the start; names the place of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Reading the spec.
+    Plan,
+    /// Looking after the container.
+    Supervise,
+    /// Making the process in its namespaces.
+    Clone,
+    /// Joining namespaces that exist.
+    Join,
+    /// Writing the id maps.
+    Map,
+    /// Setting clocks, host name and the like.
+    Identity,
+    /// Mounting an overlay as the root file system.
+    Overlay,
+    /// Mounting the root file system.
+    Root,
+    /// Making a mount.
+    Mount,
+    /// Making devices and terminals.
+    Device,
+    /// Masking paths and setting kernel parameters.
+    Protect,
+    /// Setting limits, ids and capabilities.
+    Credentials,
+    /// Entering the working directory.
+    WorkingDirectory,
+    /// Executing the command.
+    Execute,
+}
+
+const STEPS: [Step; 14] = [
+    Step::Plan,
+    Step::Supervise,
+    Step::Clone,
+    Step::Join,
+    Step::Map,
+    Step::Identity,
+    Step::Overlay,
+    Step::Root,
+    Step::Mount,
+    Step::Device,
+    Step::Protect,
+    Step::Credentials,
+    Step::WorkingDirectory,
+    Step::Execute,
+];
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Step::Plan => "read the spec",
+            Step::Supervise => "look after the container",
+            Step::Clone => "create namespaces",
+            Step::Join => "join namespaces",
+            Step::Map => "map ids",
+            Step::Identity => "set up namespaces",
+            Step::Overlay | Step::Root => "mount root file system",
+            Step::Mount => "mount",
+            Step::Device => "make device",
+            Step::Protect => "protect",
+            Step::Credentials => "set credentials",
+            Step::WorkingDirectory => "enter working directory",
+            Step::Execute => "execute",
+        }
+    }
+}
+
+/// A start that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError {
+    /// Where.
+    pub step: Step,
+    /// The kernel's answer, where a system call failed.
+    pub errno: Option<Errno>,
+    /// The object and the cause.
+    pub text: String,
+}
+
+impl StartError {
+    /// A failure at `step` with its cause.
+    pub fn new(step: Step, error: &anyhow::Error) -> Self {
+        let errno = error.chain().find_map(|cause| {
+            cause
+                .downcast_ref::<crate::sys::Error>()
+                .map(|e| e.errno)
+                .or_else(|| cause.downcast_ref::<Errno>().copied())
+        });
+        StartError {
+            step,
+            errno,
+            text: format!("{error:#}"),
+        }
+    }
+}
+
+impl StartError {
+    /// Docker's exit code for it: 127 for a command that is not there, 126
+    /// for one that cannot be executed, 125 for bryo itself.
+    pub fn exit_code(&self) -> i32 {
+        match (self.step, self.errno) {
+            (Step::Execute, Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)) => 127,
+            (Step::Execute, Some(_)) => 126,
+            _ => 125,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step.name(), self.text)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A message from inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Something is less than asked for; the start goes on.
+    Warning(String),
+    /// The terminal's master side comes with this message.
+    Console,
+    /// All is ready; execve follows.
+    Ready,
+    /// The start failed.
+    Failed(StartError),
+}
+
+/// Starts every message, so that none is as short as an errno.
+const MAGIC: &[u8] = b"bryo";
+
+impl Message {
+    /// The message as bytes; long texts are cut.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut data = Vec::with_capacity(64);
+        data.extend(MAGIC);
+        match self {
+            Message::Warning(text) => {
+                data.push(b'W');
+                data.extend(text.as_bytes());
+            }
+            Message::Console => data.push(b'C'),
+            Message::Ready => data.push(b'R'),
+            Message::Failed(error) => {
+                data.push(b'F');
+                data.push(error.step as u8);
+                data.extend((error.errno.map_or(0, |e| e as i32)).to_ne_bytes());
+                data.extend(error.text.as_bytes());
+            }
+        }
+        data.truncate(crate::sys::channel::MAX_MESSAGE);
+        data
+    }
+
+    /// Reads a message. Four bytes are the errno of a failed execve, sent by
+    /// the [trampoline](crate::sys::trampoline); `program` is its name.
+    /// `None` for what no process of bryo would send.
+    pub fn decode(data: &[u8], program: &str) -> Option<Message> {
+        if let Ok(errno) = <[u8; 4]>::try_from(data) {
+            let errno = Errno::from_raw(i32::from_ne_bytes(errno));
+            return Some(Message::Failed(StartError {
+                step: Step::Execute,
+                errno: Some(errno),
+                text: crate::sys::Error::new("execve", program, errno).to_string(),
+            }));
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match data.strip_prefix(MAGIC)?.split_first()? {
+            (b'W', rest) => Some(Message::Warning(text(rest))),
+            (b'C', []) => Some(Message::Console),
+            (b'R', []) => Some(Message::Ready),
+            (b'F', rest) => {
+                let (step, rest) = rest.split_first()?;
+                let (errno, rest) = rest.split_first_chunk::<4>()?;
+                let errno = i32::from_ne_bytes(*errno);
+                Some(Message::Failed(StartError {
+                    step: *STEPS.get(usize::from(*step))?,
+                    errno: (errno != 0).then(|| Errno::from_raw(errno)),
+                    text: text(rest),
+                }))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_wire() {
+        for message in [
+            Message::Warning("proc is the host's".into()),
+            Message::Console,
+            Message::Ready,
+            Message::Failed(StartError {
+                step: Step::Mount,
+                errno: Some(Errno::EPERM),
+                text: "/proc".into(),
+            }),
+        ] {
+            let decoded = Message::decode(&message.encode(), "sh").unwrap();
+            assert_eq!(decoded, message);
+        }
+        for (index, step) in STEPS.iter().enumerate() {
+            assert_eq!(*step as usize, index);
+        }
+    }
+
+    #[test]
+    fn four_bytes_are_a_failed_execve() {
+        let data = (Errno::ENOENT as i32).to_ne_bytes();
+        let Some(Message::Failed(error)) = Message::decode(&data, "/bin/x") else {
+            panic!("not a failure");
+        };
+        assert_eq!(error.step, Step::Execute);
+        assert_eq!(error.errno, Some(Errno::ENOENT));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for data in [
+            &b""[..],
+            b"bryo?",
+            b"bryoF",
+            b"bryoF\xff\0\0\0\0x",
+            b"bryoCx",
+        ] {
+            assert_eq!(Message::decode(data, "x"), None, "{data:?}");
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! From an OCI runtime spec to a plan: everything that can be computed before
+//! the process is cloned. Pure, so that hostile specs can be thrown at it.
+
+use super::options::{Attributes, Bind, Options};
+use super::process::{self, ProcessPlan};
+use crate::sys::clone::CloneFlags;
+use anyhow::{Context, Result, anyhow, bail};
+use oci_spec::runtime::{
+    LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, LinuxTimeOffset, Spec,
+};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// What the start of one container takes.
+#[derive(Debug)]
+pub struct Plan {
+    /// Namespaces to create.
+    pub create: CloneFlags,
+    /// Namespaces to join before that, a user namespace first.
+    pub join: Vec<Join>,
+    /// Lines for `/proc/self/timens_offsets`; empty to leave the clocks.
+    pub time_offsets: String,
+    /// User ids of a new user namespace.
+    pub uid_map: Vec<IdMap>,
+    /// Group ids of a new user namespace.
+    pub gid_map: Vec<IdMap>,
+    /// Host name of a new UTS namespace.
+    pub hostname: Option<String>,
+    /// NIS domain name of a new UTS namespace.
+    pub domainname: Option<String>,
+    /// Directory that becomes `/`; mounted on by the mount with destination
+    /// `/` if there is one.
+    pub root: PathBuf,
+    /// Whether `/` is read-only in the end.
+    pub root_readonly: bool,
+    /// Propagation type of all that is mounted already (`MS_SLAVE`, …).
+    pub root_propagation: u64,
+    /// The root file system, where the spec says how to mount it.
+    pub root_mount: Option<RootMount>,
+    /// Mounts in order.
+    pub mounts: Vec<Mount>,
+    /// Device nodes, each bound from the host's.
+    pub devices: Vec<Device>,
+    /// Whether `/dev` is a fresh tmpfs that wants its links.
+    pub populate_dev: bool,
+    /// Paths hidden from the container.
+    pub masked: Vec<PathBuf>,
+    /// Paths that the container may only read.
+    pub readonly: Vec<PathBuf>,
+    /// Kernel parameters: path below `/proc/sys`, and value.
+    pub sysctl: Vec<(PathBuf, String)>,
+    /// Whether a process of bryo's is PID 1 and the command its child.
+    pub init: bool,
+    /// The command.
+    pub process: ProcessPlan,
+}
+
+/// A namespace to join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// Its `CLONE_NEW*` flag.
+    pub kind: CloneFlags,
+    /// A file that refers to it.
+    pub path: PathBuf,
+}
+
+/// One line of an id map (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    /// First id in the namespace.
+    pub inside: u32,
+    /// First id outside of it.
+    pub outside: u32,
+    /// Number of ids.
+    pub count: u32,
+}
+
+/// A root file system to be mounted in the container's own namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootMount {
+    /// The kernel's overlay.
+    Overlay(Overlay),
+    /// Another directory, bound.
+    Bind {
+        /// The directory.
+        source: CString,
+        /// How deep, and with what attributes.
+        options: Options,
+    },
+}
+
+/// Parts of an overlay mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// Read-only directories, the topmost first.
+    pub lower: Vec<PathBuf>,
+    /// Where changes go; without it the overlay is read-only.
+    pub upper: Option<PathBuf>,
+    /// The kernel's work space beside `upper`.
+    pub work: Option<PathBuf>,
+    /// Whether changes go to a file system in memory, made for them.
+    pub in_memory: bool,
+    /// Other options, as mount(8) writes them.
+    pub options: Vec<String>,
+}
+
+/// A mount of the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where, from the container's root.
+    pub destination: PathBuf,
+    /// What.
+    pub source: MountSource,
+    /// With what options.
+    pub options: Options,
+}
+
+/// Where a mount's content comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSource {
+    /// A file or directory of the host.
+    Bind(CString),
+    /// A new file system.
+    New {
+        /// Its type, as in `/proc/filesystems`.
+        fstype: CString,
+        /// What `/proc/self/mountinfo` shows as its source.
+        source: CString,
+    },
+}
+
+/// A device node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Where, from the container's root.
+    pub path: PathBuf,
+    /// The host's node that is bound there.
+    pub source: CString,
+    /// Device number, where the spec says which it must be.
+    pub number: Option<(u32, u32)>,
+}
+
+/// The devices that every container has (runtime-spec, config-linux.md,
+/// "Default Devices").
+const DEFAULT_DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Option of an overlay on `/`: its changes are kept in memory.
+pub const TMPFS_UPPER: &str = "bryo.upper=tmpfs";
+/// Annotation that lists device nodes to bind, `HOST:CONTAINER` separated by
+/// commas, whatever their numbers.
+pub const ANNOTATION_DEVICES: &str = "bryo.devices";
+/// Annotation `true`: bryo is PID 1 and reaps; the command is its child.
+pub const ANNOTATION_INIT: &str = "bryo.init";
+/// Annotation: `default` for the built-in seccomp profile with the spec's
+/// bounding set.
+pub const ANNOTATION_SECCOMP: &str = "bryo.seccomp";
+
+fn clone_flag(kind: LinuxNamespaceType) -> CloneFlags {
+    (match kind {
+        LinuxNamespaceType::Mount => libc::CLONE_NEWNS,
+        LinuxNamespaceType::Cgroup => libc::CLONE_NEWCGROUP,
+        LinuxNamespaceType::Uts => libc::CLONE_NEWUTS,
+        LinuxNamespaceType::Ipc => libc::CLONE_NEWIPC,
+        LinuxNamespaceType::User => libc::CLONE_NEWUSER,
+        LinuxNamespaceType::Pid => libc::CLONE_NEWPID,
+        LinuxNamespaceType::Network => libc::CLONE_NEWNET,
+        LinuxNamespaceType::Time => libc::CLONE_NEWTIME,
+    }) as CloneFlags
+}
+
+pub(super) fn c_string(bytes: impl AsRef<[u8]>, what: &str) -> Result<CString> {
+    let bytes = bytes.as_ref();
+    CString::new(bytes)
+        .with_context(|| format!("{what} {:?} has a NUL byte", String::from_utf8_lossy(bytes)))
+}
+
+fn inside(path: &Path) -> Result<PathBuf> {
+    if path.components().any(|c| c == Component::ParentDir) {
+        bail!("{}: '..' in a path of the container", path.display());
+    }
+    Ok(path.strip_prefix("/").unwrap_or(path).to_owned())
+}
+
+fn id_maps(maps: &Option<Vec<LinuxIdMapping>>) -> Vec<IdMap> {
+    let line = |m: &LinuxIdMapping| IdMap {
+        inside: m.container_id(),
+        outside: m.host_id(),
+        count: m.size(),
+    };
+    maps.iter().flatten().map(line).collect()
+}
+
+fn maps_id(maps: &[IdMap], id: u32) -> bool {
+    maps.iter().any(|m| {
+        id.checked_sub(m.inside)
+            .is_some_and(|offset| offset < m.count)
+    })
+}
+
+fn time_offsets(offsets: &HashMap<String, LinuxTimeOffset>) -> Result<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (clock, offset) in offsets {
+        if clock != "monotonic" && clock != "boottime" {
+            bail!("time offset of clock '{clock}': only monotonic and boottime have one");
+        }
+        let secs = offset.secs().unwrap_or(0);
+        let nanosecs = offset.nanosecs().unwrap_or(0);
+        lines.push(format!("{clock} {secs} {nanosecs}\n"));
+    }
+    lines.sort();
+    Ok(lines.concat())
+}
+
+impl Plan {
+    /// The plan of `spec`; relative paths in it start at `bundle`.
+    ///
+    /// # Errors
+    /// What the spec leaves out or contradicts, and what bryo cannot do.
+    pub fn new(spec: &Spec, bundle: &Path) -> Result<Plan> {
+        let empty = oci_spec::runtime::Linux::default();
+        let linux = spec.linux().as_ref().unwrap_or(&empty);
+        if spec.hooks().is_some() {
+            bail!("hooks: not supported yet");
+        }
+        let annotation = |key: &str| {
+            let all = spec.annotations().as_ref();
+            all.and_then(|a| a.get(key)).map(String::as_str)
+        };
+
+        let mut create = 0;
+        let mut join = Vec::new();
+        for namespace in linux.namespaces().iter().flatten() {
+            let kind = clone_flag(namespace.typ());
+            match namespace.path() {
+                Some(path) => join.push(Join {
+                    kind,
+                    path: path.clone(),
+                }),
+                None => create |= kind,
+            }
+        }
+        if create & libc::CLONE_NEWNS as u64 == 0 {
+            bail!("linux.namespaces: a container needs a mount namespace of its own");
+        }
+        // Only who is in the user namespace may join what it owns.
+        join.sort_by_key(|j| j.kind != libc::CLONE_NEWUSER as u64);
+
+        let time_offsets = match linux.time_offsets() {
+            Some(offsets) => time_offsets(offsets)?,
+            None => String::new(),
+        };
+        if !time_offsets.is_empty() && create & libc::CLONE_NEWTIME as u64 == 0 {
+            bail!("linux.timeOffsets: needs a time namespace of its own");
+        }
+        let own_uts = create & libc::CLONE_NEWUTS as u64 != 0;
+        if !own_uts && (spec.hostname().is_some() || spec.domainname().is_some()) {
+            bail!("hostname: needs a UTS namespace of its own");
+        }
+
+        let root = spec.root().as_ref().context("root: missing")?;
+        let uid_map = id_maps(linux.uid_mappings());
+        let gid_map = id_maps(linux.gid_mappings());
+
+        let mut mounts = Vec::new();
+        let mut root_mount = None;
+        for mount in spec.mounts().iter().flatten() {
+            let what = || format!("mount {}", mount.destination().display());
+            let words = mount.options().as_deref().unwrap_or_default();
+            if mount.destination() == Path::new("/") {
+                root_mount = Some(self::root_mount(mount, bundle).with_context(what)?);
+                continue;
+            }
+            mounts.push(plan_mount(mount, words, bundle, &gid_map).with_context(what)?);
+        }
+
+        let dev = mounts
+            .iter()
+            .rfind(|m| m.destination == Path::new("dev"))
+            .map(|m| matches!(m.source, MountSource::New { .. }));
+        let populate_dev = dev == Some(true);
+
+        let mut devices = Vec::new();
+        if populate_dev {
+            for name in DEFAULT_DEVICES {
+                devices.push(Device {
+                    path: PathBuf::from(format!("dev/{name}")),
+                    source: c_string(format!("/dev/{name}"), "device")?,
+                    number: None,
+                });
+            }
+        }
+        for device in linux.devices().iter().flatten() {
+            if device.typ() == LinuxDeviceType::P {
+                bail!("device {}: a FIFO is no device", device.path().display());
+            }
+            let path = inside(device.path())?;
+            devices.retain(|d| d.path != path);
+            let number = |n: i64| u32::try_from(n).context("device number out of range");
+            devices.push(Device {
+                path,
+                source: c_string(device.path().as_os_str().as_bytes(), "device")?,
+                number: Some((number(device.major())?, number(device.minor())?)),
+            });
+        }
+        for pair in annotation(ANNOTATION_DEVICES)
+            .iter()
+            .flat_map(|list| list.split(','))
+            .filter(|pair| !pair.is_empty())
+        {
+            let (source, path) = pair.split_once(':').unwrap_or((pair, pair));
+            let path = inside(Path::new(path))?;
+            devices.retain(|d| d.path != path);
+            devices.push(Device {
+                path,
+                source: c_string(source, "device")?,
+                number: None,
+            });
+        }
+
+        let mut sysctl = Vec::new();
+        for (key, value) in linux.sysctl().iter().flatten() {
+            sysctl.push((sysctl_path(key, create)?, value.clone()));
+        }
+        sysctl.sort();
+
+        let paths = |list: &Option<Vec<String>>| -> Result<Vec<PathBuf>> {
+            let list = list.iter().flatten();
+            list.map(|path| inside(Path::new(path))).collect()
+        };
+        let process = spec.process().as_ref().context("process: missing")?;
+        let default_seccomp = annotation(ANNOTATION_SECCOMP) == Some("default");
+        let setgroups = uid_map.len() > 1 || uid_map.iter().any(|m| m.count > 1);
+        Ok(Plan {
+            create,
+            join,
+            time_offsets,
+            hostname: spec.hostname().clone(),
+            domainname: spec.domainname().clone(),
+            root: bundle.join(root.path()),
+            root_readonly: root.readonly().unwrap_or(false),
+            root_propagation: root_propagation(linux.rootfs_propagation().as_deref())?,
+            root_mount,
+            mounts,
+            devices,
+            populate_dev,
+            masked: paths(linux.masked_paths())?,
+            readonly: paths(linux.readonly_paths())?,
+            sysctl,
+            init: annotation(ANNOTATION_INIT) == Some("true"),
+            process: ProcessPlan::new(
+                process,
+                process::Seccomp::of(linux.seccomp().as_ref(), default_seccomp),
+                setgroups,
+            )?,
+            uid_map,
+            gid_map,
+        })
+    }
+}
+
+fn root_propagation(word: Option<&str>) -> Result<u64> {
+    Ok(match word {
+        None | Some("" | "rslave" | "slave" | "rshared" | "shared") => libc::MS_SLAVE,
+        Some("rprivate" | "private" | "runbindable" | "unbindable") => libc::MS_PRIVATE,
+        Some(other) => bail!("linux.rootfsPropagation: '{other}' is none"),
+    })
+}
+
+fn root_mount(mount: &oci_spec::runtime::Mount, bundle: &Path) -> Result<RootMount> {
+    let words = mount.options().as_deref().unwrap_or_default();
+    if mount.typ().as_deref() != Some("overlay") {
+        let source = mount.source().as_ref().context("source: missing")?;
+        return Ok(RootMount::Bind {
+            source: c_string(bundle.join(source).as_os_str().as_bytes(), "source")?,
+            options: Options::parse(words)?,
+        });
+    }
+    let mut overlay = Overlay {
+        lower: Vec::new(),
+        upper: None,
+        work: None,
+        in_memory: false,
+        options: Vec::new(),
+    };
+    for word in words {
+        match word.split_once('=') {
+            // One word a layer, the topmost first: a path may hold a colon.
+            Some(("lowerdir", path)) => overlay.lower.push(bundle.join(path)),
+            Some(("upperdir", path)) => overlay.upper = Some(bundle.join(path)),
+            Some(("workdir", path)) => overlay.work = Some(bundle.join(path)),
+            _ if word == TMPFS_UPPER => overlay.in_memory = true,
+            _ => overlay.options.push(word.clone()),
+        }
+    }
+    if overlay.lower.is_empty() {
+        bail!("overlay without lowerdir");
+    }
+    Ok(RootMount::Overlay(overlay))
+}
+
+fn plan_mount(
+    mount: &oci_spec::runtime::Mount,
+    words: &[String],
+    bundle: &Path,
+    gid_map: &[IdMap],
+) -> Result<Mount> {
+    let mut options = Options::parse(words)?;
+    let fstype = mount.typ().as_deref().unwrap_or("none");
+    let source = mount.source();
+    if fstype == "bind" && options.bind.is_none() {
+        options.bind = Some(Bind::Single);
+    }
+    let source = if options.bind.is_some() {
+        if let Some((name, _)) = options.parameters.first() {
+            bail!(
+                "option '{}' of a bind mount is unknown",
+                name.to_string_lossy()
+            );
+        }
+        let source = source.as_ref().context("source: missing")?;
+        MountSource::Bind(c_string(
+            bundle.join(source).as_os_str().as_bytes(),
+            "source",
+        )?)
+    } else {
+        if fstype == "devpts" {
+            // Group 5 (tty) is the convention; a map of one id has no 5.
+            options.parameters.retain(|(name, value)| {
+                let id = value.as_deref().and_then(|v| v.to_str().ok()?.parse().ok());
+                name.as_c_str() != c"gid" || id.is_none_or(|id| maps_id(gid_map, id))
+            });
+        }
+        let source = source.as_deref().unwrap_or(Path::new(fstype));
+        MountSource::New {
+            fstype: c_string(
+                if fstype == "cgroup" {
+                    "cgroup2"
+                } else {
+                    fstype
+                },
+                "type",
+            )?,
+            source: c_string(source.as_os_str().as_bytes(), "source")?,
+        }
+    };
+    if options.tmpcopyup && fstype != "tmpfs" {
+        bail!("tmpcopyup: only for a tmpfs");
+    }
+    Ok(Mount {
+        destination: inside(mount.destination())?,
+        source,
+        options,
+    })
+}
+
+/// The file of kernel parameter `key`, if it belongs to a namespace that the
+/// container has for itself (namespaced ones are listed in runc's and
+/// docker's documentation of `--sysctl`).
+fn sysctl_path(key: &str, create: CloneFlags) -> Result<PathBuf> {
+    // As sysctl(8): the first separator decides, the other is then literal.
+    let path = match key.find(['.', '/']).map(|at| &key[at..=at]) {
+        Some(".") => key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect(),
+        _ => key.to_owned(),
+    };
+    let owner = match path.as_str() {
+        p if p.starts_with("net/") => libc::CLONE_NEWNET,
+        p if p.starts_with("fs/mqueue/") => libc::CLONE_NEWIPC,
+        "kernel/msgmax"
+        | "kernel/msgmnb"
+        | "kernel/msgmni"
+        | "kernel/sem"
+        | "kernel/shmall"
+        | "kernel/shmmax"
+        | "kernel/shmmni"
+        | "kernel/shm_rmid_forced" => libc::CLONE_NEWIPC,
+        "kernel/domainname" | "kernel/hostname" => libc::CLONE_NEWUTS,
+        _ => bail!("sysctl {key}: it belongs to the whole machine, not to a namespace"),
+    };
+    if path.split('/').any(|part| part == ".." || part.is_empty()) {
+        bail!("sysctl {key}: not a name");
+    }
+    if create & owner as u64 == 0 {
+        let name = match owner {
+            libc::CLONE_NEWNET => "network",
+            libc::CLONE_NEWIPC => "IPC",
+            _ => "UTS",
+        };
+        return Err(anyhow!(
+            "sysctl {key}: needs a {name} namespace of the container's own"
+        ));
+    }
+    Ok(PathBuf::from(path))
+}
+
+impl Mount {
+    /// Attributes of the mount point itself with those of the whole tree.
+    pub fn attributes(&self) -> Attributes {
+        self.options.own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NET: u64 = libc::CLONE_NEWNET as u64;
+
+    #[test]
+    fn sysctl_names_take_dots_and_slashes() {
+        let path = |key| sysctl_path(key, NET).map_err(|e| e.to_string());
+        assert_eq!(
+            path("net.ipv4.ip_forward"),
+            Ok("net/ipv4/ip_forward".into())
+        );
+        assert_eq!(
+            path("net/ipv4/conf/eth0.1/x"),
+            Ok("net/ipv4/conf/eth0.1/x".into())
+        );
+        assert!(path("kernel.panic").unwrap_err().contains("whole machine"));
+        assert!(path("kernel.shmmax").unwrap_err().contains("IPC"));
+        assert!(path("net/../kernel/panic").is_err());
+    }
+
+    #[test]
+    fn paths_of_the_container_have_no_parent() {
+        assert!(inside(Path::new("/a/../b")).is_err());
+        assert_eq!(inside(Path::new("/dev")).unwrap(), Path::new("dev"));
+    }
+
+    #[test]
+    fn maps_know_their_ids() {
+        let maps = [IdMap {
+            inside: 10,
+            outside: 1000,
+            count: 2,
+        }];
+        assert!(maps_id(&maps, 10) && maps_id(&maps, 11));
+        assert!(!maps_id(&maps, 9) && !maps_id(&maps, 12));
+    }
+}

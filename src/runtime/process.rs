@@ -1,0 +1,407 @@
+//! The command of a container: limits, ids, capabilities, seccomp, and the
+//! last steps to execve. Shared by the first process and by `exec`.
+
+use super::message::{Message, Step};
+use super::plan::c_string;
+use super::seccomp::{self, Filter};
+use crate::sys::channel::Channel;
+use crate::sys::{self, cred, trampoline};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, Gid, Uid};
+use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp, PosixRlimitType, Process};
+use std::borrow::Cow;
+use std::ffi::{CString, OsStr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// All that is known about a command before its process exists.
+#[derive(Debug)]
+pub struct ProcessPlan {
+    /// The command and its arguments; never empty.
+    pub args: Vec<CString>,
+    /// Its environment.
+    pub env: Vec<CString>,
+    /// Its working directory, absolute in the container.
+    pub cwd: PathBuf,
+    /// Its user id, in the container.
+    pub uid: Uid,
+    /// Its group id, in the container.
+    pub gid: Gid,
+    /// Supplementary groups to set; `None` where the id map forbids it.
+    pub groups: Option<Vec<Gid>>,
+    /// Its file mode creation mask.
+    pub umask: Option<Mode>,
+    /// Its resource limits: which, soft, hard.
+    pub rlimits: Vec<(Resource, u64, u64)>,
+    /// Its capability sets; `None` keeps what the user namespace gives.
+    pub capabilities: Option<cred::Capabilities>,
+    /// Whether execve may grant privileges no more.
+    pub no_new_privileges: bool,
+    /// Its system call filter.
+    pub seccomp: Option<Filter>,
+    /// Its score for the out-of-memory killer, -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// Whether it gets a terminal, and how large: columns and rows.
+    pub terminal: Option<Option<(u16, u16)>>,
+}
+
+/// Which system call filter a spec asks for.
+#[derive(Debug, Clone, Copy)]
+pub enum Seccomp<'a> {
+    /// None.
+    Off,
+    /// The built-in profile for the process's bounding set.
+    Default,
+    /// The spec's own.
+    Profile(&'a LinuxSeccomp),
+}
+
+impl<'a> Seccomp<'a> {
+    /// The spec's profile if it has one, else the default one if that is
+    /// asked for.
+    pub fn of(profile: Option<&'a LinuxSeccomp>, default: bool) -> Self {
+        match (profile, default) {
+            (Some(profile), _) => Seccomp::Profile(profile),
+            (None, true) => Seccomp::Default,
+            (None, false) => Seccomp::Off,
+        }
+    }
+}
+
+/// The bit of a capability, by its number in capabilities(7).
+pub fn capability_bit(capability: Capability) -> u64 {
+    let number = match capability {
+        Capability::Chown => 0,
+        Capability::DacOverride => 1,
+        Capability::DacReadSearch => 2,
+        Capability::Fowner => 3,
+        Capability::Fsetid => 4,
+        Capability::Kill => 5,
+        Capability::Setgid => 6,
+        Capability::Setuid => 7,
+        Capability::Setpcap => 8,
+        Capability::LinuxImmutable => 9,
+        Capability::NetBindService => 10,
+        Capability::NetBroadcast => 11,
+        Capability::NetAdmin => 12,
+        Capability::NetRaw => 13,
+        Capability::IpcLock => 14,
+        Capability::IpcOwner => 15,
+        Capability::SysModule => 16,
+        Capability::SysRawio => 17,
+        Capability::SysChroot => 18,
+        Capability::SysPtrace => 19,
+        Capability::SysPacct => 20,
+        Capability::SysAdmin => 21,
+        Capability::SysBoot => 22,
+        Capability::SysNice => 23,
+        Capability::SysResource => 24,
+        Capability::SysTime => 25,
+        Capability::SysTtyConfig => 26,
+        Capability::Mknod => 27,
+        Capability::Lease => 28,
+        Capability::AuditWrite => 29,
+        Capability::AuditControl => 30,
+        Capability::Setfcap => 31,
+        Capability::MacOverride => 32,
+        Capability::MacAdmin => 33,
+        Capability::Syslog => 34,
+        Capability::WakeAlarm => 35,
+        Capability::BlockSuspend => 36,
+        Capability::AuditRead => 37,
+        Capability::Perfmon => 38,
+        Capability::Bpf => 39,
+        Capability::CheckpointRestore => 40,
+    };
+    1 << number
+}
+
+fn capabilities(sets: &LinuxCapabilities) -> cred::Capabilities {
+    let mask = |set: &Option<std::collections::HashSet<Capability>>| {
+        let bits = set.iter().flatten().map(|c| capability_bit(*c));
+        bits.fold(0, |all, bit| all | bit)
+    };
+    let permitted = mask(sets.permitted());
+    let inheritable = mask(sets.inheritable());
+    cred::Capabilities {
+        bounding: mask(sets.bounding()),
+        // What is not permitted cannot be effective, and so on: the kernel
+        // would refuse the whole set.
+        effective: mask(sets.effective()) & permitted,
+        permitted,
+        inheritable,
+        ambient: mask(sets.ambient()) & permitted & inheritable,
+    }
+}
+
+fn resource(kind: PosixRlimitType) -> Resource {
+    match kind {
+        PosixRlimitType::RlimitCpu => Resource::RLIMIT_CPU,
+        PosixRlimitType::RlimitFsize => Resource::RLIMIT_FSIZE,
+        PosixRlimitType::RlimitData => Resource::RLIMIT_DATA,
+        PosixRlimitType::RlimitStack => Resource::RLIMIT_STACK,
+        PosixRlimitType::RlimitCore => Resource::RLIMIT_CORE,
+        PosixRlimitType::RlimitRss => Resource::RLIMIT_RSS,
+        PosixRlimitType::RlimitNproc => Resource::RLIMIT_NPROC,
+        PosixRlimitType::RlimitNofile => Resource::RLIMIT_NOFILE,
+        PosixRlimitType::RlimitMemlock => Resource::RLIMIT_MEMLOCK,
+        PosixRlimitType::RlimitAs => Resource::RLIMIT_AS,
+        PosixRlimitType::RlimitLocks => Resource::RLIMIT_LOCKS,
+        PosixRlimitType::RlimitSigpending => Resource::RLIMIT_SIGPENDING,
+        PosixRlimitType::RlimitMsgqueue => Resource::RLIMIT_MSGQUEUE,
+        PosixRlimitType::RlimitNice => Resource::RLIMIT_NICE,
+        PosixRlimitType::RlimitRtprio => Resource::RLIMIT_RTPRIO,
+        PosixRlimitType::RlimitRttime => Resource::RLIMIT_RTTIME,
+    }
+}
+
+impl ProcessPlan {
+    /// The plan of `process`. `setgroups` says whether the id map allows
+    /// setgroups(2).
+    pub fn new(process: &Process, filter: Seccomp<'_>, setgroups: bool) -> Result<Self> {
+        let strings = |list: &Option<Vec<String>>, what| -> Result<Vec<CString>> {
+            list.iter().flatten().map(|s| c_string(s, what)).collect()
+        };
+        let args = strings(process.args(), "argument")?;
+        if args.first().is_none_or(|a| a.is_empty()) {
+            bail!("process.args: no command");
+        }
+        if !process.cwd().is_absolute() {
+            bail!("process.cwd: {} is not absolute", process.cwd().display());
+        }
+        let unsupported = [
+            ("selinuxLabel", process.selinux_label().is_some()),
+            ("ioPriority", process.io_priority().is_some()),
+            ("scheduler", process.scheduler().is_some()),
+            ("execCPUAffinity", process.exec_cpu_affinity().is_some()),
+        ];
+        if let Some((name, _)) = unsupported.iter().find(|(_, given)| *given) {
+            bail!("process.{name}: not supported yet");
+        }
+        let user = process.user();
+        let groups = user.additional_gids().iter().flatten();
+        let capabilities = process.capabilities().as_ref().map(capabilities);
+        let seccomp = match filter {
+            Seccomp::Off => None,
+            Seccomp::Default => {
+                let sets = process.capabilities().as_ref();
+                let bounding = sets.and_then(|s| s.bounding().clone()).unwrap_or_default();
+                Some(seccomp::default_filter(&bounding)?)
+            }
+            Seccomp::Profile(profile) => Some(seccomp::compile(profile, seccomp::NATIVE)?),
+        };
+        let limits = process.rlimits().iter().flatten();
+        let size = process.console_size().as_ref().map(|size| {
+            let clamp = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+            (clamp(size.width()), clamp(size.height()))
+        });
+        Ok(ProcessPlan {
+            args,
+            env: strings(process.env(), "environment variable")?,
+            cwd: process.cwd().clone(),
+            uid: Uid::from_raw(user.uid()),
+            gid: Gid::from_raw(user.gid()),
+            groups: setgroups.then(|| groups.map(|g| Gid::from_raw(*g)).collect()),
+            umask: user.umask().map(Mode::from_bits_truncate),
+            rlimits: limits
+                .map(|l| (resource(l.typ()), l.soft(), l.hard()))
+                .collect(),
+            capabilities,
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            seccomp,
+            oom_score_adj: process.oom_score_adj(),
+            terminal: process.terminal().unwrap_or(false).then_some(size),
+        })
+    }
+
+    /// The name of the command, for messages.
+    pub fn name(&self) -> Cow<'_, str> {
+        self.args[0].to_string_lossy()
+    }
+
+    /// Enters the working directory, which is made if it is missing.
+    ///
+    /// # Errors
+    /// A directory that cannot be entered, or that is not below the
+    /// container's root (CVE-2024-21626).
+    pub fn enter_cwd(&self) -> Result<()> {
+        let what = || self.cwd.display().to_string();
+        match nix::unistd::chdir(&self.cwd) {
+            Err(nix::errno::Errno::ENOENT) => {
+                make_directories(&self.cwd).with_context(what)?;
+                nix::unistd::chdir(&self.cwd).with_context(what)?;
+            }
+            other => other.with_context(what)?,
+        }
+        // The kernel answers "(unreachable)…" or ENOENT for a directory that
+        // is not below this root; such a one was reached by a descriptor.
+        match nix::unistd::getcwd() {
+            Ok(path) if path.is_absolute() => Ok(()),
+            _ => bail!("{}: leads out of the container", what()),
+        }
+    }
+
+    /// Sets limits, mask, ids, capabilities and the filter, in the order in
+    /// which each still may be set.
+    pub fn apply_credentials(&self) -> Result<()> {
+        for (resource, soft, hard) in &self.rlimits {
+            setrlimit(*resource, *soft, *hard)
+                .with_context(|| format!("limit {resource:?} to {soft}:{hard}"))?;
+        }
+        if let Some(mask) = self.umask {
+            nix::sys::stat::umask(mask);
+        }
+        match &self.capabilities {
+            Some(caps) => {
+                cred::limit_bounding(caps.bounding)?;
+                self.set_ids()?;
+                // The set of ids must not take what the spec grants.
+                let filter_first = !self.no_new_privileges;
+                if filter_first {
+                    self.install_filter()?;
+                }
+                cred::set_capabilities(caps)?;
+                cred::raise_ambient(caps.ambient)?;
+                if !filter_first {
+                    self.forbid_new_privileges()?;
+                    self.install_filter()?;
+                }
+            }
+            None => {
+                self.set_ids()?;
+                self.forbid_new_privileges()?;
+                self.install_filter()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forbid_new_privileges(&self) -> Result<()> {
+        if self.no_new_privileges {
+            nix::sys::prctl::set_no_new_privs().context("set no_new_privs")?;
+        }
+        Ok(())
+    }
+
+    fn set_ids(&self) -> Result<()> {
+        if let Some(groups) = &self.groups {
+            nix::unistd::setgroups(groups).context("set supplementary groups")?;
+        }
+        if nix::unistd::getgid() != self.gid {
+            nix::unistd::setresgid(self.gid, self.gid, self.gid)
+                .with_context(|| format!("set group id {}", self.gid))?;
+        }
+        if nix::unistd::getuid() != self.uid {
+            nix::sys::prctl::set_keepcaps(true).context("keep capabilities")?;
+            nix::unistd::setresuid(self.uid, self.uid, self.uid)
+                .with_context(|| format!("set user id {}", self.uid))?;
+            nix::sys::prctl::set_keepcaps(false).context("keep capabilities")?;
+        }
+        Ok(())
+    }
+
+    fn install_filter(&self) -> Result<()> {
+        if let Some(filter) = &self.seccomp {
+            sys::seccomp::install(&filter.program, filter.flags.into())?;
+        }
+        Ok(())
+    }
+
+    /// The file that execve is to run: the command itself if it has a slash,
+    /// else the first executable of that name in the `PATH` of its own
+    /// environment, as execvp(3) looks for it.
+    ///
+    /// # Errors
+    /// ENOENT when there is none, EACCES when those found cannot be executed.
+    pub fn find_program(&self) -> sys::Result<CString> {
+        use nix::errno::Errno;
+        let name = self.args[0].as_bytes();
+        if name.contains(&b'/') {
+            return Ok(self.args[0].clone());
+        }
+        let path = self
+            .env
+            .iter()
+            .rev()
+            .find_map(|e| e.as_bytes().strip_prefix(b"PATH="));
+        let path = path.unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        let mut errno = Errno::ENOENT;
+        for dir in path.split(|b| *b == b':') {
+            let dir = if dir.is_empty() { b"." } else { dir };
+            let file = Path::new(OsStr::from_bytes(dir)).join(OsStr::from_bytes(name));
+            let Ok(c_file) = CString::new(file.as_os_str().as_bytes()) else {
+                continue;
+            };
+            match nix::unistd::faccessat(
+                nix::fcntl::AT_FDCWD,
+                c_file.as_c_str(),
+                AccessFlags::X_OK,
+                AtFlags::empty(),
+            ) {
+                Ok(()) if !file.is_dir() => return Ok(c_file),
+                Err(Errno::EACCES) => errno = Errno::EACCES,
+                _ => {}
+            }
+        }
+        Err(sys::Error::new("execve", self.name(), errno))
+    }
+
+    /// Becomes the command: the last steps, none of which returns on success.
+    /// `report` is the channel to bryo, `page` the
+    /// [trampoline](crate::sys::trampoline).
+    pub fn execute(&self, page: &OwnedFd, report: &Channel) -> (Step, anyhow::Error) {
+        let page = match hand_over(page, report) {
+            Ok(page) => page,
+            Err(e) => return (Step::Execute, e),
+        };
+        if let Err(e) = self.apply_credentials() {
+            return (Step::Credentials, e);
+        }
+        if let Err(e) = self.enter_cwd() {
+            return (Step::WorkingDirectory, e);
+        }
+        let program = match self.find_program() {
+            Ok(program) => program,
+            Err(e) => return (Step::Execute, anyhow!(e)),
+        };
+        if let Err(e) = report.send(&Message::Ready.encode(), None) {
+            return (Step::Execute, anyhow!(e));
+        }
+        let error = trampoline::execute(&page, &program, &self.args, &self.env);
+        (Step::Execute, anyhow!(error))
+    }
+}
+
+/// Leaves descriptors 0 to 2 and the report channel as the only ones that
+/// survive the next execve. Returns the page at a number that is not taken
+/// for that.
+fn hand_over(page: &OwnedFd, report: &Channel) -> Result<OwnedFd> {
+    let page = sys::fd::duplicate_from(page, trampoline::REPORT_FD + 1)?;
+    sys::fd::close_on_exec_from(3)?;
+    sys::fd::duplicate_to(report, trampoline::REPORT_FD)?;
+    Ok(page)
+}
+
+/// Opens `/dev/null` for reading and writing.
+pub fn open_null() -> Result<OwnedFd> {
+    nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+        .context("/dev/null")
+}
+
+fn make_directories(path: &Path) -> Result<()> {
+    let mut so_far = PathBuf::new();
+    for part in path.components() {
+        so_far.push(part);
+        match nix::unistd::mkdir(&so_far, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+            // A read-only directory that has the next one already.
+            Err(nix::errno::Errno::EROFS) if so_far.exists() => {}
+            Err(e) => return Err(e).with_context(|| format!("create {}", so_far.display())),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,550 @@
+//! The file system of a container, in three phases: what comes from outside
+//! is [gathered](gather) as detached mounts while the host is in sight; the
+//! root is [changed](enter_root) and the host detached; then every mount is
+//! [attached](attach_all) to a place that is resolved inside the new root,
+//! where no link can lead anywhere else.
+
+use super::copyup;
+use super::options::{Attributes, Bind, Options};
+use super::plan::{Device, Mount, MountSource, Overlay, Plan, RootMount};
+use crate::sys::mount::{self, FsContext, MountAttr, attr};
+use crate::sys::{self, fd::create_in_root, fd::open_in_root};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::mount::{MntFlags, MsFlags};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use std::ffi::{CStr, CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A mount that is ready to be attached.
+#[derive(Debug)]
+pub struct Gathered<'a> {
+    tree: OwnedFd,
+    directory: bool,
+    destination: &'a Path,
+    options: Option<&'a Options>,
+}
+
+/// Tells of something that is less than what was asked for.
+pub type Warn<'a> = &'a mut dyn FnMut(String);
+
+/// Makes what is mounted already unable to tell the host of changes.
+pub fn isolate(propagation: u64) -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::from_bits_truncate(propagation);
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .context("make mounts private")
+}
+
+/// Mounts the root file system at `plan.root` and returns it.
+pub fn mount_root(plan: &Plan) -> Result<OwnedFd> {
+    match &plan.root_mount {
+        Some(RootMount::Overlay(overlay)) if overlay.in_memory => {
+            let overlay = overlay_in_memory(overlay, &plan.root)?;
+            let root = plan.root.join("root");
+            mount_overlay(&overlay, &root)?;
+            open_directory(&root)
+        }
+        Some(RootMount::Overlay(overlay)) => {
+            mount_overlay(overlay, &plan.root)?;
+            open_directory(&plan.root)
+        }
+        Some(RootMount::Bind { source, options }) => {
+            bind_root(source, options, &open_directory(&plan.root)?)
+        }
+        None => {
+            let options = Options::default();
+            let source = CString::new(plan.root.as_os_str().as_bytes())?;
+            bind_root(&source, &options, &open_directory(&plan.root)?)
+        }
+    }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty()).with_context(|| path.display().to_string())
+}
+
+/// Mounts a tmpfs at `target` with places for what the overlay writes and
+/// for the overlay itself.
+fn overlay_in_memory(overlay: &Overlay, target: &Path) -> Result<Overlay> {
+    let what = || format!("tmpfs on {}", target.display());
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    nix::mount::mount(
+        Some("tmpfs"),
+        target,
+        Some("tmpfs"),
+        flags,
+        Some("mode=700"),
+    )
+    .with_context(what)?;
+    for name in ["upper", "work", "root"] {
+        let mode = Mode::from_bits_truncate(0o755);
+        nix::unistd::mkdir(&target.join(name), mode).with_context(what)?;
+    }
+    Ok(Overlay {
+        upper: Some(target.join("upper")),
+        work: Some(target.join("work")),
+        ..overlay.clone()
+    })
+}
+
+fn bind_root(source: &CStr, options: &Options, target: &OwnedFd) -> Result<OwnedFd> {
+    let recursive = options.bind != Some(Bind::Single);
+    let tree = mount::clone_tree(AT_FDCWD, source, recursive)?;
+    set_options(&tree, options)?;
+    mount::attach(&tree, target, "root")?;
+    Ok(tree)
+}
+
+/// The kernel takes at most a page of options, NUL included.
+const MAX_OVERLAY_OPTIONS: usize = 4095;
+
+fn mount_overlay(overlay: &Overlay, target: &Path) -> Result<()> {
+    let plain = |path: &Path| path.as_os_str().to_owned();
+    let mut data = overlay_data(overlay, &plain);
+    // Many layers, or paths that would need quoting, go by descriptor.
+    let awkward = |path: &PathBuf| {
+        path.as_os_str()
+            .as_bytes()
+            .iter()
+            .any(|b| b",:\\".contains(b))
+    };
+    let paths = || {
+        overlay
+            .lower
+            .iter()
+            .chain(&overlay.upper)
+            .chain(&overlay.work)
+    };
+    let mut descriptors = Vec::new();
+    if data.len() > MAX_OVERLAY_OPTIONS || paths().any(awkward) {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        for path in paths() {
+            let fd = nix::fcntl::open(path, flags, Mode::empty())
+                .with_context(|| path.display().to_string())?;
+            descriptors.push((path.as_path(), fd));
+        }
+        nix::unistd::chdir("/proc/self/fd").context("/proc/self/fd")?;
+        let by_number = |path: &Path| {
+            let found = descriptors.iter().find(|(p, _)| *p == path);
+            OsString::from(found.map_or(-1, |(_, fd)| fd.as_raw_fd()).to_string())
+        };
+        data = overlay_data(overlay, &by_number);
+        if data.len() > MAX_OVERLAY_OPTIONS {
+            bail!(
+                "{} layers are more than one overlay takes",
+                overlay.lower.len()
+            );
+        }
+    }
+    nix::mount::mount(
+        Some("overlay"),
+        target,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(data.as_os_str()),
+    )
+    .map_err(|errno| {
+        let shown = data.to_string_lossy();
+        let args = format!("\"overlay\", {:?}, {shown}", target.display());
+        anyhow!(sys::Error::new("mount", args, errno))
+    })
+}
+
+fn overlay_data(overlay: &Overlay, name: &dyn Fn(&Path) -> OsString) -> OsString {
+    let mut data = OsString::new();
+    for option in &overlay.options {
+        data.push(option);
+        data.push(",");
+    }
+    data.push("lowerdir=");
+    for (index, path) in overlay.lower.iter().enumerate() {
+        if index > 0 {
+            data.push(":");
+        }
+        data.push(name(path));
+    }
+    for (key, path) in [(",upperdir=", &overlay.upper), (",workdir=", &overlay.work)] {
+        if let Some(path) = path {
+            data.push(key);
+            data.push(name(path));
+        }
+    }
+    data
+}
+
+/// Makes every mount and opens every device of the plan, detached.
+pub fn gather<'a>(
+    plan: &'a Plan,
+    warn: Warn<'_>,
+) -> Result<(Vec<Gathered<'a>>, Vec<Gathered<'a>>)> {
+    let mut mounts = Vec::with_capacity(plan.mounts.len());
+    for mount in &plan.mounts {
+        let gathered = gather_mount(mount, warn)
+            .with_context(|| format!("/{}", mount.destination.display()))?;
+        mounts.extend(gathered);
+    }
+    let mut devices = Vec::with_capacity(plan.devices.len());
+    for device in &plan.devices {
+        let tree = gather_device(device).with_context(|| format!("/{}", device.path.display()))?;
+        devices.push(Gathered {
+            tree,
+            directory: false,
+            destination: &device.path,
+            options: None,
+        });
+    }
+    Ok((mounts, devices))
+}
+
+fn gather_mount<'a>(mount: &'a Mount, warn: Warn<'_>) -> Result<Option<Gathered<'a>>> {
+    let (tree, directory) = match &mount.source {
+        MountSource::Bind(source) => {
+            let recursive = mount.options.bind == Some(Bind::Recursive);
+            let tree = clone_bind(source, recursive)?;
+            let directory = is_directory(&tree)?;
+            (tree, directory)
+        }
+        MountSource::New { fstype, source } => match new_file_system(mount, fstype, source) {
+            Ok(tree) => (tree, true),
+            Err(e) => match substitute(fstype, &e, warn)? {
+                Some(tree) => (tree, true),
+                None => return Ok(None),
+            },
+        },
+    };
+    Ok(Some(Gathered {
+        tree,
+        directory,
+        destination: &mount.destination,
+        options: Some(&mount.options),
+    }))
+}
+
+fn clone_bind(source: &CStr, recursive: bool) -> Result<OwnedFd> {
+    mount::clone_tree(AT_FDCWD, source, recursive).map_err(|e| {
+        let hint = match e.errno {
+            // A mount with others locked on it cannot be shown without them.
+            Errno::EINVAL if !recursive => " (it has mounts below it: use rbind)",
+            _ => "",
+        };
+        anyhow!(e).context(format!("bind {}{hint}", source.to_string_lossy()))
+    })
+}
+
+fn new_file_system(mount: &Mount, fstype: &CStr, source: &CStr) -> sys::Result<OwnedFd> {
+    let fs = FsContext::open(fstype)?;
+    // Only seen in mountinfo; file systems without a device may refuse it.
+    let _ = fs.set(c"source", Some(source));
+    for (name, value) in &mount.options.parameters {
+        fs.set(name, value.as_deref())?;
+    }
+    let Attributes { set, .. } = mount.options.own;
+    // A file system in memory is filled before it becomes read-only.
+    let keep_writable = mount.options.tmpcopyup;
+    fs.mount(if keep_writable {
+        set & !attr::RDONLY
+    } else {
+        set
+    })
+}
+
+/// What to show where the kernel refuses a new instance of a file system: the
+/// host's, as far as that is visible here.
+fn substitute(fstype: &CStr, error: &sys::Error, warn: Warn<'_>) -> Result<Option<OwnedFd>> {
+    let refused = matches!(error.errno, Errno::EPERM | Errno::EACCES | Errno::EBUSY);
+    let path = match fstype.to_bytes() {
+        b"proc" => c"/proc",
+        b"sysfs" => c"/sys",
+        b"mqueue" => c"/dev/mqueue",
+        b"cgroup2" => c"/sys/fs/cgroup",
+        _ => return Err(anyhow!(error.clone())),
+    };
+    let optional = fstype == c"cgroup2" || fstype == c"mqueue";
+    let absent = optional && error.errno == Errno::ENODEV;
+    if !refused && !absent {
+        return Err(anyhow!(error.clone()));
+    }
+    match mount::clone_tree(AT_FDCWD, path, true) {
+        Ok(tree) => {
+            if fstype == c"proc" {
+                warn(format!(
+                    "/proc is the one of outside and shows its processes: a new one was refused \
+                     ({error})"
+                ));
+            }
+            Ok(Some(tree))
+        }
+        Err(_) if optional => Ok(None),
+        Err(_) => Err(anyhow!(error.clone())),
+    }
+}
+
+fn gather_device(device: &Device) -> Result<OwnedFd> {
+    let source = device.source.to_string_lossy();
+    let tree = mount::clone_tree(AT_FDCWD, &device.source, false)
+        .with_context(|| format!("device {source}"))?;
+    let stat = fstat(&tree).with_context(|| format!("device {source}"))?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    if kind != SFlag::S_IFCHR && kind != SFlag::S_IFBLK {
+        bail!("device {source}: not a device node");
+    }
+    let number = (
+        nix::sys::stat::major(stat.st_rdev) as u32,
+        nix::sys::stat::minor(stat.st_rdev) as u32,
+    );
+    if device.number.is_some_and(|wanted| wanted != number) {
+        bail!(
+            "device {source}: it is {}:{} on this host, and a user cannot make another",
+            number.0,
+            number.1
+        );
+    }
+    Ok(tree)
+}
+
+/// Makes `root` the root directory and takes everything else out of sight.
+pub fn enter_root(root: &OwnedFd) -> Result<()> {
+    nix::unistd::fchdir(root).context("enter root")?;
+    // Both roots are stacked at one place; the old one is then on top
+    // (pivot_root(2), "pivot_root(".", ".")").
+    nix::unistd::pivot_root(".", ".").context("pivot_root")?;
+    nix::mount::umount2(".", MntFlags::MNT_DETACH).context("detach the host")?;
+    nix::unistd::chdir("/").context("enter root")
+}
+
+/// Attaches mounts in order. Missing mount points are made.
+pub fn attach_all(root: &OwnedFd, mounts: &[Gathered<'_>]) -> Result<()> {
+    for mount in mounts {
+        attach(root, mount).with_context(|| format!("/{}", mount.destination.display()))?;
+    }
+    Ok(())
+}
+
+fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
+    let target = mount_point(root, mount.destination, mount.directory)?;
+    if mount.options.is_some_and(|o| o.tmpcopyup) {
+        copyup::copy_into(target.as_fd(), mount.tree.as_fd())?;
+    }
+    if let Some(options) = mount.options {
+        set_options(&mount.tree, options)?;
+    }
+    mount::attach(&mount.tree, &target, &mount.destination.to_string_lossy())?;
+    Ok(())
+}
+
+/// Sets attributes and propagation of a detached tree.
+fn set_options(tree: &OwnedFd, options: &Options) -> Result<()> {
+    let (propagation, propagation_below) = options.propagation.unwrap_or((0, false));
+    let all = MountAttr {
+        set: options.all.set,
+        clear: options.all.clear,
+        propagation: if propagation_below { propagation } else { 0 },
+        userns_fd: 0,
+    };
+    if all != MountAttr::default() {
+        change(tree, &all, true)?;
+    }
+    let binds = options.bind.is_some() || options.tmpcopyup;
+    let own = MountAttr {
+        set: if binds { options.own.set } else { 0 },
+        clear: if binds { options.own.clear } else { 0 },
+        propagation: if propagation_below { 0 } else { propagation },
+        userns_fd: 0,
+    };
+    if own.set != 0 || own.propagation != 0 {
+        return change(tree, &own, false);
+    }
+    // "rw" and the like alone: often the default written out, and refused for
+    // a mount that the host has locked; then the mount stays as it is.
+    if own.clear != 0 {
+        match mount::set_attributes(tree, &own, false) {
+            Err(e) if e.errno == Errno::EPERM && own.clear & !attr::ATIME != attr::RDONLY => {
+                return Err(anyhow!(e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn change(tree: &OwnedFd, attributes: &MountAttr, recursive: bool) -> Result<()> {
+    mount::set_attributes(tree, attributes, recursive).map_err(|e| match e.errno {
+        Errno::ENOSYS => anyhow!(e).context("mount attributes need Linux 5.12"),
+        _ => anyhow!(e),
+    })
+}
+
+/// Opens the place of a mount inside `root`, made if it is missing.
+fn mount_point(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> {
+    let flags = match directory {
+        true => OFlag::O_PATH | OFlag::O_DIRECTORY,
+        false => OFlag::O_PATH,
+    };
+    match open_in_root(root, path, flags) {
+        Ok(fd) => return Ok(fd),
+        Err(e) if e.errno == Errno::ENOENT => {}
+        Err(e) => return Err(anyhow!(e)),
+    }
+    let made = match directory {
+        true => make_directories(root, path),
+        false => {
+            make_directories(root, path.parent().unwrap_or(Path::new("")))?;
+            let flags = OFlag::O_WRONLY | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+            match create_in_root(root, path, flags, Mode::from_bits_truncate(0o644)) {
+                Ok(_) => Ok(()),
+                // A dangling link: its target is made, inside.
+                Err(e) if e.errno == Errno::EEXIST || e.errno == Errno::ELOOP => {
+                    create_in_root(root, path, OFlag::O_WRONLY, Mode::from_bits_truncate(0o644))
+                        .map(drop)
+                        .map_err(Into::into)
+                }
+                Err(e) => Err(e.into()),
+            }
+        }
+    };
+    made.context("make the mount point")?;
+    Ok(open_in_root(root, path, flags)?)
+}
+
+/// Makes `path` and its parents inside `root`.
+pub fn make_directories(root: &OwnedFd, path: &Path) -> Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let mut so_far = PathBuf::new();
+    let mut parent = open_in_root(root, Path::new("."), flags)?;
+    for part in path.components() {
+        so_far.push(part);
+        parent = match open_in_root(root, &so_far, flags) {
+            Ok(fd) => fd,
+            Err(e) if e.errno == Errno::ENOENT => {
+                let mode = Mode::from_bits_truncate(0o755);
+                nix::sys::stat::mkdirat(&parent, part.as_os_str(), mode)
+                    .with_context(|| format!("create directory /{}", so_far.display()))?;
+                open_in_root(root, &so_far, flags)?
+            }
+            Err(e) => return Err(anyhow!(e)),
+        };
+    }
+    Ok(())
+}
+
+/// Puts the links that every `/dev` has into a fresh one (runtime-spec,
+/// config-linux.md, "Default filesystems").
+pub fn link_dev(root: &OwnedFd) -> Result<()> {
+    let dev = open_in_root(root, Path::new("dev"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        match nix::unistd::symlinkat(target, &dev, name) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e).with_context(|| format!("link /dev/{name}")),
+        }
+    }
+    Ok(())
+}
+
+/// Hides `paths`: files behind the null device, directories behind an empty
+/// read-only one. What does not exist needs no hiding. `null` is the mounted
+/// null device, if there is one.
+pub fn mask(root: &OwnedFd, paths: &[PathBuf], null: Option<BorrowedFd<'_>>) -> Result<()> {
+    let mut empty: Option<OwnedFd> = None;
+    for path in paths {
+        let what = || format!("mask /{}", path.display());
+        let target = match open_in_root(root, path, OFlag::O_PATH) {
+            Ok(fd) => fd,
+            Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENOTDIR) => continue,
+            Err(e) => return Err(e).with_context(what),
+        };
+        let tree = if is_directory(&target)? {
+            match &empty {
+                Some(first) => mount::clone_tree(first, c"", false).with_context(what)?,
+                None => {
+                    let fs = FsContext::open(c"tmpfs").with_context(what)?;
+                    fs.set(c"size", Some(c"0")).with_context(what)?;
+                    fs.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
+                        .with_context(what)?
+                }
+            }
+        } else {
+            let null = null
+                .context("no /dev/null to mask with")
+                .with_context(what)?;
+            mount::clone_tree(null, c"", false).with_context(what)?
+        };
+        mount::attach(&tree, &target, &path.to_string_lossy()).with_context(what)?;
+        if empty.is_none() && is_directory(&tree)? {
+            empty = Some(tree);
+        }
+    }
+    Ok(())
+}
+
+/// Makes `paths` read-only by binding each onto itself.
+pub fn make_readonly(root: &OwnedFd, paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let what = || format!("make /{} read-only", path.display());
+        let target = match open_in_root(root, path, OFlag::O_PATH) {
+            Ok(fd) => fd,
+            Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENOTDIR) => continue,
+            Err(e) => return Err(e).with_context(what),
+        };
+        let tree = mount::clone_tree(&target, c"", true).with_context(what)?;
+        let readonly = MountAttr {
+            set: attr::RDONLY,
+            ..MountAttr::default()
+        };
+        change(&tree, &readonly, true).with_context(what)?;
+        mount::attach(&tree, &target, &path.to_string_lossy()).with_context(what)?;
+    }
+    Ok(())
+}
+
+/// Makes the root file system itself read-only, not what is mounted below.
+pub fn make_root_readonly(root: &OwnedFd) -> Result<()> {
+    let readonly = MountAttr {
+        set: attr::RDONLY,
+        ..MountAttr::default()
+    };
+    change(root, &readonly, false).context("make / read-only")
+}
+
+/// Writes kernel parameters, each proven to be one: what is at the place must
+/// be on a proc file system (CVE-2025-52881).
+pub fn write_sysctls(root: &OwnedFd, parameters: &[(PathBuf, String)]) -> Result<()> {
+    for (path, value) in parameters {
+        let what = || format!("sysctl {}", path.display().to_string().replace('/', "."));
+        let full = Path::new("proc/sys").join(path);
+        let file = open_in_root(root, &full, OFlag::O_WRONLY).with_context(what)?;
+        let fs = nix::sys::statfs::fstatfs(&file).with_context(what)?;
+        if fs.filesystem_type() != nix::sys::statfs::PROC_SUPER_MAGIC {
+            bail!("{}: /proc/sys is not a proc file system", what());
+        }
+        nix::unistd::write(&file, value.as_bytes()).with_context(what)?;
+    }
+    Ok(())
+}
+
+/// Whether `fd` is a directory.
+pub fn is_directory(fd: impl AsFd) -> Result<bool> {
+    let mode = fstat(&fd).context("fstat")?.st_mode;
+    Ok(SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+}
+
+impl Gathered<'_> {
+    /// The mount, attached or not.
+    pub fn tree(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
+    }
+
+    /// Where it belongs, from the container's root.
+    pub fn destination(&self) -> &Path {
+        self.destination
+    }
+}

@@ -1,0 +1,147 @@
+//! Outside: makes the process, and hears from it until it has become the
+//! container's command.
+
+use super::init;
+use super::message::{Message, StartError, Step};
+use super::plan::Plan;
+use super::process::ProcessPlan;
+use crate::sys::channel::Channel;
+use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::trampoline;
+use anyhow::{Context, anyhow};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A process that runs the command it was made for.
+#[derive(Debug)]
+pub struct Started {
+    /// The process, a child of the caller.
+    pub child: Child,
+    /// The master side of its terminal, if it asked for one.
+    pub console: Option<OwnedFd>,
+    /// What is less than was asked for, in words.
+    pub warnings: Vec<String>,
+}
+
+fn failed(step: Step) -> impl Fn(anyhow::Error) -> StartError {
+    move |e| StartError::new(step, &e)
+}
+
+/// Starts the first process of a container, with the caller's descriptors 0
+/// to 2 unless the plan has a terminal. Returns when the command has been
+/// executed. The caller must have one thread; the container ends with it.
+///
+/// # Errors
+/// The first step that failed; no process is left then.
+pub fn start(plan: &Plan) -> Result<Started, StartError> {
+    let clone_failed = failed(Step::Clone);
+    let page = trampoline::prepare().map_err(|e| clone_failed(e.into()))?;
+    let (ours, theirs) = Channel::pair().map_err(|e| clone_failed(e.into()))?;
+    let child = if plan.join.is_empty() {
+        match make(plan, Parent::Caller)? {
+            Forked::Child => init::run(plan, &theirs, &page),
+            Forked::Parent(child) => child,
+        }
+    } else {
+        by_helper(
+            || init::join(plan).and_then(|()| make(plan, Parent::Grandparent)),
+            || init::run(plan, &theirs, &page),
+        )?
+    };
+    drop(theirs);
+    hear(child, &ours, &plan.process)
+}
+
+fn make(plan: &Plan, parent: Parent) -> Result<Forked, StartError> {
+    let mut flags = plan.create;
+    if !plan.time_offsets.is_empty() {
+        flags &= !(libc::CLONE_NEWTIME as u64);
+    }
+    // A user namespace among others is always made first (clone(2)).
+    clone3(flags, parent).map_err(|e| failed(Step::Clone)(e.into()))
+}
+
+/// Joining changes the joiner for good, so a process of its own does it and
+/// makes the container's as its sibling: `make` runs in that process and
+/// clones with [`Parent::Grandparent`], `become_it` runs in the clone.
+pub(super) fn by_helper(
+    make: impl FnOnce() -> Result<Forked, StartError>,
+    become_it: impl FnOnce(),
+) -> Result<Child, StartError> {
+    let join_failed = failed(Step::Join);
+    let (ours, theirs) = Channel::pair().map_err(|e| join_failed(e.into()))?;
+    let helper = match clone3(0, Parent::Caller).map_err(|e| join_failed(e.into()))? {
+        Forked::Parent(helper) => helper,
+        Forked::Child => match make() {
+            Ok(Forked::Child) => {
+                drop((ours, theirs));
+                become_it();
+                exit_now(1)
+            }
+            Ok(Forked::Parent(child)) => {
+                let pid = child.pid.as_raw().to_ne_bytes();
+                let _ = theirs.send(&[PID, &pid[..]].concat(), Some(child.pidfd.as_fd()));
+                exit_now(0)
+            }
+            Err(error) => {
+                let _ = theirs.send(&Message::Failed(error).encode(), None);
+                exit_now(1)
+            }
+        },
+    };
+    drop(theirs);
+    let received = ours.receive().map_err(|e| join_failed(e.into()))?;
+    let _ = nix::sys::wait::waitpid(helper.pid, None);
+    let lost = || join_failed(anyhow!("the process that joins was killed"));
+    let received = received.ok_or_else(lost)?;
+    let pid = received.data.strip_prefix(PID);
+    let pid = pid.and_then(|p| <[u8; 4]>::try_from(p).ok());
+    match (pid, received.fd, Message::decode(&received.data, "")) {
+        (Some(pid), Some(pidfd), _) => Ok(Child {
+            // As the helper sees it: it was cloned outside of the container.
+            pid: nix::unistd::Pid::from_raw(i32::from_ne_bytes(pid)),
+            pidfd,
+        }),
+        (_, _, Some(Message::Failed(error))) => Err(error),
+        _ => Err(lost()),
+    }
+}
+
+/// Starts the message by which a helper tells the process it made.
+const PID: &[u8] = b"pid: ";
+
+/// Reads the messages of `child` until it has executed or failed; a failed
+/// one is reaped.
+pub(super) fn hear(
+    child: Child,
+    channel: &Channel,
+    process: &ProcessPlan,
+) -> Result<Started, StartError> {
+    let mut console = None;
+    let mut warnings = Vec::new();
+    let mut ready = false;
+    let error = loop {
+        let received = match channel.receive() {
+            Ok(Some(received)) => received,
+            Ok(None) if ready => {
+                return Ok(Started {
+                    child,
+                    console,
+                    warnings,
+                });
+            }
+            Ok(None) => break StartError::new(Step::Execute, &anyhow!("the process was killed")),
+            Err(e) if e.errno == nix::errno::Errno::EINTR => continue,
+            Err(e) => break StartError::new(Step::Execute, &e.into()),
+        };
+        match Message::decode(&received.data, &process.name()) {
+            Some(Message::Console) => console = received.fd,
+            Some(Message::Ready) => ready = true,
+            Some(Message::Warning(text)) => warnings.push(text),
+            Some(Message::Failed(error)) => break error,
+            None => break StartError::new(Step::Execute, &anyhow!("the process said nonsense")),
+        }
+    };
+    let _ = crate::sys::pidfd::kill(&child.pidfd, libc::SIGKILL);
+    let _ = nix::sys::wait::waitpid(child.pid, None).context("reap");
+    Err(error)
+}

@@ -1,0 +1,116 @@
+//! Messages with descriptors between two processes of bryo: a socket pair of
+//! type SOCK_SEQPACKET, close-on-exec at both ends.
+
+use super::error::{Context, Result};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Longest message in bytes; what is longer is cut by the receiver.
+pub const MAX_MESSAGE: usize = 1024;
+
+/// One end of a message channel.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+/// A message received, with at most one descriptor.
+#[derive(Debug)]
+pub struct Received {
+    /// The bytes of the message; empty never occurs (that is end-of-file).
+    pub data: Vec<u8>,
+    /// A descriptor sent along, close-on-exec.
+    pub fd: Option<OwnedFd>,
+}
+
+impl Channel {
+    /// A connected pair.
+    pub fn pair() -> Result<(Channel, Channel)> {
+        let (a, b) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .call("socketpair", || "AF_UNIX, SOCK_SEQPACKET")?;
+        Ok((Channel(a), Channel(b)))
+    }
+
+    /// Sends a message, with a descriptor if one is given. A closed other end
+    /// is EPIPE, never a signal.
+    pub fn send(&self, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        let iov = [IoSlice::new(data)];
+        let raw = fd.map(|fd| [fd.as_raw_fd()]);
+        let rights = raw.as_ref().map(|r| ControlMessage::ScmRights(r));
+        let control = rights.as_slice();
+        loop {
+            match sendmsg::<()>(
+                self.0.as_raw_fd(),
+                &iov,
+                control,
+                MsgFlags::MSG_NOSIGNAL,
+                None,
+            ) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                other => return other.map(drop).call("sendmsg", String::new),
+            }
+        }
+    }
+
+    /// Waits for a message; `None` when the other end is closed.
+    ///
+    /// # Errors
+    /// EINTR when a signal handler ran first.
+    pub fn receive(&self) -> Result<Option<Received>> {
+        let mut data = vec![0; MAX_MESSAGE];
+        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+        let (bytes, fd) = {
+            let mut iov = [IoSliceMut::new(&mut data)];
+            let message = match recvmsg::<()>(
+                self.0.as_raw_fd(),
+                &mut iov,
+                Some(&mut space),
+                MsgFlags::MSG_CMSG_CLOEXEC,
+            ) {
+                Ok(m) => m,
+                // The other end died with messages of ours unread.
+                Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+                Err(e) => return Err(e).call("recvmsg", String::new),
+            };
+            let mut fds = Vec::new();
+            for control in message.cmsgs().call("recvmsg", || "control data")? {
+                if let ControlMessageOwned::ScmRights(raw) = control {
+                    // SAFETY: the kernel installed these descriptors for us
+                    // with this message; nothing else knows them.
+                    fds.extend(raw.into_iter().map(|r| unsafe { OwnedFd::from_raw_fd(r) }));
+                }
+            }
+            (message.bytes, fds.into_iter().next())
+        };
+        if bytes == 0 {
+            return Ok(None);
+        }
+        data.truncate(bytes);
+        Ok(Some(Received { data, fd }))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> OwnedFd {
+        channel.0
+    }
+}
+
+impl From<OwnedFd> for Channel {
+    fn from(fd: OwnedFd) -> Channel {
+        Channel(fd)
+    }
+}

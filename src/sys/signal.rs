@@ -1,0 +1,98 @@
+//! Signals taken synchronously: every signal that can be passed on is blocked
+//! and read from a signalfd(2).
+
+use super::error::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// A descriptor that yields the process's signals.
+#[derive(Debug)]
+pub struct SignalFd {
+    fd: OwnedFd,
+    before: SigSet,
+}
+
+impl SignalFd {
+    /// Blocks all signals but those of faults, and opens the descriptor.
+    pub fn new() -> Result<Self> {
+        let mut set = SigSet::all();
+        for fault in [
+            nix::sys::signal::SIGSEGV,
+            nix::sys::signal::SIGBUS,
+            nix::sys::signal::SIGILL,
+            nix::sys::signal::SIGFPE,
+            nix::sys::signal::SIGABRT,
+            nix::sys::signal::SIGTRAP,
+            nix::sys::signal::SIGSYS,
+        ] {
+            set.remove(fault);
+        }
+        let mut before = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), Some(&mut before))
+            .call("sigprocmask", String::new)?;
+        // SAFETY: the set is valid; a success is a new descriptor.
+        let raw =
+            unsafe { libc::signalfd(-1, set.as_ref(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let raw = Errno::result(raw).call("signalfd", String::new)?;
+        // SAFETY: as above.
+        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        Ok(SignalFd { fd, before })
+    }
+
+    /// The next pending signal number, if any.
+    pub fn next(&self) -> Option<i32> {
+        // SAFETY: signalfd_siginfo is plain data for which zero is valid.
+        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+        let size = std::mem::size_of_val(&info);
+        // SAFETY: the buffer is valid for `size` bytes.
+        let n = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size) };
+        (n as usize == size).then_some(info.ssi_signo as i32)
+    }
+
+    /// The signal mask of the time before.
+    pub fn mask_before(&self) -> SigSet {
+        self.before
+    }
+}
+
+impl std::os::fd::AsFd for SignalFd {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Puts the signals that a caller may have left ignored (nohup(1), a shell's
+/// background jobs, Rust's own SIGPIPE) back to their default action and
+/// unblocks all: what a process expects at its start. Handlers need no reset,
+/// execve(2) drops them.
+pub fn reset() -> Result<()> {
+    for number in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGPIPE,
+        libc::SIGTERM,
+        libc::SIGCHLD,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ] {
+        // SAFETY: restoring the default action needs no handler.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .call("sigprocmask", String::new)
+}
+
+/// Sends signal number `number` (real-time ones too) to process `pid`:
+/// kill(2).
+pub fn kill(pid: nix::unistd::Pid, number: i32) -> Result<()> {
+    // SAFETY: plain integers.
+    let ret = unsafe { libc::kill(pid.as_raw(), number) };
+    Errno::result(ret)
+        .map(drop)
+        .call("kill", || format!("{pid}, {number}"))
+}
