@@ -10,10 +10,9 @@ use super::record::{Record, State};
 use crate::image::remove::remove_tree;
 use crate::image::store::Store;
 use anyhow::{Context, Result, anyhow, bail};
-use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -35,8 +34,13 @@ pub struct Container {
     pub state: State,
 }
 
-/// The right to run, change or remove a container.
-pub type Lock = Flock<File>;
+/// The right to run, change or remove a container. It ends with the last
+/// process that has the file open: a supervisor keeps what the process that
+/// made it has locked.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
 
 /// A container that is being created; its directory goes with the value
 /// unless it is [completed](Creation::complete).
@@ -365,10 +369,10 @@ fn try_lock(dir: &Path) -> Result<Option<Lock>> {
     let mut options = File::options();
     let options = options.write(true).create(true).truncate(false);
     let file = options.open(dir.join("lock")).with_context(what)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(errno).with_context(what),
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(e).with_context(what),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::sys::clone::{Forked, Parent, clone3};
 use crate::sys::{cred, tty};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use nix::sys::stat::Mode;
 use nix::sys::termios::{Termios, tcgetattr};
 use oci_spec::runtime::{Capabilities, LinuxSeccomp, Spec};
 use std::io::IsTerminal;
@@ -223,8 +224,13 @@ fn record(
 /// Makes the directories and files that the spec's mounts refer to.
 fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result<()> {
     let dir = creation.staging();
+    // The caller's mask is not for what the container sees.
+    let mask = nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    // The mode of "upper" is that of the container's "/"; nobody but the user
+    // gets as far as to these directories from outside.
     for name in ["rootfs", "upper", "work"] {
-        std::fs::create_dir(dir.join(name)).with_context(|| format!("create {name}"))?;
+        let mode = Mode::from_bits_truncate(0o755);
+        nix::unistd::mkdir(&dir.join(name), mode).with_context(|| format!("create {name}"))?;
     }
     let name = spec.hostname().clone().unwrap_or_default();
     let host_network = options.network == Network::Host;
@@ -244,5 +250,6 @@ fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result
     ] {
         std::fs::write(dir.join(file), text).with_context(|| format!("write {file}"))?;
     }
+    nix::sys::stat::umask(mask);
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::image::remove::remove_tree;
 use crate::runtime::{self, Plan, StartError, Started, Step};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, exit_now};
-use crate::sys::{pidfd, signal};
+use crate::sys::pidfd;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -85,7 +85,6 @@ impl Supervisor {
     /// made for it.
     pub fn run(mut self) -> ! {
         let _ = nix::unistd::setsid();
-        let _ = signal::reset();
         let _ = nix::sys::prctl::set_name(c"bryo-supervise");
         let trash = match self.supervise() {
             Ok(trash) => trash,
