@@ -1,9 +1,9 @@
 //! The directory of containers: creating, finding, repairing, removing.
 //!
 //! `containers/<id>/` holds `record.json`, `config.json` (the OCI spec),
-//! `state.json` and what the container changed; it gets that name only when
-//! it is complete. Whoever runs or changes the container holds a flock(2) on
-//! its file `lock`, so a lock that is free means that nobody does, whatever the
+//! `state.json` once it was started, and what the container changed; it gets
+//! that name only when it is complete. Whoever runs or changes the container holds a flock(2) on
+//! its record, so a lock that is free means that nobody does, whatever the
 //! state says. `names/<name>` is a link to the id.
 
 use super::record::{Record, State};
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub struct Container {
 /// made it has locked.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// A container that is being created; its directory goes with the value
@@ -84,6 +84,12 @@ impl Containers {
         self.store.root().join("names")
     }
 
+    /// The empty directory on which each container mounts its root file
+    /// system, in a mount namespace of its own.
+    pub fn mount_point(&self) -> PathBuf {
+        self.store.root().join("rootfs")
+    }
+
     /// Starts to create the container `id`, in a directory of its own.
     pub fn create(&self, id: &str) -> Result<Creation> {
         let all = self.directory();
@@ -94,7 +100,10 @@ impl Containers {
             other => other,
         }
         .with_context(|| format!("create {}", staging.display()))?;
-        let lock = try_lock(&staging)?.context("the new container is locked already")?;
+        let record = staging.join("record.json");
+        let file = File::create_new(&record).with_context(|| record.display().to_string())?;
+        let lock = lock_now(file).with_context(|| record.display().to_string())?;
+        let lock = lock.context("the new container is locked already")?;
         Ok(Creation {
             directory: all.join(id),
             staging,
@@ -119,7 +128,7 @@ impl Containers {
                     let staging = format!(".{}", holder.display());
                     let staging = self.directory().join(staging);
                     // A creation that was killed holds no lock any more.
-                    let creating = staging.exists() && try_lock(&staging)?.is_none();
+                    let creating = matches!(try_lock(&staging), Ok(None));
                     if exists || creating {
                         bail!(
                             "the name '{name}' is taken by container {}: remove that one or use \
@@ -162,7 +171,10 @@ impl Containers {
         let age = std::fs::metadata(staging).and_then(|m| m.modified());
         let age = age.ok().and_then(|t| t.elapsed().ok()).unwrap_or_default();
         // Between its making and its lock a directory looks abandoned.
-        if age.as_secs() >= 2 && matches!(try_lock(staging), Ok(Some(_))) {
+        // Killed before it could make its record, or after.
+        let dead =
+            !staging.join("record.json").exists() || matches!(try_lock(staging), Ok(Some(_)));
+        if age.as_secs() >= 2 && dead {
             let _ = self.discard(staging);
         }
     }
@@ -172,9 +184,7 @@ impl Containers {
         let Some(record) = read_json::<Record>(&dir.join("record.json"))? else {
             return Ok(None);
         };
-        let Some(state) = read_json(&dir.join("state.json"))? else {
-            return Ok(None);
-        };
+        let state = read_json(&dir.join("state.json"))?.unwrap_or(State::Created);
         let mut container = Container {
             dir: dir.to_owned(),
             record,
@@ -199,10 +209,8 @@ impl Containers {
     /// Ends what is left of a container whose supervisor is dead.
     fn repair(&self, container: &mut Container, lock: &Lock) -> Result<()> {
         // It may have ended in order between the reading and the lock.
-        match read_json(&container.dir.join("state.json"))? {
-            Some(state) => container.state = state,
-            None => return Ok(()),
-        }
+        let state = read_json(&container.dir.join("state.json"))?;
+        container.state = state.unwrap_or(State::Created);
         if let State::Running { process, .. } = &container.state {
             if let Some(process) = process.open() {
                 let _ = crate::sys::pidfd::kill(&process, libc::SIGKILL);
@@ -283,14 +291,23 @@ impl Creation {
 
     /// Writes the record and gives the directory its name.
     pub fn complete(mut self, record: Record) -> Result<(Container, Lock)> {
-        let state = State::Created;
-        write_json(&self.staging.join("record.json"), &record)?;
-        write_json(&self.staging.join("state.json"), &state)?;
-        std::fs::rename(&self.staging, &self.directory)
-            .with_context(|| format!("create {}", self.directory.display()))?;
-        let lock = self.lock.take().context("creation without lock")?;
+        let mut lock = self.lock.take().context("creation without lock")?;
+        let data = serde_json::to_vec(&record)?;
+        let renamed = lock
+            .file
+            .write_all(&data)
+            .and_then(|()| std::fs::rename(&self.staging, &self.directory));
+        if let Err(e) = renamed {
+            self.lock = Some(lock);
+            return Err(e).with_context(|| format!("create {}", self.directory.display()));
+        }
         let dir = self.directory.clone();
-        Ok((Container { dir, record, state }, lock))
+        let container = Container {
+            dir,
+            record,
+            state: State::Created,
+        };
+        Ok((container, lock))
     }
 }
 
@@ -364,15 +381,17 @@ pub fn hostname() -> String {
 }
 
 fn try_lock(dir: &Path) -> Result<Option<Lock>> {
+    // A file: NFS locks no directories.
     let what = || format!("lock {}", dir.display());
-    // A file in it: NFS locks no directories.
-    let mut options = File::options();
-    let options = options.write(true).create(true).truncate(false);
-    let file = options.open(dir.join("lock")).with_context(what)?;
+    let file = File::options().write(true).open(dir.join("record.json"));
+    lock_now(file.with_context(what)?).with_context(what)
+}
+
+fn lock_now(file: File) -> std::io::Result<Option<Lock>> {
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lock { _file: file })),
+        Ok(()) => Ok(Some(Lock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(e)) => Err(e).with_context(what),
+        Err(TryLockError::Error(e)) => Err(e),
     }
 }
 

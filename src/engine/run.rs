@@ -108,7 +108,7 @@ fn create(
     let id = names::new_id();
     let containers = Containers::open(store);
     let mut creation = containers.create(&id)?;
-    let facts = facts(&id, creation.directory(), &resolved, options)?;
+    let facts = facts(&id, &containers, &creation, &resolved, options)?;
     let spec = spec::build(options, &resolved.root, &resolved.defaults, &facts)?;
     let record = record(id, subject, &resolved, options, &spec);
     creation.name(&containers, &record)?;
@@ -118,7 +118,13 @@ fn create(
     Ok((container, lock, spec))
 }
 
-fn facts(id: &str, directory: &Path, resolved: &Resolved, options: &RunOptions) -> Result<Facts> {
+fn facts(
+    id: &str,
+    containers: &Containers,
+    creation: &Creation,
+    resolved: &Resolved,
+    options: &RunOptions,
+) -> Result<Facts> {
     let file = |path| root::read_file(&resolved.root, path).map(Option::unwrap_or_default);
     let wanted = options.user.as_deref().unwrap_or(&resolved.defaults.user);
     let passwd = file("etc/passwd")?;
@@ -142,7 +148,8 @@ fn facts(id: &str, directory: &Path, resolved: &Resolved, options: &RunOptions) 
         .flatten();
     Ok(Facts {
         id: id.to_owned(),
-        directory: directory.to_owned(),
+        directory: creation.directory().to_owned(),
+        mount_point: containers.mount_point(),
         uid: nix::unistd::geteuid().as_raw(),
         gid: nix::unistd::getegid().as_raw(),
         user,
@@ -228,7 +235,7 @@ fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result
     let mask = nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     // The mode of "upper" is that of the container's "/"; nobody but the user
     // gets as far as to these directories from outside.
-    for name in ["rootfs", "upper", "work"] {
+    for name in ["upper", "work"] {
         let mode = Mode::from_bits_truncate(0o755);
         nix::unistd::mkdir(&dir.join(name), mode).with_context(|| format!("create {name}"))?;
     }

@@ -396,7 +396,13 @@ fn mount_point(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> 
     let parent = mount_point(root, parent, true)?;
     let made = match directory {
         true => mkdirat(&parent, name, Mode::from_bits_truncate(0o755)),
-        false => mknodat(&parent, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
+        false => mknodat(
+            &parent,
+            name,
+            SFlag::S_IFREG,
+            Mode::from_bits_truncate(0o644),
+            0,
+        ),
     };
     match made {
         // A link whose target is missing: that one is made, inside.
