@@ -103,7 +103,7 @@ impl Sandbox {
         let mut blobs = BTreeSet::new();
         let mut layers = BTreeSet::new();
         for summary in self.store().list().unwrap() {
-            let image = self.image(summary.id.digest());
+            let image = self.image(summary.manifest.digest());
             blobs.insert(image.id.digest().to_owned());
             blobs.insert(image.manifest.digest().to_owned());
             for layer in image.layers {

@@ -1,2 +1,4 @@
+//! All integration tests, in one program.
+
 mod image;
 mod tidy;
