@@ -96,7 +96,9 @@ impl Containers {
         let staging = all.join(format!(".{id}"));
         let make = || DirBuilder::new().mode(0o700).create(&staging);
         match make() {
-            Err(e) if e.kind() == ErrorKind::NotFound => make_directory(&all).and_then(|()| make()),
+            Err(e) if e.kind() == ErrorKind::NotFound => make_directory(&all)
+                .and_then(|()| make_directory(&self.mount_point()))
+                .and_then(|()| make()),
             other => other,
         }
         .with_context(|| format!("create {}", staging.display()))?;
