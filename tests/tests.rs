@@ -4,6 +4,7 @@ mod common;
 mod crash;
 mod exec;
 mod hosts;
+mod image;
 mod mounts;
 mod options;
 mod run;
