@@ -452,7 +452,10 @@ impl Store {
             }
             Ok(())
         })?;
-        if self.manifests_of(&self.descriptors()?, &target.image.id)?.is_empty() {
+        if self
+            .manifests_of(&self.descriptors()?, &target.image.id)?
+            .is_empty()
+        {
             removed.deleted.push(target.image.id);
         }
         self.collect()?;
@@ -474,7 +477,9 @@ impl Store {
             Some(_) => vec![manifest],
             None => self.manifests_of(&descriptors, &image.id)?,
         };
-        let all = descriptors.iter().filter(|d| manifests.contains(d.digest()));
+        let all = descriptors
+            .iter()
+            .filter(|d| manifests.contains(d.digest()));
         let names: Vec<String> = all.filter_map(layout::name_of).map(familiar).collect();
         Ok(Target {
             only_name: by_name.filter(|_| names.len() > 1).map(str::to_owned),
