@@ -231,7 +231,9 @@ impl Supervisor {
 /// errors would come again.
 fn overlay_refused(error: &StartError) -> bool {
     use Errno::*;
-    let refusals = [EPERM, EINVAL, ENODEV, EOPNOTSUPP, ENOSYS, ELOOP, EXDEV, ESTALE];
+    let refusals = [
+        EPERM, EINVAL, ENODEV, EOPNOTSUPP, ENOSYS, ELOOP, EXDEV, ESTALE,
+    ];
     error.step == Step::Overlay && error.errno.is_some_and(|e| refusals.contains(&e))
 }
 

@@ -145,11 +145,6 @@ impl Store {
         })
     }
 
-    /// The directory that all of this is in.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Waits for a lock that others may share. Who looks an image up and then
     /// writes down that it is used holds it from the one to the other.
     pub fn lock_shared(&self) -> Result<LockGuard> {
@@ -452,7 +447,10 @@ impl Store {
             }
             Ok(())
         })?;
-        if self.manifests_of(&self.descriptors()?, &target.image.id)?.is_empty() {
+        if self
+            .manifests_of(&self.descriptors()?, &target.image.id)?
+            .is_empty()
+        {
             removed.deleted.push(target.image.id);
         }
         self.collect()?;
@@ -474,7 +472,9 @@ impl Store {
             Some(_) => vec![manifest],
             None => self.manifests_of(&descriptors, &image.id)?,
         };
-        let all = descriptors.iter().filter(|d| manifests.contains(d.digest()));
+        let all = descriptors
+            .iter()
+            .filter(|d| manifests.contains(d.digest()));
         let names: Vec<String> = all.filter_map(layout::name_of).map(familiar).collect();
         Ok(Target {
             only_name: by_name.filter(|_| names.len() > 1).map(str::to_owned),
@@ -537,15 +537,12 @@ impl Store {
 
     /// Moves a file or tree of this root out of the way, at once;
     /// [`Store::empty_trash`] deletes it.
-    pub fn trash(&self, path: &Path) -> Result<PathBuf> {
+    pub fn trash(&self, path: &Path) -> Result<()> {
         let trash = self.root.join("trash");
         private_dir(&trash)?;
-        let place = trash.join(session::unique());
-        match fs::rename(path, &place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place),
-            other => other
-                .with_context(|| format!("remove {}", path.display()))
-                .map(|()| place),
+        match fs::rename(path, trash.join(session::unique())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.with_context(|| format!("remove {}", path.display())),
         }
     }
 
