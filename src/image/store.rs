@@ -145,6 +145,11 @@ impl Store {
         })
     }
 
+    /// The directory that all of this is in.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Waits for a lock that others may share. Who looks an image up and then
     /// writes down that it is used holds it from the one to the other.
     pub fn lock_shared(&self) -> Result<LockGuard> {
@@ -536,13 +541,16 @@ impl Store {
     }
 
     /// Moves a file or tree of this root out of the way, at once;
-    /// [`Store::empty_trash`] deletes it.
-    pub fn trash(&self, path: &Path) -> Result<()> {
+    /// [`Store::empty_trash`] deletes it. Returns where it is until then.
+    pub fn trash(&self, path: &Path) -> Result<PathBuf> {
         let trash = self.root.join("trash");
         private_dir(&trash)?;
-        match fs::rename(path, trash.join(session::unique())) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.with_context(|| format!("remove {}", path.display())),
+        let place = trash.join(session::unique());
+        match fs::rename(path, &place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place),
+            other => other
+                .with_context(|| format!("remove {}", path.display()))
+                .map(|()| place),
         }
     }
 
