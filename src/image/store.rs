@@ -541,7 +541,7 @@ impl Store {
     }
 
     /// Moves a file or tree of this root out of the way, at once;
-    /// [`Store::empty_trash`] deletes it.
+    /// [`Store::empty_trash`] deletes it. Returns where it is until then.
     pub fn trash(&self, path: &Path) -> Result<PathBuf> {
         let trash = self.root.join("trash");
         private_dir(&trash)?;
