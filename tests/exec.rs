@@ -217,21 +217,25 @@ fn a_terminal() {
 fn the_program_bryo_is_not_seen() {
     let sandbox = Sandbox::with_busybox();
     let running = sandbox.start("c", &[]);
-    let script = "while :; do cat /proc/[0-9]*/comm /proc/[0-9]*/cmdline; readlink /proc/[0-9]*/exe; done 2>/dev/null | tr '\\0' '\\n' & \
-        sleep 1; kill $!";
-    let watch = sandbox.bryo(["exec", "c", "sh", "-c", script]).spawn();
-    let mut count = 0;
-    let mut watch = watch;
-    while watch.child.try_wait().unwrap().is_none() {
+    let script = "echo ready; while :; do
+            for p in /proc/[0-9]*; do readlink $p/exe; cat $p/comm; done 2>/dev/null >> /seen
+            sort -u -o /seen /seen
+        done";
+    let mut watch = sandbox.bryo(["exec", "c", "sh", "-c", script]).spawn();
+    watch.expect_line("ready");
+    for _ in 0..20 {
         exec(&sandbox, &["c", "true"]).expect(0);
-        count += 1;
     }
-    let output = watch.wait();
-    assert!(count > 3, "{count}");
-    assert!(output.stdout.contains("busybox"), "{output}");
-    for line in output.stdout.lines() {
-        let own = line.contains("bryo") && !line.contains("bryo (deleted)");
-        assert!(!own, "{line}");
-    }
+    watch.signal(Signal::SIGKILL);
+    watch.wait().expect(128 + 9);
+    let seen = shell(&sandbox, "sort -u /seen");
+    assert!(seen.contains("/bin/busybox"), "{seen}");
+    let binary = crate::common::bryo();
+    let binary = binary.to_str().unwrap();
+    assert!(!seen.lines().any(|line| line == binary), "{seen}");
+    assert!(
+        !seen.contains("/programs/") && !seen.contains("/debug/"),
+        "{seen}"
+    );
     end(&sandbox, running);
 }

@@ -37,6 +37,10 @@ fn the_mounts_of_every_container() {
         ("/etc/hosts", "rw"),
         ("/etc/resolv.conf", "rw"),
     ] {
+        // Not every kernel has every one.
+        if !fs::exists(point).unwrap() {
+            continue;
+        }
         let found = find(&all, point);
         assert!(found.starts_with(options), "{point}: {found}");
     }
@@ -253,9 +257,9 @@ fn propagation() {
     assert_eq!(optional("rshared"), (true, false, false));
     assert_eq!(optional("unbindable"), (false, false, true));
     // What is mounted on the host later appears where the mount is a slave.
-    let script = r#"mount --bind d d && mount --make-shared d && mkfifo pipe &&
+    let script = r#"mount --bind d d; mount --make-shared d; mkfifo pipe
         "$0" run --rm -v ./d:/d:$1 -v ./pipe:/pipe busybox sh -c 'read a < /pipe; test -e /d/s/new && echo seen' &
-        mkdir d/s && exec 3> pipe && mount -t tmpfs none d/s && touch d/s/new && echo go >&3 && exec 3>&- && wait $!"#;
+        exec 3> pipe && mkdir d/s && mount -t tmpfs none d/s && touch d/s/new && echo go >&3 && exec 3>&- && wait $!"#;
     for (option, seen) in [("rslave", "seen\n"), ("rprivate", "")] {
         let unshare = sandbox
             .command("unshare")

@@ -204,11 +204,24 @@ fn a_privileged_container_sees_what_is_masked_and_the_devices() {
 #[test]
 fn masked_and_read_only_paths_can_be_opened() {
     let sandbox = Sandbox::with_busybox();
-    let option = ["--security-opt", "unmask=/proc/sys:/sys/firmware"];
+    let option = [
+        "--cap-add=NET_ADMIN",
+        "--security-opt",
+        "unmask=/proc/sys:/sys/firmware",
+    ];
     let script = "echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward";
     assert_eq!(sandbox.shell(&option, script), "1");
-    let option = ["--security-opt", "systempaths=unconfined"];
+    let option = [
+        "--cap-add=NET_ADMIN",
+        "--security-opt",
+        "systempaths=unconfined",
+    ];
     assert_eq!(sandbox.shell(&option, script), "1");
+    let refused = sandbox.shell(
+        &["--cap-add=NET_ADMIN"],
+        "(echo 1 > /proc/sys/net/ipv4/ip_forward) 2>&1 || true",
+    );
+    assert!(refused.contains("Read-only"), "{refused}");
 }
 
 #[test]

@@ -103,9 +103,8 @@ fn the_loopback_device_alone_is_up_without_a_network() {
 fn names_are_unique_and_come_free() {
     let sandbox = Sandbox::with_busybox();
     let run = |name| {
-        sandbox
-            .bryo(["run", "--name", name, "busybox", "true"])
-            .output()
+        let name = format!("--name={name}");
+        sandbox.bryo(["run", &name, "busybox", "true"]).output()
     };
     run("web").expect(0);
     let taken = run("web").expect(125);
@@ -174,7 +173,7 @@ fn exit_codes_are_dockers() {
     code(&["sh", "-c", "exit 42"], 42);
     code(&["sh", "-c", "exit 255"], 255);
     code(&["sh", "-c", "kill -TERM $$"], 0);
-    code(&["sh", "-c", "sh -c 'kill -KILL $$'"], 128 + 9);
+    code(&["sh", "-c", "sh -c 'kill -KILL $$'; exit $?"], 128 + 9);
     let missing = code(&["no-such-command"], 127);
     assert!(missing.stderr.contains("no-such-command"), "{missing}");
     assert!(missing.stderr.contains("hint:"), "{missing}");
