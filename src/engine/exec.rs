@@ -9,6 +9,7 @@ use crate::runtime::join::join;
 use crate::runtime::plan::ANNOTATION_SECCOMP;
 use crate::runtime::process::{ProcessPlan, Seccomp};
 use crate::sys::fd::open_in_root;
+use crate::sys::signal::SignalFd;
 use crate::sys::tty;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
@@ -59,7 +60,7 @@ pub fn joined(spec: &Spec) -> u64 {
 ///
 /// # Errors
 /// The container does not run; the command cannot be started.
-pub fn exec(container: &Container, options: &ExecOptions) -> Result<i32> {
+pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
     let target = container.running_process()?;
     let spec = container.spec()?;
     let plan = plan(container, &spec, options)?;
@@ -73,9 +74,10 @@ pub fn exec(container: &Container, options: &ExecOptions) -> Result<i32> {
     if !options.interactive {
         crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
     }
+    let signals = SignalFd::new()?;
     let started = join(&target, container.record.namespaces, &plan)?;
     drop(target);
-    attach::wait_for_child(started, options.interactive, terminal.as_ref())
+    attach::wait_for_child(started, &signals, options.interactive, terminal.as_ref())
 }
 
 fn plan(container: &Container, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
