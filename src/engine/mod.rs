@@ -4,6 +4,7 @@ pub mod attach;
 pub mod containers;
 pub mod etc;
 pub mod exec;
+pub mod host;
 pub mod names;
 pub mod options;
 pub mod paths;
