@@ -2,21 +2,24 @@
 
 use super::attach;
 use super::containers::Container;
+use super::emulation::Emulator;
 use super::options::CapabilityChanges;
 use super::spec::console_size;
 use super::user;
 use crate::runtime::join::join;
-use crate::runtime::plan::ANNOTATION_SECCOMP;
+use crate::runtime::plan::{ANNOTATION_EMULATE_ROOT, ANNOTATION_SECCOMP};
 use crate::runtime::process::{ProcessPlan, Seccomp};
+use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::open_in_root;
 use crate::sys::tty;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::tcgetattr;
 use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, LinuxNamespaceType, Spec};
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What `exec` asks for.
@@ -73,9 +76,25 @@ pub fn exec(container: &Container, options: &ExecOptions) -> Result<i32> {
     if !options.interactive {
         crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
     }
-    let started = join(&target, container.record.namespaces, &plan)?;
+    let mut started = join(&target, container.record.namespaces, &plan)?;
+    if let Some(listener) = started.listener.take() {
+        emulate_beside(Emulator::new(listener), &target)?;
+    }
     drop(target);
     attach::wait_for_child(started, options.interactive, terminal.as_ref())
+}
+
+/// Answers for the command in a process of its own: what the command leaves
+/// behind may ask when this one is gone.
+fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
+    if let Forked::Child = clone3(0, Parent::Caller)? {
+        let _ = nix::unistd::setsid();
+        let _ = super::supervisor::release_stdio();
+        let _ = nix::sched::setns(target, CloneFlags::CLONE_NEWUSER);
+        emulator.serve_all();
+        exit_now(0);
+    }
+    Ok(())
 }
 
 fn plan(container: &Container, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
@@ -126,11 +145,11 @@ fn plan(container: &Container, spec: &Spec, options: &ExecOptions) -> Result<Pro
         .then(|| tty::window_size(std::io::stdout()).ok())
         .flatten();
     process.set_console_size(console_size(size.map(|s| (s.ws_col, s.ws_row)))?);
-    let annotation = spec
-        .annotations()
-        .as_ref()
-        .and_then(|a| a.get(ANNOTATION_SECCOMP));
-    let default = annotation.is_some_and(|a| a == "default") && !options.privileged;
+    let annotation = |key: &str| {
+        let all = spec.annotations().as_ref();
+        all.and_then(|a| a.get(key)).map(String::as_str)
+    };
+    let default = annotation(ANNOTATION_SECCOMP) == Some("default") && !options.privileged;
     let linux = spec.linux().as_ref();
     let profile = linux
         .and_then(|l| l.seccomp().as_ref())
@@ -140,7 +159,8 @@ fn plan(container: &Container, spec: &Spec, options: &ExecOptions) -> Result<Pro
         .into_iter()
         .flatten();
     let setgroups = maps.clone().count() > 1 || maps.clone().any(|m| m.size() > 1);
-    ProcessPlan::new(&process, Seccomp::of(profile, default), setgroups)
+    let emulate = annotation(ANNOTATION_EMULATE_ROOT) == Some("true");
+    ProcessPlan::new(&process, Seccomp::of(profile, default), setgroups, emulate)
 }
 
 /// Looks `text` up in the files that the running container sees.

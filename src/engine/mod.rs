@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod containers;
+pub mod emulation;
 pub mod etc;
 pub mod exec;
 pub mod names;

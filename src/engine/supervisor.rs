@@ -3,6 +3,7 @@
 //! container ends with it.
 
 use super::containers::{Container, Containers, Lock};
+use super::emulation::Emulator;
 use super::record::{ProcessId, State};
 use super::root;
 use crate::image::remove::remove_tree;
@@ -14,6 +15,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::termios::{SetArg, Termios, tcsetattr};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -58,7 +60,7 @@ impl Report {
         match Message::decode(data, "")? {
             Message::Warning(text) => Some(Report::Warning(text)),
             Message::Failed(error) => Some(Report::Failed(error)),
-            Message::Console | Message::Ready => None,
+            Message::Console | Message::Listener | Message::Ready => None,
         }
     }
 }
@@ -103,7 +105,7 @@ impl Supervisor {
 
     /// Returns what is to be deleted.
     fn supervise(&mut self) -> Result<Option<PathBuf>> {
-        let started = match self.start() {
+        let mut started = match self.start() {
             Ok(started) => started,
             Err(error) => {
                 let trash = self.finish(error.exit_code(), Some(error.to_string()))?;
@@ -127,7 +129,13 @@ impl Supervisor {
         };
         release_stdio()?;
 
-        let code = self.wait(&started.child, terminal.as_ref())?;
+        let emulator = started.listener.take().map(Emulator::new);
+        if emulator.is_some() {
+            // There this process may write attributes whatever a file's mode.
+            // The command may have ended by now, and its namespace with it.
+            let _ = nix::sched::setns(&started.child.pidfd, CloneFlags::CLONE_NEWUSER);
+        }
+        let code = self.wait(&started.child, terminal.as_ref(), emulator)?;
         let trash = self.finish(code, None)?;
         self.tell(&Report::Exited(code), None);
         Ok(trash)
@@ -165,19 +173,31 @@ impl Supervisor {
     }
 
     /// Waits for the first process and returns docker's exit code for it.
-    fn wait(&self, child: &Child, terminal: Option<&OwnedFd>) -> Result<i32> {
+    fn wait(
+        &self,
+        child: &Child,
+        terminal: Option<&OwnedFd>,
+        mut emulator: Option<Emulator>,
+    ) -> Result<i32> {
         let mut caller_gone = false;
         loop {
-            let mut fds = vec![PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN)];
-            if !caller_gone {
-                fds.push(PollFd::new(self.caller.as_fd(), PollFlags::POLLIN));
+            let null = [PollFlags::POLLIN, PollFlags::empty()];
+            let mut fds = vec![
+                PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.caller.as_fd(), null[usize::from(caller_gone)]),
+            ];
+            if let Some(emulator) = &emulator {
+                fds.push(PollFd::new(emulator.as_fd(), PollFlags::POLLIN));
             }
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(e) => return Err(e).context("poll"),
             }
             let ready = |n: usize| fds.get(n).and_then(|p| p.any()).unwrap_or(false);
-            let (ended, spoken) = (ready(0), ready(1));
+            let (ended, spoken, asked) = (ready(0), ready(1) && !caller_gone, ready(2));
+            if asked && let Some(emulator) = &mut emulator {
+                emulator.serve();
+            }
             if spoken {
                 match self.caller.receive()? {
                     Some(message) => {
@@ -239,7 +259,7 @@ fn overlay_refused(error: &StartError) -> bool {
 
 /// Points descriptors 0 to 2 at the null device, so that nobody waits for the
 /// supervisor to close a pipe of the caller's.
-fn release_stdio() -> Result<()> {
+pub fn release_stdio() -> Result<()> {
     let null = runtime::process::open_null()?;
     for number in 0..3 {
         crate::sys::fd::duplicate_to(&null, number)?;
