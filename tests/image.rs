@@ -132,7 +132,11 @@ fn finished(args: &[&str], output: &Output) -> String {
 
 /// Runs another program, which a Debian package provides.
 fn tool(package: &str, args: &[&str]) -> String {
-    match Command::new(args[0]).args(&args[1..]).stdin(Stdio::null()).output() {
+    match Command::new(args[0])
+        .args(&args[1..])
+        .stdin(Stdio::null())
+        .output()
+    {
         Ok(output) => finished(args, &output),
         Err(error) => panic!("{}: {error}: install the Debian package {package}", args[0]),
     }
@@ -150,7 +154,9 @@ fn tar(entries: &[(&str, &str)]) -> Vec<u8> {
         if is_directory {
             header.set_entry_type(tar::EntryType::Directory);
         }
-        builder.append_data(&mut header, name, data.as_bytes()).unwrap();
+        builder
+            .append_data(&mut header, name, data.as_bytes())
+            .unwrap();
     }
     builder.into_inner().unwrap()
 }
@@ -164,7 +170,10 @@ fn link(builder: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, name: &str, t
 }
 
 fn config(layers: &[Vec<u8>], architecture: &str) -> Vec<u8> {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| sha256(layer).to_string()).collect();
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|layer| sha256(layer).to_string())
+        .collect();
     let config = json!({
         "architecture": architecture,
         "os": "linux",
@@ -240,7 +249,12 @@ fn check_sample(sandbox: &Sandbox, name: &str) {
     assert_eq!(sandbox.read(name, "etc/old"), None);
     assert_eq!(sandbox.read(name, "data/a"), None);
     assert_eq!(sandbox.read(name, "data/b").as_deref(), Some("above"));
-    assert!(sandbox.read(name, "etc/passwd").unwrap().starts_with("root"));
+    assert!(
+        sandbox
+            .read(name, "etc/passwd")
+            .unwrap()
+            .starts_with("root")
+    );
 }
 
 #[test]
@@ -270,7 +284,11 @@ fn a_tar_becomes_an_image_however_it_is_compressed() {
     assert_eq!(sandbox.image("zstd").layers[0].blob, sha256(&files[2].1));
 
     let mut child = sandbox.command(&["import", "-"]);
-    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = child
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(&files[1].1).unwrap();
     let id = finished(&["import", "-"], &child.wait_with_output().unwrap());
     assert!(sandbox.image(id.trim()).references.is_empty());
@@ -282,27 +300,60 @@ fn import_sets_up_the_configuration() {
     let sandbox = Sandbox::new();
     let file = sandbox.write("t.tar", &tar(&[("a", "")]));
     sandbox.ok(&[
-        "import", "-c", "CMD [\"sh\"]", "--change", "ENV A=b C=d", "-c", "WORKDIR /w", "-c",
-        "USER me", "-c", "EXPOSE 80", "-c", "LABEL x=y", "-c", "VOLUME /v", "-c",
-        "ENTRYPOINT [\"/e\"]", "-m", "made by hand", "--platform", "linux/arm64", &file, "x:1",
+        "import",
+        "-c",
+        "CMD [\"sh\"]",
+        "--change",
+        "ENV A=b C=d",
+        "-c",
+        "WORKDIR /w",
+        "-c",
+        "USER me",
+        "-c",
+        "EXPOSE 80",
+        "-c",
+        "LABEL x=y",
+        "-c",
+        "VOLUME /v",
+        "-c",
+        "ENTRYPOINT [\"/e\"]",
+        "-m",
+        "made by hand",
+        "--platform",
+        "linux/arm64",
+        &file,
+        "x:1",
     ]);
     let image = sandbox.image("x:1");
     let config = image.config.config().as_ref().unwrap();
     assert_eq!(config.cmd().as_deref(), Some(&["sh".to_owned()][..]));
     assert_eq!(config.entrypoint().as_deref(), Some(&["/e".to_owned()][..]));
-    assert_eq!(config.env().as_deref(), Some(&["A=b".to_owned(), "C=d".to_owned()][..]));
+    assert_eq!(
+        config.env().as_deref(),
+        Some(&["A=b".to_owned(), "C=d".to_owned()][..])
+    );
     assert_eq!(config.working_dir().as_deref(), Some("/w"));
     assert_eq!(config.user().as_deref(), Some("me"));
-    assert_eq!(config.exposed_ports().as_deref(), Some(&["80/tcp".to_owned()][..]));
+    assert_eq!(
+        config.exposed_ports().as_deref(),
+        Some(&["80/tcp".to_owned()][..])
+    );
     assert_eq!(config.volumes().as_deref(), Some(&["/v".to_owned()][..]));
     let json = sandbox.store().config_json(&image).unwrap();
     assert_eq!(json["history"][0]["comment"], "made by hand");
-    assert_eq!((&json["architecture"], &json["variant"]), (&json!("arm64"), &json!("v8")));
+    assert_eq!(
+        (&json["architecture"], &json["variant"]),
+        (&json!("arm64"), &json!("v8"))
+    );
 
     let usage = |args: &[&str]| sandbox.command(args).output().unwrap().status.code();
     assert_eq!(usage(&["import", "-c", "RUN x", &file, "y"]), Some(2));
     assert_eq!(usage(&["import", &file, "UPPER"]), Some(2));
-    assert!(sandbox.fails(&["import", "/nowhere.tar"]).contains("/nowhere.tar"));
+    assert!(
+        sandbox
+            .fails(&["import", "/nowhere.tar"])
+            .contains("/nowhere.tar")
+    );
 }
 
 #[test]
@@ -316,20 +367,47 @@ fn images_are_listed_found_tagged_and_removed() {
     sandbox.ok(&["tag", &id[7..13], "deb:other"]);
 
     let table = sandbox.ok(&["images"]);
-    let lines: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]);
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        lines[0],
+        ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    );
     assert_eq!(lines.len(), 4);
-    assert!(lines.iter().any(|line| line[..3] == ["deb", "latest", &id[7..19]]));
-    assert!(lines.iter().all(|line| line[0] == "REPOSITORY" || line.last() == Some(&"5B")));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line[..3] == ["deb", "latest", &id[7..19]])
+    );
+    assert!(
+        lines
+            .iter()
+            .all(|line| line[0] == "REPOSITORY" || line.last() == Some(&"5B"))
+    );
     assert_eq!(sandbox.ok(&["images", "-q"]), format!("{}\n", &id[7..19]));
-    assert_eq!(sandbox.ok(&["images", "-aq", "--no-trunc"]), format!("{id}\n"));
+    assert_eq!(
+        sandbox.ok(&["images", "-aq", "--no-trunc"]),
+        format!("{id}\n")
+    );
     assert!(sandbox.ok(&["images", "--digests"]).contains("sha256:"));
     assert_eq!(sandbox.ok(&["images", "-q", "nothing"]), "");
     let json = sandbox.ok(&["images", "--format", "json", "deb:other"]);
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["Repository"], &json["Tag"]), (&json!("deb"), &json!("other")));
+    assert_eq!(
+        (&json["Repository"], &json["Tag"]),
+        (&json!("deb"), &json!("other"))
+    );
 
-    for name in ["deb", "deb:latest", "docker.io/library/deb", id, &id[7..], &id[7..12]] {
+    for name in [
+        "deb",
+        "deb:latest",
+        "docker.io/library/deb",
+        id,
+        &id[7..],
+        &id[7..12],
+    ] {
         assert_eq!(sandbox.image(name).id.as_ref(), id, "{name}");
     }
     let pinned = format!("deb@{}", sandbox.image("deb").manifest);
@@ -340,9 +418,20 @@ fn images_are_listed_found_tagged_and_removed() {
     assert_eq!(sandbox.ok(&["rmi", "deb"]), "Untagged: deb:latest\n");
     assert_eq!(sandbox.ok(&["rmi", "deb:other"]), "Untagged: deb:other\n");
     let last = sandbox.ok(&["rmi", "example.org/me/deb:v1"]);
-    assert_eq!(last, format!("Untagged: example.org/me/deb:v1\nDeleted: {id}\n"));
-    assert!(sandbox.fails(&["rmi", "deb"]).contains("no such image: deb"));
-    assert!(sandbox.fails(&["tag", "deb", "x"]).contains("no such image: deb"));
+    assert_eq!(
+        last,
+        format!("Untagged: example.org/me/deb:v1\nDeleted: {id}\n")
+    );
+    assert!(
+        sandbox
+            .fails(&["rmi", "deb"])
+            .contains("no such image: deb")
+    );
+    assert!(
+        sandbox
+            .fails(&["tag", "deb", "x"])
+            .contains("no such image: deb")
+    );
     sandbox.is_tidy();
 }
 
@@ -397,7 +486,11 @@ fn docker_archives_are_loaded() {
     // The same, compressed and through a pipe.
     let again = Sandbox::new();
     let mut child = again.command(&["load"]);
-    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = child
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let compressed = zstd::encode_all(&bytes[..], 1).unwrap();
     child.stdin.take().unwrap().write_all(&compressed).unwrap();
     finished(&["load"], &child.wait_with_output().unwrap());
@@ -434,7 +527,11 @@ fn layers_that_lean_on_others_are_made_for_each_stack() {
     sandbox.ok(&["load", "-i", &file]);
     for (name, path) in [("one", "usr/lib/module"), ("two", "opt/module")] {
         assert_eq!(sandbox.read(name, path).as_deref(), Some("m"), "{name}");
-        assert_eq!(sandbox.read(name, "lib/module").as_deref(), Some("m"), "{name}");
+        assert_eq!(
+            sandbox.read(name, "lib/module").as_deref(),
+            Some("m"),
+            "{name}"
+        );
         assert!(!sandbox.lowers(name)[0].join("lib").exists(), "{name}");
     }
     assert!(sandbox.lowers("alone")[0].join("lib/module").exists());
@@ -472,7 +569,15 @@ fn umoci_layout(sandbox: &Sandbox) -> String {
     fs::remove_dir_all(rootfs.join("etc/conf.d")).unwrap();
     fs::write(rootfs.join("etc/passwd"), "changed\n").unwrap();
     umoci(&["repack", "--image", &image, bundle]);
-    let config = ["config", "--image", &image, "--config.cmd", "sh", "--config.env", "A=b"];
+    let config = [
+        "config",
+        "--image",
+        &image,
+        "--config.cmd",
+        "sh",
+        "--config.env",
+        "A=b",
+    ];
     umoci(&config);
     layout.to_owned()
 }
@@ -506,7 +611,14 @@ fn what_umoci_and_skopeo_write_is_read_as_they_read_it() {
     let layout = umoci_layout(&sandbox);
     let target = sandbox.path("unpacked");
     let image = format!("{layout}:v1");
-    let args = ["umoci", "unpack", "--rootless", "--image", &image, target.to_str().unwrap()];
+    let args = [
+        "umoci",
+        "unpack",
+        "--rootless",
+        "--image",
+        &image,
+        target.to_str().unwrap(),
+    ];
     tool("umoci", &args);
     let expected = describe(&target.join("rootfs"));
 
@@ -516,7 +628,10 @@ fn what_umoci_and_skopeo_write_is_read_as_they_read_it() {
         let file = file.to_str().unwrap();
         let from = format!("oci:{layout}:v1");
         let to = format!("{kind}:{file}:example.org/{kind}:v2");
-        tool("skopeo", &["skopeo", "--insecure-policy", "copy", "-q", &from, &to]);
+        tool(
+            "skopeo",
+            &["skopeo", "--insecure-policy", "copy", "-q", &from, &to],
+        );
         let out = sandbox.ok(&["load", "-i", file]);
         let name = format!("example.org/{kind}:v2");
         assert_eq!(out, format!("Loaded image: {name}\n"));
@@ -529,7 +644,13 @@ fn what_umoci_and_skopeo_write_is_read_as_they_read_it() {
         assert_eq!(describe(&copy), expected, "{kind}");
         let stat = |name: &str| fs::metadata(copy.join(name)).unwrap().ino();
         assert_eq!(stat("linked"), stat("twin"));
-        ids.insert(image.layers.iter().map(|l| l.diff_id.to_string()).collect::<Vec<_>>());
+        ids.insert(
+            image
+                .layers
+                .iter()
+                .map(|l| l.diff_id.to_string())
+                .collect::<Vec<_>>(),
+        );
     }
     assert_eq!(ids.len(), 1, "both archives hold the same layers");
 
@@ -537,7 +658,9 @@ fn what_umoci_and_skopeo_write_is_read_as_they_read_it() {
     let store = sandbox.store();
     let source = Source::parse(&format!("oci:{layout}:v1")).unwrap();
     for _ in 0..2 {
-        let resolved = source.resolve(&store, None, "2020-01-01T00:00:00Z", &Quiet).unwrap();
+        let resolved = source
+            .resolve(&store, None, "2020-01-01T00:00:00Z", &Quiet)
+            .unwrap();
         let Some(Resolved::Image(image)) = resolved else {
             panic!("no image in {layout}");
         };
@@ -545,7 +668,10 @@ fn what_umoci_and_skopeo_write_is_read_as_they_read_it() {
         assert_eq!(image.layers.len(), 2);
     }
     // What we store, skopeo reads.
-    let ours = format!("oci:{}:example.org/oci-archive:v2", sandbox.root().join("images").display());
+    let ours = format!(
+        "oci:{}:example.org/oci-archive:v2",
+        sandbox.root().join("images").display()
+    );
     let inspected = tool("skopeo", &["skopeo", "inspect", &ours]);
     let inspected: Value = serde_json::from_str(&inspected).unwrap();
     assert_eq!(inspected["Layers"].as_array().unwrap().len(), 2);
@@ -560,8 +686,17 @@ fn what_podman_saves_is_loaded() {
     let (graph, run) = (root.join("graph"), root.join("run"));
     let podman = |args: &[&str]| {
         let storage = [
-            "podman", "--root", graph.to_str().unwrap(), "--runroot", run.to_str().unwrap(),
-            "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
+            "podman",
+            "--root",
+            graph.to_str().unwrap(),
+            "--runroot",
+            run.to_str().unwrap(),
+            "--storage-driver",
+            "vfs",
+            "--cgroup-manager",
+            "cgroupfs",
+            "--events-backend",
+            "file",
         ];
         tool("podman", &[&storage, args].concat())
     };
@@ -577,7 +712,10 @@ fn what_podman_saves_is_loaded() {
         sandbox.ok(&["rmi", "saved:v1"]);
     }
     // Its own users' files are not ours to remove.
-    let _ = Command::new("podman").args(["unshare", "rm", "-rf"]).arg(&root).output();
+    let _ = Command::new("podman")
+        .args(["unshare", "rm", "-rf"])
+        .arg(&root)
+        .output();
     sandbox.is_tidy();
 }
 
@@ -587,7 +725,10 @@ fn an_image_for_another_machine_is_refused_unless_asked_for() {
     let layers = sample_layers();
     let file = sandbox.write("a.tar", &docker_archive(&[("x", &layers)], "s390x"));
     let error = sandbox.fails(&["load", "-i", &file]);
-    assert!(error.contains("linux/s390x") && error.contains("--platform"), "{error}");
+    assert!(
+        error.contains("linux/s390x") && error.contains("--platform"),
+        "{error}"
+    );
     assert_eq!(sandbox.ok(&["images", "-q"]), "");
     sandbox.ok(&["load", "-i", &file, "--platform", "linux/s390x"]);
     check_sample(&sandbox, "x");
@@ -631,14 +772,23 @@ fn oci_index(platforms: &[&str]) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn an_index_gives_the_image_for_this_machine() {
     let sandbox = Sandbox::new();
-    let all = sandbox.write("all.tar", &archive(&oci_index(&["s390x", &host(), "riscv64"])));
+    let all = sandbox.write(
+        "all.tar",
+        &archive(&oci_index(&["s390x", &host(), "riscv64"])),
+    );
     assert_eq!(sandbox.ok(&["load", "-i", &all]), "Loaded image: many:v1\n");
     assert_eq!(sandbox.read("many:v1", "platform"), Some(host()));
     sandbox.ok(&["load", "-i", &all, "--platform", "linux/riscv64"]);
-    assert_eq!(sandbox.read("many:v1", "platform").as_deref(), Some("riscv64"));
+    assert_eq!(
+        sandbox.read("many:v1", "platform").as_deref(),
+        Some("riscv64")
+    );
     let others = sandbox.write("others.tar", &archive(&oci_index(&["s390x", "riscv64"])));
     let error = sandbox.fails(&["load", "-i", &others]);
-    assert!(error.contains("only for linux/s390x, linux/riscv64"), "{error}");
+    assert!(
+        error.contains("only for linux/s390x, linux/riscv64"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -649,7 +799,10 @@ fn damage_is_an_error_and_leaves_nothing() {
     let refused = |name: &str, bytes: &[u8], needle: &str| {
         let file = sandbox.write("broken.tar", bytes);
         let error = sandbox.fails(&["load", "-i", &file]);
-        assert!(error.contains("broken.tar") && error.contains(needle), "{name}: {error}");
+        assert!(
+            error.contains("broken.tar") && error.contains(needle),
+            "{name}: {error}"
+        );
         assert_eq!(sandbox.ok(&["images", "-q"]), "", "{name}");
         sandbox.is_tidy();
     };
@@ -673,11 +826,17 @@ fn damage_is_an_error_and_leaves_nothing() {
     refused("truncated gzip", &compressed[..compressed.len() - 20], "");
 
     let mut files = oci_index(&[&host()]);
-    let config_at = files.iter().position(|(_, b)| b.starts_with(b"{\"arch")).unwrap();
+    let config_at = files
+        .iter()
+        .position(|(_, b)| b.starts_with(b"{\"arch"))
+        .unwrap();
     files[config_at].1.push(b' ');
     refused("changed configuration", &archive(&files), "damaged");
     let mut files = oci_index(&[&host()]);
-    let layer_at = files.iter().position(|(_, b)| b.starts_with(b"platform")).unwrap();
+    let layer_at = files
+        .iter()
+        .position(|(_, b)| b.starts_with(b"platform"))
+        .unwrap();
     files[layer_at].1.extend([0; 512]);
     refused("longer layer", &archive(&files), "damaged");
     files.remove(layer_at);
@@ -722,7 +881,9 @@ fn hostile_tars_are_refused_by_name() {
     let mut header = tar::Header::new_gnu();
     header.set_size(5);
     header.set_mode(0o644);
-    builder.append_data(&mut header, "out/canary", &b"dead!"[..]).unwrap();
+    builder
+        .append_data(&mut header, "out/canary", &b"dead!"[..])
+        .unwrap();
     let file = sandbox.write("evil.tar", &builder.into_inner().unwrap());
     sandbox.ok(&["import", &file, "evil"]);
     assert_eq!(fs::read(&canary).unwrap(), b"alive");
@@ -765,8 +926,14 @@ fn a_full_disk_leaves_nothing_half_made() {
     let mut layers = sample_layers();
     // Does not compress, so that the blob alone fills the disk.
     let mut noise = vec![0; 6 << 20];
-    File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
-    let text: String = noise.iter().map(|byte| char::from(byte % 64 + 48)).collect();
+    File::open("/dev/urandom")
+        .unwrap()
+        .read_exact(&mut noise)
+        .unwrap();
+    let text: String = noise
+        .iter()
+        .map(|byte| char::from(byte % 64 + 48))
+        .collect();
     layers.push(tar(&[("big", &text)]));
     let file = sandbox.write("a.tar", &docker_archive(&[("x", &layers)], &host()));
     let bryo = env!("CARGO_BIN_EXE_bryo");
@@ -786,11 +953,21 @@ fn a_full_disk_leaves_nothing_half_made() {
         String::from_utf8(output.stderr).unwrap(),
     );
     assert!(out.starts_with("status 125\n"), "{out}{err}");
-    assert!(err.contains("No space left on device") || err.contains("ENOSPC"), "{err}");
-    let rest: Vec<&str> = out.lines().skip(1).filter(|line| !line.trim().is_empty()).collect();
+    assert!(
+        err.contains("No space left on device") || err.contains("ENOSPC"),
+        "{err}"
+    );
+    let rest: Vec<&str> = out
+        .lines()
+        .skip(1)
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let used: u64 = rest.last().unwrap().trim().parse().unwrap();
     assert!(used < 200, "{used} KiB are still in use: {out}");
-    assert!(rest.iter().all(|line| line.len() < 64), "blobs are left: {out}");
+    assert!(
+        rest.iter().all(|line| line.len() < 64),
+        "blobs are left: {out}"
+    );
 }
 
 #[test]
@@ -803,8 +980,10 @@ fn killing_a_load_anywhere_does_no_harm() {
                 .collect();
             let mut entries = vec![(format!("d{layer}/"), String::new())];
             entries.extend(files);
-            let entries: Vec<(&str, &str)> =
-                entries.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+            let entries: Vec<(&str, &str)> = entries
+                .iter()
+                .map(|(a, b)| (a.as_str(), b.as_str()))
+                .collect();
             tar(&entries)
         })
         .collect();
@@ -815,7 +994,11 @@ fn killing_a_load_anywhere_does_no_harm() {
     sandbox.ok(&["rmi", "x"]);
     let points: u32 = 25;
     for point in 0..points {
-        let mut child = sandbox.command(&["load", "-i", &file]).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = sandbox
+            .command(&["load", "-i", &file])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         thread::sleep(whole * point / points);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -875,7 +1058,11 @@ fn nothing_waits_for_a_load_but_removal() {
     sandbox.ok(&["import", &file, "x"]);
     // An import whose input does not come.
     let mut stuck = sandbox.command(&["import", "-", "y"]);
-    let mut stuck = stuck.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut stuck = stuck
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     thread::sleep(Duration::from_millis(200));
     sandbox.ok(&["images"]);
     sandbox.ok(&["import", &file, "z"]);
@@ -908,7 +1095,12 @@ fn plain_directories_and_tars_are_sources() {
     let resolved = source.resolve(&store, None, created, &Quiet).unwrap();
     assert!(matches!(resolved, Some(Resolved::Directory(path)) if path.is_dir()));
     let missing = Source::parse("nothing").unwrap();
-    assert!(missing.resolve(&store, None, created, &Quiet).unwrap().is_none());
+    assert!(
+        missing
+            .resolve(&store, None, created, &Quiet)
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
@@ -926,6 +1118,11 @@ fn the_busybox_recipe_makes_the_same_tar_again() {
         .collect();
     assert!(tars[0] == tars[1]);
     sandbox.ok(&["import", sandbox.path("1").to_str().unwrap(), "bb"]);
-    assert!(sandbox.read("bb", "/etc/passwd").unwrap().starts_with("root:"));
+    assert!(
+        sandbox
+            .read("bb", "/etc/passwd")
+            .unwrap()
+            .starts_with("root:")
+    );
     assert!(sandbox.lowers("bb")[0].join("bin/sh").exists());
 }

@@ -43,7 +43,11 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let now = Timestamp::now();
     let lines = images.iter().flat_map(|image| lines(image, args, now));
     let lines: Vec<Line> = lines
-        .filter(|line| args.name.as_ref().is_none_or(|name| matches(name, line.reference)))
+        .filter(|line| {
+            args.name
+                .as_ref()
+                .is_none_or(|name| matches(name, line.reference))
+        })
         .collect();
     if args.quiet {
         let mut seen = Vec::new();
@@ -56,7 +60,9 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         return Ok(());
     }
     match args.format.as_str() {
-        "json" => lines.iter().try_for_each(|line| output::line(json_of(line)))?,
+        "json" => lines
+            .iter()
+            .try_for_each(|line| output::line(json_of(line)))?,
         "table" => table(&lines, args.digests).print()?,
         other => bail!("unknown format {other:?}: it is table or json"),
     }
@@ -78,7 +84,9 @@ fn lines<'a>(image: &'a ImageSummary, args: &Args, now: Timestamp) -> Vec<Line<'
     let line = |reference: Option<&'a Reference>| Line {
         reference,
         repository: reference.map_or_else(none, Reference::familiar_name),
-        tag: reference.and_then(Reference::tag).map_or_else(none, str::to_owned),
+        tag: reference
+            .and_then(Reference::tag)
+            .map_or_else(none, str::to_owned),
         id: if args.no_trunc {
             image.id.to_string()
         } else {
@@ -90,7 +98,11 @@ fn lines<'a>(image: &'a ImageSummary, args: &Args, now: Timestamp) -> Vec<Line<'
     if image.references.is_empty() {
         return vec![line(None)];
     }
-    image.references.iter().map(|name| line(Some(name))).collect()
+    image
+        .references
+        .iter()
+        .map(|name| line(Some(name)))
+        .collect()
 }
 
 /// Without a tag, a name stands for all its tags.

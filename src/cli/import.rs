@@ -44,7 +44,10 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     store.sweep()?;
     let name = args.name.clone().map(Reference::or_latest);
     if let Some(name) = &name {
-        ensure!(name.digest().is_none(), "{name}: a new image cannot be named by a digest");
+        ensure!(
+            name.digest().is_none(),
+            "{name}: a new image cannot be named by a digest"
+        );
     }
     let options = Options {
         changes: args.changes.clone(),

@@ -42,10 +42,12 @@ pub struct Context {
 impl Context {
     fn new() -> Result<Context> {
         let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share"));
-        let root = std::env::var_os("BRYO_ROOT").map(PathBuf::from).or_else(|| {
-            let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
-            Some(data.or_else(home)?.join("bryo"))
-        });
+        let root = std::env::var_os("BRYO_ROOT")
+            .map(PathBuf::from)
+            .or_else(|| {
+                let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+                Some(data.or_else(home)?.join("bryo"))
+            });
         let root = root.context("neither BRYO_ROOT nor HOME is set")?;
         Ok(Context { root })
     }

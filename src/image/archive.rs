@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::image::{
-    Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType,
-};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -75,7 +73,9 @@ pub struct Slice {
 
 impl Read for Slice {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(usize::try_from(self.length).unwrap_or(usize::MAX));
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(self.length).unwrap_or(usize::MAX));
         if wanted == 0 {
             return Ok(0);
         }
@@ -374,7 +374,10 @@ fn oci(files: &Files, index: &[u8], wanted: Wanted) -> Result<Vec<Found>> {
         let full = layout::annotation(descriptor, "io.containerd.image.name");
         let short = layout::annotation(descriptor, layout::REF_NAME);
         if let Some(tag) = wanted.tag
-            && ![full, short].into_iter().flatten().any(|name| name_matches(name, tag))
+            && ![full, short]
+                .into_iter()
+                .flatten()
+                .any(|name| name_matches(name, tag))
         {
             continue;
         }
@@ -497,10 +500,8 @@ fn check_platform(config: &ImageConfiguration, wanted: Option<&Platform>) -> Res
 
 fn diff_ids(config: &ImageConfiguration) -> Result<Vec<Digest>> {
     let all = config.rootfs().diff_ids().iter();
-    all.map(|text| {
-        Digest::try_from(text.as_str()).with_context(|| format!("diff_id {text:?}"))
-    })
-    .collect()
+    all.map(|text| Digest::try_from(text.as_str()).with_context(|| format!("diff_id {text:?}")))
+        .collect()
 }
 
 /// A full reference. A bare word is only the tag of an image whose repository

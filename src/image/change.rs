@@ -215,7 +215,15 @@ mod tests {
                 "StopSignal": "SIGQUIT",
             })
         );
-        for text in ["", "CMD", "RUN x", "ENV A", "EXPOSE x", "EXPOSE 1/x", "ENV A=\"b"] {
+        for text in [
+            "",
+            "CMD",
+            "RUN x",
+            "ENV A",
+            "EXPOSE x",
+            "EXPOSE 1/x",
+            "ENV A=\"b",
+        ] {
             assert!(text.parse::<Change>().is_err(), "{text:?}");
         }
     }

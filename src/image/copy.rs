@@ -15,8 +15,8 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, UtimensatFlags, fchmod, fchmodat, fstatat, futimens,
-    mkdirat, utimensat,
+    FchmodatFlags, FileStat, Mode, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat,
+    utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Whence, linkat, lseek, mkfifoat, symlinkat};
@@ -44,14 +44,15 @@ pub fn flatten(lowers: &[PathBuf], dest: &Path) -> Result<()> {
         root: root.try_clone()?,
         links: Links::new(),
     };
-    copying.directory(&view.root(), &root, b"").with_context(context)
+    copying
+        .directory(&view.root(), &root, b"")
+        .with_context(context)
 }
 
 struct Copying {
     root: OwnedFd,
     links: Links,
 }
-
 
 impl Copying {
     /// Copies all that a merged directory holds, and then its own attributes.

@@ -4,8 +4,8 @@
 use std::io::{self, Read, Write};
 
 use anyhow::{Result, bail};
-use oci_spec::image::DigestAlgorithm;
 pub use oci_spec::image::Digest;
+use oci_spec::image::DigestAlgorithm;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// A running hash, of the algorithm that some digest names.
@@ -175,7 +175,9 @@ mod tests {
 
     #[test]
     fn a_wrong_digest_names_the_content() {
-        let error = verify("layer x", &sha256(b"a"), b"b").unwrap_err().to_string();
+        let error = verify("layer x", &sha256(b"a"), b"b")
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("layer x is damaged"), "{error}");
     }
 }

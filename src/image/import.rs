@@ -38,11 +38,12 @@ pub fn import(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    import_as(store, path, reference, None, options, progress)
-        .with_context(|| match path.to_str() {
+    import_as(store, path, reference, None, options, progress).with_context(|| {
+        match path.to_str() {
             Some("-") => "import the archive on standard input".to_owned(),
             _ => format!("import {}", path.display()),
-        })
+        }
+    })
 }
 
 /// The same; a nameless image can have the annotation `source`.
@@ -55,7 +56,11 @@ pub(super) fn import_as(
     progress: &dyn Progress,
 ) -> Result<Image> {
     let file = open_file(path)?;
-    let length = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
+    let length = file
+        .metadata()
+        .ok()
+        .filter(|m| m.is_file())
+        .map(|m| m.len());
     let _lock = store.lock_shared()?;
     let session = store.session()?;
     let expected = Expected {
@@ -95,10 +100,8 @@ pub(super) fn import_as(
 fn configuration(diff_id: &str, options: &Options, path: &Path) -> Result<Vec<u8>> {
     let host = Platform::host();
     let platform = options.platform.as_ref().unwrap_or(&host);
-    let from = match path.file_name().and_then(|name| name.to_str()) {
-        Some(name) => name,
-        None => "-",
-    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    let from = name.unwrap_or("-");
     let comment = match &options.message {
         Some(message) => message.clone(),
         None => format!("Imported from {from}"),

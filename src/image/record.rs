@@ -164,7 +164,14 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Stat>().unwrap().to_string(), text);
         }
-        for text in ["", "1:2", "a:1:0:file", "1:1:9:file", "1:1:0:char-1", "1:1:0:x"] {
+        for text in [
+            "",
+            "1:2",
+            "a:1:0:file",
+            "1:1:9:file",
+            "1:1:0:char-1",
+            "1:1:0:x",
+        ] {
             assert!(text.parse::<Stat>().is_err(), "{text:?}");
         }
     }

@@ -185,7 +185,9 @@ fn check_domain(domain: &str) -> Result<()> {
             };
             ensure!(
                 !address.is_empty()
-                    && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':'),
+                    && address
+                        .bytes()
+                        .all(|byte| byte.is_ascii_hexdigit() || byte == b':'),
                 "{address:?} is no IPv6 address"
             );
             match port.strip_prefix(':') {
@@ -231,10 +233,14 @@ fn check_component(component: &str) -> Result<()> {
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let well_formed = component.bytes().next().is_some_and(is_word)
         && component.bytes().last().is_some_and(is_word)
-        && component.bytes().all(|byte| is_word(byte) || b"._-".contains(&byte))
+        && component
+            .bytes()
+            .all(|byte| is_word(byte) || b"._-".contains(&byte))
         && component
             .split(|c: char| c.is_ascii_alphanumeric())
-            .all(|gap| matches!(gap, "" | "." | "_" | "__") || gap.bytes().all(|byte| byte == b'-'));
+            .all(|gap| {
+                matches!(gap, "" | "." | "_" | "__") || gap.bytes().all(|byte| byte == b'-')
+            });
     ensure!(well_formed, "{component:?} cannot be part of a name");
     Ok(())
 }
@@ -244,14 +250,17 @@ fn check_tag(tag: &str) -> Result<String> {
     ensure!(
         tag.len() <= MAX_TAG
             && tag.bytes().next().is_some_and(is_word)
-            && tag.bytes().all(|byte| is_word(byte) || byte == b'.' || byte == b'-'),
+            && tag
+                .bytes()
+                .all(|byte| is_word(byte) || byte == b'.' || byte == b'-'),
         "{tag:?} cannot be a tag"
     );
     Ok(tag.to_owned())
 }
 
 fn check_digest(digest: &str) -> Result<String> {
-    let parsed = Digest::try_from(digest).map_err(|error| anyhow::anyhow!("{digest:?}: {error}"))?;
+    let parsed =
+        Digest::try_from(digest).map_err(|error| anyhow::anyhow!("{digest:?}: {error}"))?;
     ensure!(
         parsed.digest().len() >= 32 && parsed.digest().bytes().all(|byte| byte.is_ascii_hexdigit()),
         "{digest:?} cannot be a digest"
@@ -290,9 +299,17 @@ mod tests {
             ("host:5000/x:y", "host:5000/x:y", "host:5000/x:y"),
             ("[::1]:5000/x", "[::1]:5000/x", "[::1]:5000/x"),
             ("Upper/x", "Upper/x", "Upper/x"),
-            ("docker.io/library/a/b", "library/a/b", "docker.io/library/a/b"),
+            (
+                "docker.io/library/a/b",
+                "library/a/b",
+                "docker.io/library/a/b",
+            ),
         ] {
-            assert_eq!(both(text), (familiar.to_owned(), canonical.to_owned()), "{text}");
+            assert_eq!(
+                both(text),
+                (familiar.to_owned(), canonical.to_owned()),
+                "{text}"
+            );
         }
         let pinned: Reference = format!("deb@{DIGEST}").parse().unwrap();
         assert_eq!(pinned.digest().unwrap().as_ref(), DIGEST);

@@ -64,8 +64,7 @@ pub fn settle(tree: &Path, unpacked: &mut Unpacked, below: &[PathBuf]) -> Result
             settling.implied(&path).with_context(context)?;
         }
         for (path, target) in std::mem::take(&mut unpacked.links) {
-            let context =
-                || format!("entry {}: hard link to {}", show(&path), show(&target));
+            let context = || format!("entry {}: hard link to {}", show(&path), show(&target));
             settling.link(&path, &target).with_context(context)?;
         }
     }
@@ -227,7 +226,9 @@ fn take_below<K: Ord + Clone, V>(
     bytes: impl Fn(&K) -> &[u8],
 ) -> BTreeMap<K, V> {
     let mut found = map.split_off(prefix);
-    let end = found.keys().find(|path| !bytes(path).starts_with(bytes(prefix)));
+    let end = found
+        .keys()
+        .find(|path| !bytes(path).starts_with(bytes(prefix)));
     if let Some(end) = end.cloned() {
         map.append(&mut found.split_off(&end));
     }

@@ -110,10 +110,9 @@ impl Source {
                 .with_context(|| format!("tar:{}", path.display()))?,
             Source::DockerArchive { path, name: tag }
             | Source::OciArchive { path, tag }
-            | Source::OciDir { path, tag } => {
-                self.archive(store, path, tag.as_deref(), platform, progress)
-                    .with_context(|| format!("image in {}", path.display()))?
-            }
+            | Source::OciDir { path, tag } => self
+                .archive(store, path, tag.as_deref(), platform, progress)
+                .with_context(|| format!("image in {}", path.display()))?,
         };
         Ok(Some(Resolved::Image(Box::new(image))))
     }
@@ -221,7 +220,14 @@ mod tests {
     #[test]
     fn sources_are_told_from_names() {
         let store = |text: &str| Source::Store(text.to_owned());
-        for text in ["deb", "deb:12", "host:5000/x", "oci:latest", "dir:1", "sha256:ab"] {
+        for text in [
+            "deb",
+            "deb:12",
+            "host:5000/x",
+            "oci:latest",
+            "dir:1",
+            "sha256:ab",
+        ] {
             assert_eq!(Source::parse(text).unwrap(), store(text), "{text}");
         }
         let dir = tempfile::tempdir().unwrap();
@@ -240,7 +246,10 @@ mod tests {
                 name: None
             }
         );
-        assert_eq!(Source::parse("tar:/a:b").unwrap(), Source::Tar("/a:b".into()));
+        assert_eq!(
+            Source::parse("tar:/a:b").unwrap(),
+            Source::Tar("/a:b".into())
+        );
         assert!(Source::parse("oci-archive:").is_err());
     }
 }

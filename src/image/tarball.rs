@@ -84,10 +84,7 @@ impl<S: Skip> Members<S> {
                         .retain(|(known, _)| records.iter().all(|(key, _)| key != known));
                     self.globals.extend(records);
                     let size: usize = self.globals.iter().map(|(k, v)| k.len() + v.len()).sum();
-                    ensure!(
-                        size as u64 <= MAX_EXTENSION,
-                        "too many global pax records"
-                    );
+                    ensure!(size as u64 <= MAX_EXTENSION, "too many global pax records");
                 }
                 _ => {
                     ext.pax.splice(0..0, self.globals.iter().cloned());
@@ -230,7 +227,9 @@ impl<S: Skip> Members<S> {
 
 impl<S: Read> Read for Members<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if wanted == 0 {
             return Ok(0);
         }

@@ -224,11 +224,8 @@ impl Tree {
     /// A new, empty file that its owner may write, in place of whatever has
     /// the name.
     fn create(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<File> {
-        let flags = OFlag::O_WRONLY
-            | OFlag::O_CREAT
-            | OFlag::O_EXCL
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_CLOEXEC;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         // The setuid bits come last: writing would clear them.
         let mode = Mode::from_bits_truncate(entry.mode & 0o777 | 0o200);
         let fd = self.make(parent, name, || openat(&parent.fd, name, flags, mode))?;
@@ -265,7 +262,13 @@ impl Tree {
             return Ok(());
         }
         self.make(parent, name, || {
-            linkat(&source.fd, &*source_name, &parent.fd, name, AtFlags::empty())
+            linkat(
+                &source.fd,
+                &*source_name,
+                &parent.fd,
+                name,
+                AtFlags::empty(),
+            )
         })?;
         let records = &mut self.unpacked.records;
         if let Some(record) = records.get(&escape(&source_path)).cloned() {
@@ -633,7 +636,9 @@ fn push_components(pending: &mut Vec<Vec<u8>>, path: &[u8]) {
 fn umask() -> u32 {
     let parse = || {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Umask:"))?;
         u32::from_str_radix(line.trim(), 8).ok()
     };
     // Without /proc every mode is set explicitly.

@@ -327,7 +327,10 @@ mod tests {
         let (path, _) = view.locate_followed(b"var/run/file").unwrap().unwrap();
         assert_eq!(path, b"run/file");
         let root = view.root().children().unwrap();
-        let names: Vec<_> = root.keys().map(|name| String::from_utf8_lossy(name)).collect();
+        let names: Vec<_> = root
+            .keys()
+            .map(|name| String::from_utf8_lossy(name))
+            .collect();
         assert_eq!(names, ["etc", "loop", "opaque", "run", "var"]);
     }
 }

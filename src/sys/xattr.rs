@@ -31,9 +31,8 @@ pub fn get(file: impl AsFd, name: &CStr) -> nix::Result<Option<Vec<u8>>> {
     let read = |buffer: &mut [u8]| {
         // SAFETY: `name` ends in NUL and `buffer` is writable for its length;
         // a length of zero asks for the size only.
-        let result = unsafe {
-            libc::fgetxattr(fd, name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
-        };
+        let result =
+            unsafe { libc::fgetxattr(fd, name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
         Errno::result(result).map(|n| n as usize)
     };
     match sized(64, read) {
@@ -65,10 +64,7 @@ pub fn list(file: impl AsFd) -> nix::Result<Vec<CString>> {
 }
 
 /// Calls `read` with a buffer that grows until the answer fits.
-fn sized(
-    first: usize,
-    read: impl Fn(&mut [u8]) -> nix::Result<usize>,
-) -> nix::Result<Vec<u8>> {
+fn sized(first: usize, read: impl Fn(&mut [u8]) -> nix::Result<usize>) -> nix::Result<Vec<u8>> {
     let mut buffer = vec![0; first];
     loop {
         match read(&mut buffer) {

@@ -40,7 +40,15 @@ fn names_are_cleaned_or_refused() {
     ] {
         assert_eq!(clean(name.as_bytes()).unwrap(), path.as_bytes(), "{name}");
     }
-    for name in ["", "..", "a/../b", "/..", "a/..", "a\0b", &"x/".repeat(3000)] {
+    for name in [
+        "",
+        "..",
+        "a/../b",
+        "/..",
+        "a/..",
+        "a\0b",
+        &"x/".repeat(3000),
+    ] {
         assert!(clean(name.as_bytes()).is_err(), "{name:?}");
     }
 }
@@ -50,7 +58,10 @@ fn errors_name_the_entry() {
     let error = refused(Tar::new().file("good", "").file("../../etc/passwd", "x"));
     assert!(error.contains("../../etc/passwd"), "{error}");
     let error = refused(Tar::new().link("innocent", "../secret"));
-    assert!(error.contains("innocent") && error.contains("hard link"), "{error}");
+    assert!(
+        error.contains("innocent") && error.contains("hard link"),
+        "{error}"
+    );
     let error = refused(Tar::new().member(Member {
         name: b"odd\xff",
         kind: b'?',
@@ -72,7 +83,10 @@ fn whiteouts_are_told_apart() {
     assert_eq!(kind("a/.wh..wh.plnk").0, Kind::Ignored);
     assert_eq!(kind("a/b.wh.c").0, Kind::File);
     for name in ["a/.wh.", "a/.wh..", "a/.wh..."] {
-        assert!(refused(Tar::new().file(name, "")).contains("whiteout"), "{name}");
+        assert!(
+            refused(Tar::new().file(name, "")).contains("whiteout"),
+            "{name}"
+        );
     }
 }
 
@@ -85,7 +99,10 @@ fn long_names_come_from_either_extension() {
         data: long.as_bytes(),
         ..Member::default()
     };
-    let entry = one(Tar::new().member(gnu(b'L')).member(gnu(b'K')).symlink("x", "y"));
+    let entry = one(Tar::new()
+        .member(gnu(b'L'))
+        .member(gnu(b'K'))
+        .symlink("x", "y"));
     assert_eq!(entry.path, long.as_bytes());
     assert_eq!(entry.kind, Kind::Symlink(long.clone().into_bytes()));
     let pax = [("path", long.as_bytes()), ("linkpath", b"to \xff\nthere")];
@@ -169,8 +186,14 @@ fn damage_is_noticed() {
 #[test]
 fn sparse_files_of_all_forms_are_understood() {
     let pieces = vec![
-        Piece { offset: 2, length: 2 },
-        Piece { offset: 8, length: 2 },
+        Piece {
+            offset: 2,
+            length: 2,
+        },
+        Piece {
+            offset: 8,
+            length: 2,
+        },
     ];
     let check = |tar: Tar, form: &str| {
         let (entry, data) = list(&tar.finish()).unwrap().remove(0);
@@ -239,12 +262,18 @@ fn sparse_files_of_all_forms_are_understood() {
     let mut data = b"abcd".to_vec();
     data.resize(512, 0);
     check(
-        Tar::new().raw(header.as_bytes()).raw(more.as_bytes()).raw(&data),
+        Tar::new()
+            .raw(header.as_bytes())
+            .raw(more.as_bytes())
+            .raw(&data),
         "old GNU",
     );
 
     for map in ["2,2,3,2", "2,2,11,2", "2,2", "2,2,8", "2,2,8,3", "x"] {
-        let records = [("GNU.sparse.size", &b"12"[..]), ("GNU.sparse.map", map.as_bytes())];
+        let records = [
+            ("GNU.sparse.size", &b"12"[..]),
+            ("GNU.sparse.map", map.as_bytes()),
+        ];
         let tar = Tar::new().pax(&records).member(stored(b"abcd"));
         assert!(list(&tar.finish()).is_err(), "{map}");
     }

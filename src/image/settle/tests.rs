@@ -44,16 +44,23 @@ impl Stack {
 fn unlisted_directories_keep_what_is_below() {
     let mut stack = Stack::new();
     stack
-        .push(Tar::new().dir("tmp", 0o1777).dir("closed", 0o500).member(Member {
-            name: b"www",
-            kind: b'5',
-            mode: 0o750,
-            uid: 33,
-            ..Member::default()
-        }))
+        .push(
+            Tar::new()
+                .dir("tmp", 0o1777)
+                .dir("closed", 0o500)
+                .member(Member {
+                    name: b"www",
+                    kind: b'5',
+                    mode: 0o750,
+                    uid: 33,
+                    ..Member::default()
+                }),
+        )
         .unwrap();
     let files = ["tmp/f", "www/f", "new/f", "closed/a/f"];
-    let tar = files.iter().fold(Tar::new(), |tar, name| tar.file(name, "x"));
+    let tar = files
+        .iter()
+        .fold(Tar::new(), |tar, name| tar.file(name, "x"));
     let unpacked = stack.push(tar).unwrap();
     let mode = |path: &str| fs::metadata(stack.top(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode("tmp"), 0o1777);
@@ -61,7 +68,10 @@ fn unlisted_directories_keep_what_is_below() {
     assert_eq!(mode("new"), 0o755);
     assert_eq!(mode("closed"), 0o500);
     let www = File::open(stack.top("www")).unwrap();
-    assert_eq!(xattr::get(&www, OVERRIDE_STAT).unwrap().unwrap(), b"33:0:0750:dir");
+    assert_eq!(
+        xattr::get(&www, OVERRIDE_STAT).unwrap().unwrap(),
+        b"33:0:0750:dir"
+    );
     assert_eq!(www.metadata().unwrap().mtime(), 1_000_000_000);
     assert!(unpacked.directories.is_empty());
 }
@@ -120,15 +130,22 @@ fn hard_links_reach_into_lower_layers() {
             ..Member::default()
         }))
         .unwrap();
-    stack.push(Tar::new().dir("bin", 0o755).link("bin/alias", "bin/tool")).unwrap();
+    stack
+        .push(Tar::new().dir("bin", 0o755).link("bin/alias", "bin/tool"))
+        .unwrap();
     assert_eq!(stack.read("bin/alias").as_deref(), Some("tool"));
     let alias = File::open(stack.top("bin/alias")).unwrap();
     assert_eq!(alias.metadata().unwrap().mode() & 0o7777, 0o4711);
-    assert_eq!(xattr::get(&alias, OVERRIDE_STAT).unwrap().unwrap(), b"9:0:4711:file");
+    assert_eq!(
+        xattr::get(&alias, OVERRIDE_STAT).unwrap().unwrap(),
+        b"9:0:4711:file"
+    );
 
     let error = stack.push(Tar::new().link("x", "nowhere")).unwrap_err();
     assert!(format!("{error:#}").contains("\"x\""), "{error:#}");
-    let error = Stack::new().push(Tar::new().link("x", "nowhere")).unwrap_err();
+    let error = Stack::new()
+        .push(Tar::new().link("x", "nowhere"))
+        .unwrap_err();
     assert!(format!("{error:#}").contains("\"x\""), "{error:#}");
 }
 
@@ -136,7 +153,12 @@ fn hard_links_reach_into_lower_layers() {
 fn an_opaque_root_hides_all_below() {
     let mut stack = Stack::new();
     stack
-        .push(Tar::new().file("old", "x").dir("both", 0o755).file("both/old", "x"))
+        .push(
+            Tar::new()
+                .file("old", "x")
+                .dir("both", 0o755)
+                .file("both/old", "x"),
+        )
         .unwrap();
     stack
         .push(

@@ -102,7 +102,10 @@ fn modes_times_and_owners_are_kept() {
     assert_eq!(mode(root.join("tmp")), 0o1777);
     assert_eq!(mode(root.join("closed")), 0);
     assert_eq!(mode(root.join("pipe")), 0o622);
-    assert_eq!(fs::metadata(root.join("tmp")).unwrap().mtime(), 1_000_000_000);
+    assert_eq!(
+        fs::metadata(root.join("tmp")).unwrap().mtime(),
+        1_000_000_000
+    );
     let link = fs::symlink_metadata(root.join("link")).unwrap();
     assert_eq!(link.mtime(), 1_000_000_000);
     let owner = |name: &str| attribute(root.join(name), OVERRIDE_STAT);
@@ -185,12 +188,19 @@ fn whiteouts_speak_of_lower_layers_only() {
     );
     let root = place.root();
     let gone = fs::symlink_metadata(root.join("gone")).unwrap();
-    assert_eq!((gone.mode() & libc::S_IFMT, gone.rdev()), (libc::S_IFCHR, 0));
+    assert_eq!(
+        (gone.mode() & libc::S_IFMT, gone.rdev()),
+        (libc::S_IFCHR, 0)
+    );
     for path in ["kept", "d/f", "e/f", "o/before", "o/after"] {
         assert!(root.join(path).is_file(), "{path}");
     }
     for path in ["d", "e", "o"] {
-        assert_eq!(attribute(root.join(path), OPAQUE).as_deref(), Some("y"), "{path}");
+        assert_eq!(
+            attribute(root.join(path), OPAQUE).as_deref(),
+            Some("y"),
+            "{path}"
+        );
     }
     assert!(!root.join("o/.wh..wh..opq").exists());
 }
@@ -210,7 +220,10 @@ fn links_on_the_way_are_followed_inside() {
     );
     let root = place.root();
     assert_eq!(fs::read_to_string(root.join("run/pid")).unwrap(), "x");
-    assert_eq!(fs::read_to_string(root.join("etc/passwd")).unwrap(), "theirs");
+    assert_eq!(
+        fs::read_to_string(root.join("etc/passwd")).unwrap(),
+        "theirs"
+    );
     assert!(root.join("root-file").exists());
     assert!(place.untouched());
     let implied: Vec<_> = unpacked.directories.keys().cloned().collect();
@@ -236,7 +249,9 @@ fn hard_links_stay_inside() {
     assert_eq!(unpacked.links, [(b"far".to_vec(), b"not/here".to_vec())]);
 
     let place = Place::new();
-    let error = place.apply(Tar::new().dir("d", 0o755).link("x", "d")).unwrap_err();
+    let error = place
+        .apply(Tar::new().dir("d", 0o755).link("x", "d"))
+        .unwrap_err();
     assert!(format!("{error:#}").contains("entry \"x\""), "{error:#}");
 }
 
@@ -246,8 +261,14 @@ fn nothing_hostile_leaves_the_tree() {
     let target = outside.path().to_str().unwrap();
     let deep = "../".repeat(20) + &target[1..];
     let attacks: Vec<(&str, Tar)> = vec![
-        ("link then file", Tar::new().symlink("x", target).file("x/evil", "x")),
-        ("deep link", Tar::new().symlink("x", &deep).file("x/evil", "x")),
+        (
+            "link then file",
+            Tar::new().symlink("x", target).file("x/evil", "x"),
+        ),
+        (
+            "deep link",
+            Tar::new().symlink("x", &deep).file("x/evil", "x"),
+        ),
         (
             "link over directory",
             Tar::new()
@@ -263,8 +284,19 @@ fn nothing_hostile_leaves_the_tree() {
                 .symlink("y", target)
                 .file("x/evil", "x"),
         ),
-        ("directory over link", Tar::new().symlink("x", target).dir("x", 0).file("x/evil", "")),
-        ("file over link", Tar::new().symlink("evil", &format!("{target}/evil")).file("evil", "x")),
+        (
+            "directory over link",
+            Tar::new()
+                .symlink("x", target)
+                .dir("x", 0)
+                .file("x/evil", ""),
+        ),
+        (
+            "file over link",
+            Tar::new()
+                .symlink("evil", &format!("{target}/evil"))
+                .file("evil", "x"),
+        ),
         (
             "hard link to link",
             Tar::new()
@@ -272,12 +304,24 @@ fn nothing_hostile_leaves_the_tree() {
                 .link("h", "s")
                 .file("h", "x"),
         ),
-        ("whiteout by link", Tar::new().symlink("x", target).file("x/.wh.kept", "")),
-        ("opaque by link", Tar::new().symlink("x", target).file("x/.wh..wh..opq", "")),
+        (
+            "whiteout by link",
+            Tar::new().symlink("x", target).file("x/.wh.kept", ""),
+        ),
+        (
+            "opaque by link",
+            Tar::new().symlink("x", target).file("x/.wh..wh..opq", ""),
+        ),
         ("loop", Tar::new().symlink("x", "x").file("x/evil", "x")),
-        ("file as directory", Tar::new().file("x", "").file("x/evil", "x")),
+        (
+            "file as directory",
+            Tar::new().file("x", "").file("x/evil", "x"),
+        ),
         ("dots", Tar::new().file("../evil", "x")),
-        ("dots in link", Tar::new().link("x", "../canary").file("x", "overwritten")),
+        (
+            "dots in link",
+            Tar::new().link("x", "../canary").file("x", "overwritten"),
+        ),
     ];
     fs::write(outside.path().join("kept"), "x").unwrap();
     for (name, tar) in attacks {
@@ -317,7 +361,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let name = proptest::sample::select(vec!["a", "b", "c", ".wh.a", ".wh..wh..opq", "..", "."]);
     let path = proptest::collection::vec(name, 1..4).prop_map(|parts| parts.join("/"));
     let target = proptest::sample::select(vec![
-        "a", "/b", "../c", "../../..", "/", ".", "a/b", "../canary", "/../../canary",
+        "a",
+        "/b",
+        "../c",
+        "../../..",
+        "/",
+        ".",
+        "a/b",
+        "../canary",
+        "/../../canary",
     ]);
     let kind = proptest::sample::select(b"0000511122236".to_vec());
     let step = (kind, path, target).prop_map(|(kind, path, target)| Step {
