@@ -171,7 +171,8 @@ impl Store {
 
     /// The image that `name` means: a reference, an id or its beginning, or a
     /// digest. A reference wins over the beginning of an id, as with docker. A
-    /// beginning that several images share is an error.
+    /// beginning that several images share is an error. Without the lock, an
+    /// image that is being removed at the same moment can be an error too.
     pub fn find(&self, name: &str) -> Result<Option<Image>> {
         let descriptors = self.descriptors()?;
         match self.select(&descriptors, name)? {
@@ -331,7 +332,7 @@ impl Store {
         self.root.join("tmp")
     }
 
-    /// All images, the newest first.
+    /// All images, the newest first. The caller holds the lock, shared.
     pub fn list(&self) -> Result<Vec<ImageSummary>> {
         let descriptors = self.descriptors()?;
         let mut images = Vec::new();
