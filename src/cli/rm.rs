@@ -1,10 +1,10 @@
 //! `bryo rm`.
 
 use super::Context;
+use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::{Container, Containers, NotFound};
-use crate::image::remove::remove_tree;
 use crate::sys::pidfd;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
 /// Remove containers
@@ -36,7 +36,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             .collect(),
         false => args.containers.clone(),
     };
-    super::each(&names, |name| {
+    let result = super::each(&names, |name| {
         let container = match containers.find(name) {
             Err(e) if args.force && e.is::<NotFound>() => return Ok(()),
             other => other?,
@@ -44,7 +44,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         remove_one(&containers, &container, args.force)?;
         println!("{name}");
         Ok(())
-    })
+    });
+    empty_trash_behind(&context.store()?)?;
+    result
 }
 
 fn remove_one(containers: &Containers, container: &Container, force: bool) -> Result<()> {
@@ -72,6 +74,5 @@ fn remove_one(containers: &Containers, container: &Container, force: bool) -> Re
     if !container.dir.exists() {
         return Ok(());
     }
-    let trash = containers.remove(container, &lock)?;
-    remove_tree(&trash).with_context(|| format!("delete the files of {name}"))
+    containers.remove(container, &lock).map(drop)
 }

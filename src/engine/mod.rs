@@ -1,6 +1,7 @@
 //! Containers: records, supervision, and the making of OCI specs.
 
 pub mod attach;
+pub mod cleaner;
 pub mod containers;
 pub mod emulation;
 pub mod etc;
