@@ -1,4 +1,5 @@
 //! The suite drives the real binary as an ordinary user; see `common`.
 
 mod common;
+mod info;
 mod tidy;

@@ -74,23 +74,25 @@ impl Finding {
 impl Machine {
     /// Judges it all.
     pub fn diagnose(&self) -> Diagnosis {
-        let findings = vec![
-            self.kernel(),
-            self.namespaces(),
-            self.seccomp(),
-            self.kernel_views(),
-            self.store(),
-            self.overlay(),
-            self.attributes(),
+        let mut findings = vec![self.kernel(), self.namespaces(), self.seccomp()];
+        // Without namespaces these could not be tried.
+        if self.trial.isolates() {
+            findings.push(self.kernel_views());
+        }
+        findings.push(self.store());
+        if self.trial.isolates() && self.storage.error.is_none() {
+            findings.extend([self.overlay(), self.attributes()]);
+        }
+        findings.extend([
             self.subordinate_ids(),
             self.control_groups(),
             self.user_session(),
             self.runtime_dir(),
-            self.device("network (tun)", self.tun, remedy::tun),
-            self.device("FUSE", self.fuse, remedy::fuse),
+            self.device("/dev/net/tun", self.tun, remedy::tun),
+            self.device("/dev/fuse", self.fuse, remedy::fuse),
             self.ping(),
             self.ports(),
-        ];
+        ]);
         let fatal = |finding: &Finding| finding.essential && finding.grade == Grade::Missing;
         Diagnosis {
             containers: !findings.iter().any(fatal),
@@ -121,9 +123,7 @@ impl Machine {
 
     fn namespaces(&self) -> Finding {
         let max = self.limits.max("user");
-        let max = max.map_or_else(String::new, |max| {
-            format!(", at most {max} user namespaces")
-        });
+        let max = max.map_or_else(String::new, |max| format!(", at most {max}"));
         if !self.trial.isolates() {
             let obstacle = self.trial.obstacle();
             let state = obstacle.map_or_else(
@@ -140,7 +140,7 @@ impl Machine {
             .filter_map(|kind| Some((kind.name, kind.tried.errno()?)))
             .map(|(name, errno)| remedy::namespace_kind(name, errno, &self.limits))
             .collect();
-        let finding = good("user namespaces", format!("can be made{max}")).essential();
+        let finding = good("user namespaces", format!("work{max}")).essential();
         match refused.is_empty() {
             true => finding,
             false => finding.but(Grade::Degraded, refused),
@@ -192,8 +192,8 @@ impl Machine {
             (Tried::Works, tried) => format!("mounted, but changes {}", tried.describe()),
             (tried, _) => tried.describe(),
         };
-        let known = trial.overlay != Tried::Unknown;
-        let advice = known.then(|| remedy::overlay(fstype));
+        let consequence = "images are copied, or changes kept in memory: slower, and more room";
+        let advice = [Advice::new(consequence), remedy::overlay(fstype)];
         good("overlay", state).but(Grade::Degraded, advice)
     }
 
@@ -210,6 +210,13 @@ impl Machine {
 
     fn subordinate_ids(&self) -> Finding {
         let ids = &self.ids;
+        if let Some(count) = ids.of_namespace() {
+            let finding = good("subordinate ids", format!("{count} in this user namespace"));
+            return match count > 1 && ids.writers.contains(&Writer::Itself) {
+                true => finding,
+                false => finding.but(Grade::Missing, [remedy::one_id_outside()]),
+            };
+        }
         let (users, groups) = (subid::total(&ids.users), subid::total(&ids.groups));
         let unfit = ids.unfit.iter().map(|helper| {
             Advice::new(format!(
@@ -320,11 +327,14 @@ impl Machine {
         &self,
         subject: &'static str,
         tried: Tried,
-        advice: impl Fn(nix::errno::Errno) -> Advice,
+        advice: impl Fn(nix::errno::Errno, bool) -> Advice,
     ) -> Finding {
+        let inside = self.system.inside.is_some();
         match tried.errno() {
             None => good(subject, "can be opened"),
-            Some(errno) => good(subject, tried.describe()).but(Grade::Missing, [advice(errno)]),
+            Some(errno) => {
+                good(subject, tried.describe()).but(Grade::Missing, [advice(errno, inside)])
+            }
         }
     }
 

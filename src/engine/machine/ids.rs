@@ -47,7 +47,7 @@ pub struct Ids {
 
 /// Who can write an id map with more than one's own id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "PascalCase")]
 pub enum Writer {
     /// bryo itself, which has CAP_SETUID and CAP_SETGID.
     Itself,
@@ -128,9 +128,12 @@ impl Ids {
         None
     }
 
-    /// Whether a range of ids can be mapped.
-    pub fn has_range(&self) -> bool {
-        !self.users.is_empty() && !self.groups.is_empty() && !self.writers.is_empty()
+    /// How many ids the namespace has that bryo runs in, if that is not the
+    /// machine's first: containers can have no others.
+    pub fn of_namespace(&self) -> Option<u64> {
+        let map = &self.uid_map;
+        let count = map.iter().map(|line| u64::from(line.count)).sum();
+        (!map.is_empty() && !text::is_full_map(map)).then_some(count)
     }
 
     /// What to call the user.

@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What came of an attempt.
@@ -126,8 +127,6 @@ pub struct System {
     pub seccomp: bool,
     /// A filter can ask another process for the answer.
     pub seccomp_notify: bool,
-    /// This process is filtered already.
-    pub filtered: bool,
 }
 
 /// What limits user namespaces, by the machine's own words.
@@ -135,11 +134,13 @@ pub struct System {
 #[serde(rename_all = "PascalCase")]
 pub struct NamespaceLimits {
     /// `user.max_*_namespaces`: the kind, and how many a user may have.
-    pub max: Vec<(&'static str, u64)>,
+    pub max: BTreeMap<&'static str, u64>,
     /// `kernel.unprivileged_userns_clone`, on kernels that have it.
     pub unprivileged_clone: Option<bool>,
     /// `kernel.apparmor_restrict_unprivileged_userns`, where it is known.
     pub apparmor_restricts: Option<bool>,
+    /// A seccomp filter is around this process.
+    pub filtered: bool,
     /// This program, for a profile.
     pub program: PathBuf,
 }
@@ -238,7 +239,6 @@ impl System {
             openat2: openat2(nix::fcntl::AT_FDCWD, "/", how).into(),
             seccomp: text::status(&status, "Seccomp").is_some(),
             seccomp_notify: actions.split(' ').any(|action| action == "user_notif"),
-            filtered: text::status(&status, "Seccomp").is_some_and(|mode| mode != "0"),
         }
     }
 }
@@ -254,21 +254,29 @@ fn inside(mounts: &[Mount]) -> Option<String> {
     if let Some(name) = by_variable.filter(harmless) {
         return Some(name);
     }
+    // A machine can be made from a container's image, marks and all.
+    let marks = !text::is_first_namespace("pid", &namespace("pid"));
     for (mark, name) in [("/run/.containerenv", "podman"), ("/.dockerenv", "docker")] {
-        if Path::new(mark).exists() {
+        if marks && Path::new(mark).exists() {
             return Some(name.to_owned());
         }
     }
     let systemd = read("/run/systemd/container");
-    if harmless(&systemd) {
+    if marks && harmless(&systemd) {
         return Some(systemd);
     }
     let root = mounts.iter().rfind(|mount| mount.point == Path::new("/"));
-    if root.is_some_and(|mount| mount.fstype == "overlay") {
+    if marks && root.is_some_and(|mount| mount.fstype == "overlay") {
         return Some("a container".to_owned());
     }
     let map = text::id_map(&read("/proc/self/uid_map"));
     (!map.is_empty() && !text::is_full_map(&map)).then(|| "a user namespace".to_owned())
+}
+
+/// The name of the process's namespace of this kind, as `pid:[4026531836]`.
+fn namespace(kind: &str) -> String {
+    let link = std::fs::read_link(format!("/proc/self/ns/{kind}"));
+    link.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl NamespaceLimits {
@@ -284,17 +292,19 @@ impl NamespaceLimits {
             text => Some(text != "0"),
         };
         let program = std::fs::read_link("/proc/self/exe");
+        let status = read("/proc/self/status");
         NamespaceLimits {
             max: KINDS.into_iter().filter_map(limit).collect(),
             unprivileged_clone: switch("/proc/sys/kernel/unprivileged_userns_clone"),
             apparmor_restricts: switch("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+            filtered: text::status(&status, "Seccomp").is_some_and(|mode| mode != "0"),
             program: program.unwrap_or_else(|_| "bryo".into()),
         }
     }
 
     /// How many namespaces of this kind a user may have.
     pub fn max(&self, kind: &str) -> Option<u64> {
-        self.max.iter().find(|(k, _)| *k == kind).map(|(_, n)| *n)
+        self.max.get(kind).copied()
     }
 }
 

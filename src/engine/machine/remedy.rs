@@ -62,33 +62,51 @@ impl Advice {
 pub fn namespaces(errno: Errno, limits: &NamespaceLimits) -> Option<Advice> {
     match errno {
         Errno::ENOSPC | Errno::EUSERS => Some(limit_reached(limits)),
-        Errno::EPERM | Errno::EACCES => {
-            Some(if limits.unprivileged_clone == Some(false) {
-                Advice::new("user namespaces are switched off for ordinary users")
-                    .administrator(set_sysctl("kernel.unprivileged_userns_clone=1"))
-            } else if limits.apparmor_restricts == Some(true) {
-                apparmor(&limits.program)
-            } else {
-                Advice::new(
-                "this process may not make user namespaces: inside another container its seccomp\n\
-                 profile forbids them, and in a chroot the kernel does",
-            )
-            .user("run bryo outside of it, or start the outer container with its seccomp filter off")
-            })
-        }
+        Errno::EPERM | Errno::EACCES => Some(forbidden(limits)),
         Errno::EINVAL => Some(Advice::new(
             "the kernel lacks a kind of namespace; Linux 5.11 has all",
         )),
-        Errno::ENOSYS => Some(Advice::new(
-            "clone3 is refused: Linux 5.3 has it, some sandboxes hide it",
-        )),
+        // So that callers try the older clone(2), which is refused as well.
+        Errno::ENOSYS if limits.filtered => Some(filtered()),
+        Errno::ENOSYS => {
+            Some(Advice::new("this kernel has no clone3").administrator("run Linux 5.11 or later"))
+        }
         _ => None,
     }
 }
 
+fn forbidden(limits: &NamespaceLimits) -> Advice {
+    if limits.unprivileged_clone == Some(false) {
+        Advice::new("user namespaces are switched off for ordinary users")
+            .administrator(set_sysctl("kernel.unprivileged_userns_clone=1"))
+    } else if limits.apparmor_restricts == Some(true) {
+        apparmor(&limits.program)
+    } else if limits.filtered {
+        filtered()
+    } else {
+        Advice::new(
+            "this process may not make user namespaces: the kernel forbids it in a chroot, and\n\
+             security modules may forbid it anywhere",
+        )
+        .user("run bryo outside of the chroot")
+    }
+}
+
+/// bryo runs below a seccomp filter, mostly that of a container.
+fn filtered() -> Advice {
+    Advice::new(
+        "a seccomp filter around bryo forbids user namespaces, as the default one of most\n\
+         containers does",
+    )
+    .user(
+        "run bryo outside of that container, or start it with --security-opt seccomp=unconfined\n\
+         (docker: --privileged)",
+    )
+}
+
 /// The kernel calls it ENOSPC.
 fn limit_reached(limits: &NamespaceLimits) -> Advice {
-    let none = limits.max.iter().find(|(_, max)| *max == 0);
+    let none = limits.max.iter().find(|(_, max)| **max == 0);
     let (kind, max) = match none {
         Some((kind, _)) => (*kind, Some(0)),
         None => ("user", limits.max("user")),
@@ -103,7 +121,7 @@ fn limit_reached(limits: &NamespaceLimits) -> Advice {
 
 /// For now, and for the next start of the machine.
 fn set_sysctl(setting: &str) -> String {
-    format!("sysctl -w {setting}, and the same line in /etc/sysctl.d/90-bryo.conf to keep it")
+    format!("sysctl -w {setting}\n(in /etc/sysctl.d/90-bryo.conf too, to keep it)")
 }
 
 /// The AppArmor profile that lets this program make user namespaces.
@@ -155,8 +173,7 @@ pub fn namespace_kind(name: &str, errno: Errno, limits: &NamespaceLimits) -> Adv
 pub fn overlay(file_system: Option<&str>) -> Advice {
     let on = file_system.map_or_else(String::new, |name| format!(" (the store is on {name})"));
     Advice::new(format!(
-        "overlay file systems for users need Linux 5.11 and a store on a local file system{on}.\n\
-         Without them images are copied, or changes kept in memory: slower, and more room"
+        "overlay file systems for users need Linux 5.11 and a store on a local file system{on}"
     ))
     .user("set BRYO_ROOT to a directory on a local disk")
 }
@@ -206,6 +223,12 @@ pub fn no_subordinate_ids(name: &str) -> Advice {
             "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}\n\
              (ids that no other line of /etc/subuid and /etc/subgid has)"
         ))
+}
+
+/// bryo runs in a namespace of one id.
+pub fn one_id_outside() -> Advice {
+    Advice::new("containers have one id, as the user namespace that bryo runs in")
+        .user("start bryo outside of it, or give the outer container a range of ids")
 }
 
 /// There are ids, but nobody who could map them.
@@ -280,25 +303,28 @@ pub fn bad_runtime_dir(error: &str) -> Advice {
 }
 
 /// `/dev/net/tun` cannot be opened.
-pub fn tun(errno: Errno) -> Advice {
-    Advice::new("containers cannot have a network of their own that reaches outside")
-        .user("--network host or none")
-        .administrator(device("tun", "/dev/net/tun", errno))
+pub fn tun(errno: Errno, in_container: bool) -> Advice {
+    let cause = "containers cannot have a network of their own that reaches outside";
+    device(
+        Advice::new(cause),
+        "tun",
+        "/dev/net/tun",
+        errno,
+        in_container,
+    )
 }
 
 /// `/dev/fuse` cannot be opened.
-pub fn fuse(errno: Errno) -> Advice {
-    Advice::new("FUSE file systems cannot be used in containers").administrator(device(
-        "fuse",
-        "/dev/fuse",
-        errno,
-    ))
+pub fn fuse(errno: Errno, in_container: bool) -> Advice {
+    let cause = "FUSE file systems cannot be used in containers";
+    device(Advice::new(cause), "fuse", "/dev/fuse", errno, in_container)
 }
 
-fn device(module: &str, path: &str, errno: Errno) -> String {
+fn device(advice: Advice, module: &str, path: &str, errno: Errno, in_container: bool) -> Advice {
     match errno {
-        Errno::EACCES | Errno::EPERM => format!("chmod 0666 {path}"),
-        _ => format!("modprobe {module}"),
+        Errno::EACCES | Errno::EPERM => advice.administrator(format!("chmod 0666 {path}")),
+        _ if in_container => advice.user(format!("start the outer container with --device {path}")),
+        _ => advice.administrator(format!("modprobe {module}")),
     }
 }
 
@@ -335,7 +361,7 @@ mod tests {
 
     fn limits() -> NamespaceLimits {
         NamespaceLimits {
-            max: vec![("user", 100), ("net", 50)],
+            max: [("user", 100), ("net", 50)].into(),
             program: "/usr/bin/bryo".into(),
             ..NamespaceLimits::default()
         }
@@ -348,7 +374,7 @@ mod tests {
         assert!(full.contains("user.max_user_namespaces is 100"), "{full}");
         assert!(full.contains("No disk is full"));
         let mut none = limits();
-        none.max[1].1 = 0;
+        none.max.insert("net", 0);
         assert!(hint(Errno::ENOSPC, &none).contains("user.max_net_namespaces=15000"));
 
         let mut off = limits();
@@ -359,6 +385,11 @@ mod tests {
         let text = hint(Errno::EACCES, &apparmor);
         assert!(text.contains("\nprofile bryo /usr/bin/bryo flags=(unconfined) {\n  userns,\n}"));
         assert!(hint(Errno::EPERM, &limits()).contains("chroot"));
+        let mut filtered = limits();
+        filtered.filtered = true;
+        for errno in [Errno::EPERM, Errno::ENOSYS] {
+            assert!(hint(errno, &filtered).contains("seccomp=unconfined"));
+        }
         assert_eq!(namespaces(Errno::EIO, &limits()), None);
     }
 

@@ -100,6 +100,20 @@ pub fn is_full_map(map: &[IdMap]) -> bool {
     )
 }
 
+/// Whether `link`, the target of `/proc/self/ns/KIND`, names the machine's
+/// first namespace of the kind: those have fixed numbers (proc_ns.h).
+pub fn is_first_namespace(kind: &str, link: &str) -> bool {
+    let number: u32 = match kind {
+        "ipc" => 0xefff_ffff,
+        "uts" => 0xefff_fffe,
+        "user" => 0xefff_fffd,
+        "pid" => 0xefff_fffc,
+        "cgroup" => 0xefff_fffb,
+        _ => return false,
+    };
+    link == format!("{kind}:[{number}]")
+}
+
 /// The permitted capabilities that the attribute `security.capability` gives
 /// to a program (capabilities(7)), one bit each; `None` if it is not one.
 pub fn file_capabilities(attribute: &[u8]) -> Option<u64> {
@@ -259,6 +273,13 @@ mod tests {
         assert_eq!(file_capabilities(&newuidmap[..12]), None);
         assert_eq!(file_capabilities(&[]), None);
         assert_eq!(file_capabilities(&[0xff; 20]), None);
+    }
+
+    #[test]
+    fn first_namespaces_have_fixed_numbers() {
+        assert!(is_first_namespace("pid", "pid:[4026531836]"));
+        assert!(!is_first_namespace("pid", "pid:[4026532000]"));
+        assert!(!is_first_namespace("pid", ""));
     }
 
     #[test]
