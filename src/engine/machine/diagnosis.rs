@@ -279,10 +279,9 @@ impl Machine {
             true => Grade::Missing,
             false => Grade::Degraded,
         };
-        finding.but(
-            grade,
-            [remedy::delegation(self.session.systemd, v2, &missing)],
-        )
+        let subtree = groups.delegation.as_ref().map(|d| d.directory.as_path());
+        let advice = remedy::delegation(self.session.systemd, v2, &missing, subtree);
+        finding.but(grade, [advice])
     }
 
     fn user_session(&self) -> Finding {

@@ -10,6 +10,8 @@ pub mod groups;
 pub mod ids;
 pub mod remedy;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod trial;
 

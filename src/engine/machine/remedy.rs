@@ -246,34 +246,46 @@ pub fn malformed_ids(file: &str, line: usize, text: &str, why: &str) -> Advice {
         .administrator(format!("correct {file}: name:start:count"))
 }
 
-/// The user has no subtree of control groups, or one without controllers;
-/// `missing` names them.
-pub fn delegation(systemd: bool, layout_is_v2: bool, missing: &[&str]) -> Advice {
-    let cause = match missing.len() {
-        n if n == WANTED.len() => {
-            "containers cannot be limited in memory, processors and processes".into()
-        }
-        _ => format!("containers cannot be limited in {}", missing.join(", ")),
+/// The user has no subtree of control groups, or one without the controllers
+/// `missing`; `subtree` is its directory, `systemd` the service manager.
+pub fn delegation(
+    systemd: bool,
+    layout_is_v2: bool,
+    missing: &[&str],
+    subtree: Option<&Path>,
+) -> Advice {
+    let what = match missing.len() == WANTED.len() {
+        true => "memory, processors and processes".to_owned(),
+        false => missing.join(", "),
     };
-    let advice = Advice::new(cause);
-    match (systemd, layout_is_v2) {
-        (true, true) => advice.administrator(format!(
-            "write to /etc/systemd/system/user@.service.d/delegate.conf, then systemctl daemon-reload\n\
+    let advice = Advice::new(format!("containers cannot be limited in {what}"));
+    let parent = subtree.and_then(Path::parent);
+    advice.administrator(match (layout_is_v2, systemd, parent) {
+        (true, true, _) => format!(
+            "write this to /etc/systemd/system/user@.service.d/delegate.conf, then\n\
+             systemctl daemon-reload; it holds from the next login on\n\
              [Service]\n\
              Delegate={}",
             WANTED.join(" ")
-        )),
-        (true, false) => advice.administrator(
-            "boot with systemd.unified_cgroup_hierarchy=1, for control groups of version 2 alone",
         ),
-        (false, true) => advice.administrator(
-            "give the user a subtree of /sys/fs/cgroup: chown its directory, cgroup.procs and\n\
-             cgroup.subtree_control",
+        (true, false, Some(parent)) => format!(
+            "write \"+{}\" to {}/cgroup.subtree_control",
+            missing.join(" +"),
+            parent.display()
         ),
-        (false, false) => {
-            advice.administrator("mount control groups of version 2 alone, without version 1")
+        (true, false, None) => {
+            "give the user a directory of /sys/fs/cgroup, with its cgroup.procs \
+                                and\ncgroup.subtree_control"
+                .to_owned()
         }
-    }
+        (false, true, _) => {
+            "start the machine with systemd.unified_cgroup_hierarchy=1 on its command line"
+                .to_owned()
+        }
+        (false, false, _) => {
+            "mount control groups of version 2 alone, without version 1".to_owned()
+        }
+    })
 }
 
 /// The user's processes end with the login.
