@@ -1,5 +1,6 @@
 //! The suite drives the real binary as an ordinary user; see `common`.
 
 mod common;
+mod image;
 mod info;
 mod tidy;

@@ -25,15 +25,16 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// What to do about a failed start.
 fn hint(error: &StartError) -> Option<String> {
+    let limits = NamespaceLimits::read;
     match (error.step, error.errno?) {
         (Step::Clone | Step::Map, errno) => {
-            remedy::namespaces(errno, &NamespaceLimits::read()).map(|advice| advice.hint())
+            remedy::namespaces(errno, &limits()).map(|advice| advice.hint())
         }
         // AppArmor lets the namespace be made and then forbids all in it.
         (Step::Identity | Step::Root | Step::Overlay, Errno::EPERM | Errno::EACCES)
-            if NamespaceLimits::read().apparmor_restricts == Some(true) =>
+            if limits().apparmor_restricts == Some(true) =>
         {
-            Some(remedy::apparmor(&NamespaceLimits::read().program).hint())
+            Some(remedy::apparmor(&limits().program).hint())
         }
         (Step::Overlay, _) => Some(remedy::overlay(None).hint()),
         (Step::Execute, Errno::ENOENT) => Some(

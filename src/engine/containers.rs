@@ -1,20 +1,19 @@
 //! The directory of containers: creating, finding, repairing, removing.
 //!
 //! `containers/<id>/` holds `record.json`, `config.json` (the OCI spec),
-//! `state.json` and what the container changed; it gets that name only when
-//! it is complete. Whoever runs or changes the container holds a flock(2) on
-//! its file `lock`, so a lock that is free means that nobody does, whatever the
+//! `state.json` once it was started, and what the container changed; it gets
+//! that name only when it is complete. Whoever runs or changes the container holds a flock(2) on
+//! its record, so a lock that is free means that nobody does, whatever the
 //! state says. `names/<name>` is a link to the id.
 
 use super::record::{Record, State};
 use crate::image::remove::remove_tree;
 use crate::image::store::Store;
 use anyhow::{Context, Result, anyhow, bail};
-use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{DirBuilder, File};
-use std::io::ErrorKind;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -35,8 +34,13 @@ pub struct Container {
     pub state: State,
 }
 
-/// The right to run, change or remove a container.
-pub type Lock = Flock<File>;
+/// The right to run, change or remove a container. It ends with the last
+/// process that has the file open: a supervisor keeps what the process that
+/// made it has locked.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
 
 /// A container that is being created; its directory goes with the value
 /// unless it is [completed](Creation::complete).
@@ -80,17 +84,28 @@ impl Containers {
         self.store.root().join("names")
     }
 
+    /// The empty directory on which each container mounts its root file
+    /// system, in a mount namespace of its own.
+    pub fn mount_point(&self) -> PathBuf {
+        self.store.root().join("rootfs")
+    }
+
     /// Starts to create the container `id`, in a directory of its own.
     pub fn create(&self, id: &str) -> Result<Creation> {
         let all = self.directory();
         let staging = all.join(format!(".{id}"));
         let make = || DirBuilder::new().mode(0o700).create(&staging);
         match make() {
-            Err(e) if e.kind() == ErrorKind::NotFound => make_directory(&all).and_then(|()| make()),
+            Err(e) if e.kind() == ErrorKind::NotFound => make_directory(&all)
+                .and_then(|()| make_directory(&self.mount_point()))
+                .and_then(|()| make()),
             other => other,
         }
         .with_context(|| format!("create {}", staging.display()))?;
-        let lock = try_lock(&staging)?.context("the new container is locked already")?;
+        let record = staging.join("record.json");
+        let file = File::create_new(&record).with_context(|| record.display().to_string())?;
+        let lock = lock_now(file).with_context(|| record.display().to_string())?;
+        let lock = lock.context("the new container is locked already")?;
         Ok(Creation {
             directory: all.join(id),
             staging,
@@ -115,7 +130,7 @@ impl Containers {
                     let staging = format!(".{}", holder.display());
                     let staging = self.directory().join(staging);
                     // A creation that was killed holds no lock any more.
-                    let creating = staging.exists() && try_lock(&staging)?.is_none();
+                    let creating = matches!(try_lock(&staging), Ok(None));
                     if exists || creating {
                         bail!(
                             "the name '{name}' is taken by container {}: remove that one or use \
@@ -158,7 +173,10 @@ impl Containers {
         let age = std::fs::metadata(staging).and_then(|m| m.modified());
         let age = age.ok().and_then(|t| t.elapsed().ok()).unwrap_or_default();
         // Between its making and its lock a directory looks abandoned.
-        if age.as_secs() >= 2 && matches!(try_lock(staging), Ok(Some(_))) {
+        // Killed before it could make its record, or after.
+        let dead =
+            !staging.join("record.json").exists() || matches!(try_lock(staging), Ok(Some(_)));
+        if age.as_secs() >= 2 && dead {
             let _ = self.discard(staging);
         }
     }
@@ -168,9 +186,7 @@ impl Containers {
         let Some(record) = read_json::<Record>(&dir.join("record.json"))? else {
             return Ok(None);
         };
-        let Some(state) = read_json(&dir.join("state.json"))? else {
-            return Ok(None);
-        };
+        let state = read_json(&dir.join("state.json"))?.unwrap_or(State::Created);
         let mut container = Container {
             dir: dir.to_owned(),
             record,
@@ -195,10 +211,8 @@ impl Containers {
     /// Ends what is left of a container whose supervisor is dead.
     fn repair(&self, container: &mut Container, lock: &Lock) -> Result<()> {
         // It may have ended in order between the reading and the lock.
-        match read_json(&container.dir.join("state.json"))? {
-            Some(state) => container.state = state,
-            None => return Ok(()),
-        }
+        let state = read_json(&container.dir.join("state.json"))?;
+        container.state = state.unwrap_or(State::Created);
         if let State::Running { process, .. } = &container.state {
             if let Some(process) = process.open() {
                 let _ = crate::sys::pidfd::kill(&process, libc::SIGKILL);
@@ -279,14 +293,23 @@ impl Creation {
 
     /// Writes the record and gives the directory its name.
     pub fn complete(mut self, record: Record) -> Result<(Container, Lock)> {
-        let state = State::Created;
-        write_json(&self.staging.join("record.json"), &record)?;
-        write_json(&self.staging.join("state.json"), &state)?;
-        std::fs::rename(&self.staging, &self.directory)
-            .with_context(|| format!("create {}", self.directory.display()))?;
-        let lock = self.lock.take().context("creation without lock")?;
+        let mut lock = self.lock.take().context("creation without lock")?;
+        let data = serde_json::to_vec(&record)?;
+        let renamed = lock
+            .file
+            .write_all(&data)
+            .and_then(|()| std::fs::rename(&self.staging, &self.directory));
+        if let Err(e) = renamed {
+            self.lock = Some(lock);
+            return Err(e).with_context(|| format!("create {}", self.directory.display()));
+        }
         let dir = self.directory.clone();
-        Ok((Container { dir, record, state }, lock))
+        let container = Container {
+            dir,
+            record,
+            state: State::Created,
+        };
+        Ok((container, lock))
     }
 }
 
@@ -360,15 +383,17 @@ pub fn hostname() -> String {
 }
 
 fn try_lock(dir: &Path) -> Result<Option<Lock>> {
+    // A file: NFS locks no directories.
     let what = || format!("lock {}", dir.display());
-    // A file in it: NFS locks no directories.
-    let mut options = File::options();
-    let options = options.write(true).create(true).truncate(false);
-    let file = options.open(dir.join("lock")).with_context(what)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(errno).with_context(what),
+    let file = File::options().write(true).open(dir.join("record.json"));
+    lock_now(file.with_context(what)?).with_context(what)
+}
+
+fn lock_now(file: File) -> std::io::Result<Option<Lock>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock { file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(e),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::sys::clone::{Forked, Parent, clone3};
 use crate::sys::{cred, tty};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use nix::sys::stat::Mode;
 use nix::sys::termios::{Termios, tcgetattr};
 use oci_spec::runtime::{Capabilities, LinuxSeccomp, Spec};
 use std::io::IsTerminal;
@@ -107,7 +108,7 @@ fn create(
     let id = names::new_id();
     let containers = Containers::open(store);
     let mut creation = containers.create(&id)?;
-    let facts = facts(&id, creation.directory(), &resolved, options)?;
+    let facts = facts(&id, &containers, &creation, &resolved, options)?;
     let spec = spec::build(options, &resolved.root, &resolved.defaults, &facts)?;
     let record = record(id, subject, &resolved, options, &spec);
     creation.name(&containers, &record)?;
@@ -117,7 +118,13 @@ fn create(
     Ok((container, lock, spec))
 }
 
-fn facts(id: &str, directory: &Path, resolved: &Resolved, options: &RunOptions) -> Result<Facts> {
+fn facts(
+    id: &str,
+    containers: &Containers,
+    creation: &Creation,
+    resolved: &Resolved,
+    options: &RunOptions,
+) -> Result<Facts> {
     let file = |path| root::read_file(&resolved.root, path).map(Option::unwrap_or_default);
     let wanted = options.user.as_deref().unwrap_or(&resolved.defaults.user);
     let passwd = file("etc/passwd")?;
@@ -141,7 +148,8 @@ fn facts(id: &str, directory: &Path, resolved: &Resolved, options: &RunOptions) 
         .flatten();
     Ok(Facts {
         id: id.to_owned(),
-        directory: directory.to_owned(),
+        directory: creation.directory().to_owned(),
+        mount_point: containers.mount_point(),
         uid: nix::unistd::geteuid().as_raw(),
         gid: nix::unistd::getegid().as_raw(),
         user,
@@ -223,8 +231,13 @@ fn record(
 /// Makes the directories and files that the spec's mounts refer to.
 fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result<()> {
     let dir = creation.staging();
-    for name in ["rootfs", "upper", "work"] {
-        std::fs::create_dir(dir.join(name)).with_context(|| format!("create {name}"))?;
+    // The caller's mask is not for what the container sees.
+    let mask = nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    // The mode of "upper" is that of the container's "/"; nobody but the user
+    // gets as far as to these directories from outside.
+    for name in ["upper", "work"] {
+        let mode = Mode::from_bits_truncate(0o755);
+        nix::unistd::mkdir(&dir.join(name), mode).with_context(|| format!("create {name}"))?;
     }
     let name = spec.hostname().clone().unwrap_or_default();
     let host_network = options.network == Network::Host;
@@ -244,5 +257,6 @@ fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result
     ] {
         std::fs::write(dir.join(file), text).with_context(|| format!("write {file}"))?;
     }
+    nix::sys::stat::umask(mask);
     Ok(())
 }

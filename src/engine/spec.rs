@@ -22,6 +22,8 @@ pub struct Facts {
     pub id: String,
     /// The container's directory.
     pub directory: PathBuf,
+    /// Where the root file system is mounted.
+    pub mount_point: PathBuf,
     /// The caller's user id.
     pub uid: u32,
     /// The caller's group id.
@@ -110,7 +112,7 @@ pub fn build(
         .version("1.2.0")
         .root(
             RootBuilder::default()
-                .path("rootfs")
+                .path(&facts.mount_point)
                 .readonly(options.read_only)
                 .build()?,
         )

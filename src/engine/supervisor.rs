@@ -9,7 +9,7 @@ use crate::image::remove::remove_tree;
 use crate::runtime::{self, Plan, StartError, Started, Step};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, exit_now};
-use crate::sys::{pidfd, signal};
+use crate::sys::pidfd;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -85,7 +85,6 @@ impl Supervisor {
     /// made for it.
     pub fn run(mut self) -> ! {
         let _ = nix::unistd::setsid();
-        let _ = signal::reset();
         let _ = nix::sys::prctl::set_name(c"bryo-supervise");
         let trash = match self.supervise() {
             Ok(trash) => trash,
@@ -145,7 +144,7 @@ impl Supervisor {
         let plan_failed = |e: anyhow::Error| StartError::new(Step::Plan, &e);
         loop {
             let error = match self.attempt().map_err(plan_failed)? {
-                Err(error) if error.step == Step::Overlay => error,
+                Err(error) if overlay_refused(&error) => error,
                 other => return other,
             };
             let substitute = root::substitute(&mut self.spec, &self.container);
@@ -226,6 +225,16 @@ impl Supervisor {
         self.container.save_state()?;
         Ok(None)
     }
+}
+
+/// Whether the kernel does no overlay here, or not on this file system; other
+/// errors would come again.
+fn overlay_refused(error: &StartError) -> bool {
+    use Errno::*;
+    let refusals = [
+        EPERM, EINVAL, ENODEV, EOPNOTSUPP, ENOSYS, ELOOP, EXDEV, ESTALE,
+    ];
+    error.step == Step::Overlay && error.errno.is_some_and(|e| refusals.contains(&e))
 }
 
 /// Points descriptors 0 to 2 at the null device, so that nobody waits for the

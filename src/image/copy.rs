@@ -15,8 +15,8 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens,
-    mkdirat, utimensat,
+    FchmodatFlags, FileStat, Mode, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat,
+    utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Whence, linkat, lseek, mkfifoat, symlinkat};
@@ -69,8 +69,8 @@ impl Copying {
                 Node::Other(other) => self.other(&other, to, &here).with_context(context)?,
             }
         }
-        let stat = fstat(&from.layers[0])?;
-        xattrs(&from.layers[0], to)?;
+        let stat = from.layers[0].stat()?;
+        xattrs(&*from.layers[0], to)?;
         futimens(to, &TimeSpec::UTIME_OMIT, &mtime(&stat))?;
         fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
         Ok(())

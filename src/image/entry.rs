@@ -163,7 +163,8 @@ impl Header {
             return Ok(None);
         }
         let header = tar::Header::from_byte_slice(block).clone();
-        let stated = number("checksum", &header.as_old().cksum)?;
+        let wrong = "not a tar header (the checksum is wrong)";
+        let stated = number("checksum", &header.as_old().cksum).context(wrong)?;
         // Some old writers added the bytes as signed ones.
         let field = 148..156;
         let bytes = || {
@@ -174,10 +175,7 @@ impl Header {
         };
         let unsigned: i64 = bytes().map(i64::from).sum();
         let signed: i64 = bytes().map(|byte| i64::from(byte as i8)).sum();
-        ensure!(
-            stated == unsigned || stated == signed,
-            "not a tar header (the checksum is wrong)"
-        );
+        ensure!(stated == unsigned || stated == signed, wrong);
         Ok(Some(Header(header)))
     }
 

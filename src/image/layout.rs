@@ -43,7 +43,17 @@ impl Layout {
         }
         let blobs = self.directory.join("blobs/sha256");
         fs::create_dir_all(&blobs).with_context(|| format!("create {}", blobs.display()))?;
+        let _lock = self.lock()?;
         replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)
+    }
+
+    /// Waits until nobody else writes here.
+    fn lock(&self) -> Result<Flock<File>> {
+        let path = self.directory.join(".lock");
+        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .with_context(|| format!("lock {}", path.display()))
     }
 
     /// The index; empty where there is none yet.
@@ -62,11 +72,7 @@ impl Layout {
     /// Changes the list of descriptors, one writer at a time. The new index is
     /// on the disk when this returns.
     pub fn update<T>(&self, change: impl FnOnce(&mut Vec<Descriptor>) -> Result<T>) -> Result<T> {
-        let lock = self.directory.join(".lock");
-        let file = File::create(&lock).with_context(|| format!("create {}", lock.display()))?;
-        let _guard = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| errno)
-            .with_context(|| format!("lock {}", lock.display()))?;
+        let _lock = self.lock()?;
         let mut index = self.index()?;
         let mut descriptors = index.manifests().clone();
         let result = change(&mut descriptors)?;

@@ -98,7 +98,10 @@ pub(super) fn bring_in(
         assembly.add(layer);
     }
     let mut prepared = Vec::new();
-    for image in found {
+    for mut image in found {
+        if image.manifest.is_none() {
+            image.manifest = store.manifest_of(&digest::sha256(&image.config))?;
+        }
         prepared.push(prepare(image, &blobs, &known)?);
     }
     // From here on things move into the store; a process that dies now leaves

@@ -34,5 +34,7 @@ mod settle;
 pub mod source;
 pub mod store;
 pub mod tarball;
+#[cfg(test)]
+mod testing;
 pub mod unpack;
 pub mod view;

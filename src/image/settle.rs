@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat, renameat};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::copy;
@@ -136,8 +136,8 @@ impl Settling<'_> {
 
     /// Gives a directory of this layer the attributes of the one below.
     fn resemble(&mut self, path: &[u8], here: &OwnedFd, below: &Merged) -> Result<()> {
-        let stat = fstat(&below.layers[0])?;
-        copy::xattrs(&below.layers[0], here)?;
+        let stat = below.layers[0].stat()?;
+        copy::xattrs(&*below.layers[0], here)?;
         let mtime = (stat.st_mtime, stat.st_mtime_nsec as u32);
         let attributes = Some((stat.st_mode & 0o7777, mtime));
         self.directories.insert(path.to_vec(), attributes);
@@ -234,3 +234,6 @@ fn take_below<K: Ord + Clone, V>(
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

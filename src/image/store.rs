@@ -112,6 +112,16 @@ pub struct Removed {
     pub deleted: Vec<Digest>,
 }
 
+/// What a removal is about.
+struct Target {
+    image: Image,
+    manifests: Vec<Digest>,
+    /// Its names in familiar form.
+    names: Vec<String>,
+    /// The stored name, if only that is to go because there are others.
+    only_name: Option<String>,
+}
+
 /// A lock on the store, held until dropped.
 #[derive(Debug)]
 #[must_use]
@@ -216,6 +226,31 @@ impl Store {
             "{name:?} is the beginning of several image ids"
         );
         Ok(found.into_values().next())
+    }
+
+    /// All manifests of the image `id`: compressed in different ways, its
+    /// layers make different manifests.
+    fn manifests_of(&self, descriptors: &[Descriptor], id: &Digest) -> Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for digest in manifests(descriptors) {
+            let manifest: ImageManifest = self.layout.read(&digest)?;
+            if manifest.config().digest() == id {
+                found.push(digest);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The manifest that the image `id` has already, as written, with its
+    /// media type.
+    pub(super) fn manifest_of(&self, id: &Digest) -> Result<Option<(Vec<u8>, MediaType)>> {
+        let descriptors = self.descriptors()?;
+        let Some(digest) = self.manifests_of(&descriptors, id)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let found = descriptors.iter().find(|d| *d.digest() == digest);
+        let media_type = found.map_or(MediaType::ImageManifest, |d| d.media_type().clone());
+        Ok(Some((self.layout.read_bytes(&digest)?, media_type)))
     }
 
     /// Reads manifest and configuration.
@@ -384,58 +419,74 @@ impl Store {
         in_use: &dyn Fn(&Image) -> Vec<String>,
     ) -> Result<Removed> {
         let _lock = self.lock_exclusive()?;
+        let target = self.target(name)?;
+        let users = in_use(&target.image);
+        let short = digest::short(&target.image.id);
+        if target.only_name.is_none() && !force {
+            if target.names.len() > 1 {
+                let names = target.names.join(", ");
+                bail!("image {short} has several names ({names}): remove them, or force it");
+            }
+            ensure!(
+                users.is_empty(),
+                "image {short} is used by container {}",
+                users.join(", ")
+            );
+        }
+        let mut removed = Removed::default();
+        self.layout.update(|descriptors| {
+            let mut spare = None;
+            descriptors.retain(|descriptor| {
+                let name = layout::name_of(descriptor);
+                let goes = target.manifests.contains(descriptor.digest())
+                    && (target.only_name.is_none() || target.only_name.as_deref() == name);
+                if goes {
+                    removed.untagged.extend(name.map(familiar));
+                    spare = Some(descriptor.clone());
+                }
+                !goes
+            });
+            if let (Some(mut bare), None, false) = (spare, &target.only_name, users.is_empty()) {
+                bare.set_annotations(None);
+                descriptors.push(bare);
+            }
+            Ok(())
+        })?;
+        if self
+            .manifests_of(&self.descriptors()?, &target.image.id)?
+            .is_empty()
+        {
+            removed.deleted.push(target.image.id);
+        }
+        self.collect()?;
+        Ok(removed)
+    }
+
+    /// What a removal of `name` is about.
+    fn target(&self, name: &str) -> Result<Target> {
         let descriptors = self.descriptors()?;
         let selected = self.select(&descriptors, name)?;
-        let digest = selected.with_context(|| format!("no such image: {name}"))?;
-        let image = self.image(&descriptors, &digest)?;
+        let manifest = selected.with_context(|| format!("no such image: {name}"))?;
+        let image = self.image(&descriptors, &manifest)?;
         let reference = name.parse::<Reference>().ok().map(Reference::or_latest);
         let by_name = reference
             .and_then(|reference| by_reference(&descriptors, &reference))
             .and_then(layout::name_of);
-        let names = descriptors.iter().filter(|d| *d.digest() == digest);
-        let names: Vec<&str> = names.filter_map(layout::name_of).collect();
-
-        let users = in_use(&image);
-        let only_name = match by_name {
-            Some(name) if names.len() > 1 => Some(name),
-            _ => None,
+        // An id means the image under whatever manifests it came with.
+        let manifests = match by_name {
+            Some(_) => vec![manifest],
+            None => self.manifests_of(&descriptors, &image.id)?,
         };
-        let mut removed = Removed::default();
-        if only_name.is_none() {
-            let short = digest::short(&image.id);
-            if names.len() > 1 && !force {
-                bail!(
-                    "image {short} has several names ({}): remove them, or force it",
-                    image.references.join(", ")
-                );
-            }
-            if !users.is_empty() && !force {
-                bail!("image {short} is used by container {}", users.join(", "));
-            }
-        }
-        self.layout.update(|descriptors| {
-            let spare = descriptors.iter().find(|d| *d.digest() == digest).cloned();
-            descriptors.retain(|descriptor| {
-                let goes = *descriptor.digest() == digest
-                    && (only_name.is_none() || layout::name_of(descriptor) == only_name);
-                if goes && let Some(name) = layout::name_of(descriptor) {
-                    removed.untagged.push(familiar(name));
-                }
-                !goes
-            });
-            if only_name.is_none() {
-                match spare {
-                    Some(mut nameless) if !users.is_empty() => {
-                        nameless.set_annotations(None);
-                        descriptors.push(nameless);
-                    }
-                    _ => removed.deleted.push(image.id.clone()),
-                }
-            }
-            Ok(())
-        })?;
-        self.collect()?;
-        Ok(removed)
+        let all = descriptors
+            .iter()
+            .filter(|d| manifests.contains(d.digest()));
+        let names: Vec<String> = all.filter_map(layout::name_of).map(familiar).collect();
+        Ok(Target {
+            only_name: by_name.filter(|_| names.len() > 1).map(str::to_owned),
+            image,
+            manifests,
+            names,
+        })
     }
 
     /// Removes what processes that died have left. Costs one listing of a
@@ -490,7 +541,7 @@ impl Store {
     }
 
     /// Moves a file or tree of this root out of the way, at once;
-    /// [`Store::empty_trash`] deletes it.
+    /// [`Store::empty_trash`] deletes it. Returns where it is until then.
     pub fn trash(&self, path: &Path) -> Result<PathBuf> {
         let trash = self.root.join("trash");
         private_dir(&trash)?;

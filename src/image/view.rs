@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
 
 use super::record::OPAQUE;
 use super::unpack::{DIRECTORY, is_whiteout};
@@ -44,7 +44,7 @@ pub enum Node {
 #[derive(Clone)]
 pub struct Other {
     /// The directory of the deciding layer.
-    pub parent: Rc<OwnedFd>,
+    pub parent: Rc<LayerDir>,
     /// The name in it.
     pub name: Vec<u8>,
     /// Its status.
@@ -55,7 +55,50 @@ pub struct Other {
 /// topmost first.
 pub struct Merged {
     /// Never empty.
-    pub layers: Vec<Rc<OwnedFd>>,
+    pub layers: Vec<Rc<LayerDir>>,
+}
+
+/// An open directory of one layer. One whose mode shuts out its owner (images
+/// have such) is opened up for as long as it is in use.
+pub struct LayerDir {
+    fd: OwnedFd,
+    shut: Option<u32>,
+}
+
+impl LayerDir {
+    fn open(parent: impl AsFd, name: &[u8], mode: u32) -> Result<LayerDir> {
+        let parent = parent.as_fd();
+        let shut = (mode & 0o500 != 0o500).then_some(mode & 0o7777);
+        if shut.is_some() {
+            // As root, or in a user namespace, it is not needed and may fail.
+            let _ = fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
+        }
+        let fd = openat(parent, name, DIRECTORY, Mode::empty()).context("open directory")?;
+        Ok(LayerDir { fd, shut })
+    }
+
+    /// Its status, with the mode that it really has.
+    pub fn stat(&self) -> Result<FileStat> {
+        let mut stat = fstat(&self.fd)?;
+        if let Some(mode) = self.shut {
+            stat.st_mode = stat.st_mode & !0o7777 | mode;
+        }
+        Ok(stat)
+    }
+}
+
+impl AsFd for LayerDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for LayerDir {
+    fn drop(&mut self) {
+        if let Some(mode) = self.shut {
+            let _ = fchmod(&self.fd, Mode::from_bits_truncate(mode));
+        }
+    }
 }
 
 impl View {
@@ -66,7 +109,10 @@ impl View {
         let mut layers = Vec::with_capacity(lowers.len());
         for path in lowers {
             let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-            layers.push(Rc::new(OwnedFd::from(file)));
+            layers.push(Rc::new(LayerDir {
+                fd: file.into(),
+                shut: None,
+            }));
         }
         let root = Rc::new(Merged { layers });
         Ok(View { root })
@@ -172,7 +218,7 @@ impl Merged {
     pub fn child(&self, name: &[u8]) -> Result<Option<Node>> {
         let mut found = Vec::new();
         for layer in &self.layers {
-            let stat = match fstatat(layer.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            let stat = match fstatat(layer, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::ENOENT) => continue,
                 Err(errno) => return Err(errno).context("look up"),
@@ -190,9 +236,9 @@ impl Merged {
                 }
                 break;
             }
-            let fd = openat(layer, name, DIRECTORY, Mode::empty()).context("open directory")?;
-            let opaque = xattr::get(&fd, OPAQUE)?.as_deref() == Some(b"y");
-            found.push(Rc::new(fd));
+            let directory = LayerDir::open(layer, name, stat.st_mode)?;
+            let opaque = xattr::get(&directory, OPAQUE)?.as_deref() == Some(b"y");
+            found.push(Rc::new(directory));
             if opaque {
                 break;
             }

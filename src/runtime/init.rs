@@ -57,6 +57,8 @@ fn start(plan: &Plan, channel: &Channel, page: &OwnedFd) -> Stepped<std::convert
         .at(Step::Identity)?;
     nix::unistd::setsid().context("setsid").at(Step::Identity)?;
     sys::signal::reset().at(Step::Identity)?;
+    // For the mount points made here, and the command's unless it has another.
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     if creates(libc::CLONE_NEWUSER) {
         write_maps(&plan.uid_map, &plan.gid_map).at(Step::Map)?;
     }

@@ -51,6 +51,7 @@ fn run(process: &ProcessPlan, channel: &Channel, page: &OwnedFd) -> ! {
         prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")?;
         nix::unistd::setsid().context("setsid")?;
         sys::signal::reset()?;
+        nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
         // A kernel without keyrings, or a quota that is used up: as at the
         // container's start.
         let _ = sys::cred::new_session_keyring();

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -389,46 +389,30 @@ fn mount_point(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> 
         Err(e) if e.errno == Errno::ENOENT => {}
         Err(e) => return Err(anyhow!(e)),
     }
-    let made = match directory {
-        true => make_directories(root, path),
-        false => {
-            make_directories(root, path.parent().unwrap_or(Path::new("")))?;
-            let flags = OFlag::O_WRONLY | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-            match create_in_root(root, path, flags, Mode::from_bits_truncate(0o644)) {
-                Ok(_) => Ok(()),
-                // A dangling link: its target is made, inside.
-                Err(e) if e.errno == Errno::EEXIST || e.errno == Errno::ELOOP => {
-                    create_in_root(root, path, OFlag::O_WRONLY, Mode::from_bits_truncate(0o644))
-                        .map(drop)
-                        .map_err(Into::into)
-                }
-                Err(e) => Err(e.into()),
-            }
-        }
+    let what = || format!("create /{}", path.display());
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("{}: not a place for a mount", path.display());
     };
-    made.context("make the mount point")?;
-    Ok(open_in_root(root, path, flags)?)
-}
-
-/// Makes `path` and its parents inside `root`.
-pub fn make_directories(root: &OwnedFd, path: &Path) -> Result<()> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let mut so_far = PathBuf::new();
-    let mut parent = open_in_root(root, Path::new("."), flags)?;
-    for part in path.components() {
-        so_far.push(part);
-        parent = match open_in_root(root, &so_far, flags) {
-            Ok(fd) => fd,
-            Err(e) if e.errno == Errno::ENOENT => {
-                let mode = Mode::from_bits_truncate(0o755);
-                nix::sys::stat::mkdirat(&parent, part.as_os_str(), mode)
-                    .with_context(|| format!("create directory /{}", so_far.display()))?;
-                open_in_root(root, &so_far, flags)?
-            }
-            Err(e) => return Err(anyhow!(e)),
-        };
+    let parent = mount_point(root, parent, true)?;
+    let made = match directory {
+        true => mkdirat(&parent, name, Mode::from_bits_truncate(0o755)),
+        false => mknodat(
+            &parent,
+            name,
+            SFlag::S_IFREG,
+            Mode::from_bits_truncate(0o644),
+            0,
+        ),
+    };
+    match made {
+        // A link whose target is missing: that one is made, inside.
+        Err(Errno::EEXIST) if !directory => {
+            let mode = Mode::from_bits_truncate(0o644);
+            create_in_root(root, path, OFlag::O_WRONLY, mode).with_context(what)?;
+        }
+        other => other.with_context(what)?,
     }
-    Ok(())
+    Ok(open_in_root(root, path, flags)?)
 }
 
 /// Puts the links that every `/dev` has into a fresh one (runtime-spec,

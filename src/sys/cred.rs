@@ -93,7 +93,15 @@ pub fn raise_ambient(set: u64) -> Result<()> {
 /// The highest capability number that this kernel knows.
 pub fn last_capability() -> u32 {
     let known = |cap: u64| prctl(libc::PR_CAPBSET_READ, cap, 0).is_ok();
-    (0..64).rev().find(|c| known(*c)).unwrap_or(0) as u32
+    // CAP_CHECKPOINT_RESTORE, the last one of Linux 5.9 and since.
+    let mut last = 40;
+    while last > 0 && !known(last) {
+        last -= 1;
+    }
+    while last < 63 && known(last + 1) {
+        last += 1;
+    }
+    last as u32
 }
 
 /// Leaves the caller's session keyring for an empty one of our own:
