@@ -122,7 +122,8 @@ impl Machine {
     }
 
     fn namespaces(&self) -> Finding {
-        let max = self.limits.max("user");
+        // Namespaces below the first have no limit of their own.
+        let max = self.limits.max("user").filter(|max| *max < 1 << 30);
         let max = max.map_or_else(String::new, |max| format!(", at most {max}"));
         if !self.trial.isolates() {
             let obstacle = self.trial.obstacle();
@@ -160,11 +161,11 @@ impl Machine {
         let views = [("proc", self.trial.proc), ("sysfs", self.trial.sysfs)];
         let state = views.map(|(name, tried)| format!("{name} {}", tried.describe()));
         let refused = views.iter().filter(|(_, tried)| tried.errno().is_some());
-        let advice: Vec<Advice> = refused.map(|(name, _)| remedy::fresh(name)).collect();
+        let refused: Vec<&str> = refused.map(|(name, _)| *name).collect();
         let finding = good("proc and sysfs", state.join(", "));
-        match advice.is_empty() {
+        match refused.is_empty() {
             true => finding,
-            false => finding.but(Grade::Degraded, advice),
+            false => finding.but(Grade::Degraded, [remedy::fresh(&refused)]),
         }
     }
 

@@ -171,11 +171,11 @@ pub fn namespace_kind(name: &str, errno: Errno, limits: &NamespaceLimits) -> Adv
 
 /// Overlays are refused; `file_system` is the store's.
 pub fn overlay(file_system: Option<&str>) -> Advice {
-    let on = file_system.map_or_else(String::new, |name| format!(" (the store is on {name})"));
+    let on = file_system.map_or_else(String::new, |name| format!(" (it is on {name})"));
     Advice::new(format!(
-        "overlay file systems for users need Linux 5.11 and a store on a local file system{on}"
+        "overlays of users need Linux 5.11 and a store on a local file system{on}"
     ))
-    .user("set BRYO_ROOT to a directory on a local disk")
+    .user("set BRYO_ROOT to a directory on a local disk, inside a container to a volume")
 }
 
 /// Files of the store have no attributes of the user's.
@@ -207,13 +207,17 @@ pub fn read_only_disk() -> Advice {
         .user("set BRYO_ROOT to a directory that can be written")
 }
 
-/// The kernel refuses a new proc or sysfs.
-pub fn fresh(fstype: &str) -> Advice {
+/// The kernel refuses a new proc, sysfs or both, as `views` says.
+pub fn fresh(views: &[&str]) -> Advice {
     Advice::new(format!(
-        "containers see the {fstype} of outside: the kernel shows a new one only where nothing \n\
-         of the present one is hidden, as other containers do"
+        "containers see the {} of outside: the kernel allows a new one only where nothing of\n\
+         the present one is hidden, as most containers do",
+        views.join(" and ")
     ))
-    .user("start the outer container with unmasked paths (podman, docker: --security-opt unmask=ALL, systempaths=unconfined)")
+    .user(
+        "start the outer container with --privileged (bryo), --security-opt unmask=ALL (podman)\n\
+         or --security-opt systempaths=unconfined (docker)",
+    )
 }
 
 /// The user has no subordinate ids; `name` is the user.
