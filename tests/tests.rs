@@ -2,4 +2,5 @@
 
 mod common;
 mod image;
+mod info;
 mod tidy;

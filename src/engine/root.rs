@@ -1,6 +1,7 @@
 //! Where a container's root file system comes from.
 
 use super::containers::Container;
+use super::mountinfo;
 use crate::image::copy::flatten;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
@@ -221,7 +222,7 @@ fn host() -> Result<Resolved> {
     Ok(Resolved {
         root: Root {
             lowers: vec!["/".into()],
-            submounts: top_level_mounts(&String::from_utf8_lossy(&mountinfo)),
+            submounts: top_level_mounts(&mountinfo),
             ..Root::default()
         },
         defaults: ImageDefaults {
@@ -237,44 +238,23 @@ fn host() -> Result<Resolved> {
     })
 }
 
-/// Mount points of file systems mounted right on the root's, from
-/// proc_pid_mountinfo(5), without those that a container has of its own.
-fn top_level_mounts(mountinfo: &str) -> Vec<PathBuf> {
+/// Mount points of file systems mounted right on the root's, without those
+/// that a container has of its own.
+fn top_level_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
     const OWN: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
-    let field = |line: &str, n: usize| line.split(' ').nth(n).map(unescape);
-    let root = mountinfo
-        .lines()
-        .rfind(|line| field(line, 4).as_deref() == Some("/"));
-    let Some(root_id) = root.and_then(|line| field(line, 0)) else {
+    let mounts = mountinfo::parse(mountinfo);
+    let Some(root) = mounts.iter().rfind(|m| m.point == Path::new("/")) else {
         return Vec::new();
     };
-    let mut points: Vec<PathBuf> = Vec::new();
-    for line in mountinfo.lines() {
-        let (Some(parent), Some(point)) = (field(line, 1), field(line, 4)) else {
-            continue;
-        };
-        let own = OWN.iter().any(|own| Path::new(&point).starts_with(own));
-        if parent == root_id && point != "/" && !own {
-            points.push(point.into());
-        }
-    }
+    let on_root = mounts.iter().filter(|m| m.parent == root.id);
+    let points = on_root.map(|m| m.point.clone());
+    let mut points: Vec<PathBuf> = points
+        .filter(|point| point != Path::new("/"))
+        .filter(|point| !OWN.iter().any(|own| point.starts_with(own)))
+        .collect();
     points.sort();
     points.dedup();
     points
-}
-
-/// Reads the octal escapes of blanks in mountinfo.
-fn unescape(field: &str) -> String {
-    let mut text = field.to_owned();
-    for (escape, plain) in [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ] {
-        text = text.replace(escape, plain);
-    }
-    text
 }
 
 /// Reads a file of the root file system as the container will see it; `None`
@@ -339,6 +319,6 @@ mod tests {
                     3 1 8:2 / /home\\040x rw - ext4 /dev/b rw\n\
                     4 3 8:3 / /home\\040x/y rw - ext4 /dev/c rw\n\
                     5 1 0:6 / /run/lock rw - tmpfs t rw\n";
-        assert_eq!(top_level_mounts(info), [Path::new("/home x")]);
+        assert_eq!(top_level_mounts(info.as_bytes()), [Path::new("/home x")]);
     }
 }

@@ -393,8 +393,9 @@ fn mount_point(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> 
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("{}: not a place for a mount", path.display());
     };
+    // openat2 takes no empty path for the root itself.
     let parent = match parent.as_os_str().is_empty() {
-        true => mount_point(root, Path::new("."), true)?,
+        true => open_in_root(root, Path::new("."), OFlag::O_PATH | OFlag::O_DIRECTORY)?,
         false => mount_point(root, parent, true)?,
     };
     let made = match directory {
