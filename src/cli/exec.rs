@@ -40,7 +40,7 @@ pub struct Args {
 
 /// Runs the command; its exit code is ours.
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
-    let container = context.containers()?.find(&args.container)?;
+    let mut container = context.containers()?.find(&args.container)?;
     let options = ExecOptions {
         command: args.command.clone(),
         env: super::run::environment(&args.env_file, &args.env)?,
@@ -50,5 +50,5 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         tty: args.tty,
         privileged: args.privileged,
     };
-    exec(&container, &options)
+    exec(&mut container, &options)
 }

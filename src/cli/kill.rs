@@ -21,7 +21,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let signal = parse_signal(&args.signal)?;
     super::each(&args.containers, |name| {
-        let container = context.containers()?.find(name)?;
+        let mut container = context.containers()?.find(name)?;
         pidfd::kill(container.running_process()?, signal)?;
         println!("{name}");
         Ok(())

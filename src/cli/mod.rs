@@ -17,6 +17,7 @@ mod rm;
 mod rmi;
 mod run;
 mod tag;
+mod unsupported;
 mod version;
 
 use crate::engine::containers::Containers;
@@ -131,6 +132,10 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<()>
 /// Prints help to standard output, and errors to standard error with docker's
 /// exit code.
 fn usage(error: &clap::Error) -> ExitCode {
+    if let Some(text) = unsupported::explain(error) {
+        eprintln!("error: {text}");
+        return ExitCode::from(125);
+    }
     let _ = error.print();
     match error.use_stderr() {
         true => ExitCode::from(125),

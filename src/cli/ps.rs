@@ -27,7 +27,13 @@ pub struct Args {
 
 /// Prints the containers, the newest first.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let mut containers = context.containers()?.list()?;
+    let containers = context.containers()?.list()?;
+    print(args, containers)?;
+    // What a process that was killed had no time to delete.
+    context.store()?.empty_trash()
+}
+
+fn print(args: &Args, mut containers: Vec<Container>) -> Result<()> {
     containers.retain(|c| args.all || matches!(c.state, State::Running { .. }));
     let id = |c: &Container| match args.no_trunc {
         true => c.record.id.clone(),

@@ -37,11 +37,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         false => args.containers.clone(),
     };
     let result = super::each(&names, |name| {
-        let container = match containers.find(name) {
+        let mut container = match containers.find(name) {
             Err(e) if args.force && e.is::<NotFound>() => return Ok(()),
             other => other?,
         };
-        remove_one(&containers, &container, args.force)?;
+        remove_one(&containers, &mut container, args.force)?;
         println!("{name}");
         Ok(())
     });
@@ -49,8 +49,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     result
 }
 
-fn remove_one(containers: &Containers, container: &Container, force: bool) -> Result<()> {
-    let name = &container.record.name;
+fn remove_one(containers: &Containers, container: &mut Container, force: bool) -> Result<()> {
+    let name = container.record.name.clone();
     if let Ok(process) = container.running_process() {
         if !force {
             bail!("container {name} is running: stop it first, or use -f");

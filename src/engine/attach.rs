@@ -17,6 +17,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// A container in the foreground.
 #[derive(Debug)]
 pub struct Foreground {
+    /// The caller's signals, held since before the start: none may be lost
+    /// or end the caller alone.
+    pub signals: SignalFd,
     /// Its supervisor.
     pub supervisor: Channel,
     /// Whether standard input goes to it.
@@ -30,7 +33,7 @@ pub struct Foreground {
 /// # Errors
 /// A [`StartError`] if it did not start; the death of its supervisor.
 pub fn wait(foreground: Foreground, warn: &dyn Fn(&str)) -> Result<i32> {
-    let signals = SignalFd::new()?;
+    let signals = foreground.signals;
     let supervisor = &foreground.supervisor;
     let mut session = Session::new(foreground.interactive);
     loop {
@@ -67,18 +70,18 @@ pub fn wait(foreground: Foreground, warn: &dyn Fn(&str)) -> Result<i32> {
 /// care for terminal and signals.
 pub fn wait_for_child(
     started: crate::runtime::Started,
+    signals: &SignalFd,
     interactive: bool,
     terminal: Option<&Termios>,
 ) -> Result<i32> {
-    let signals = SignalFd::new()?;
     let mut session = Session::new(interactive);
     if let Some(master) = started.console {
         session.open(master, terminal)?;
     }
     let child = started.child;
     loop {
-        let events = session.poll(child.pidfd.as_fd(), &signals)?;
-        for signal in pending(&signals) {
+        let events = session.poll(child.pidfd.as_fd(), signals)?;
+        for signal in pending(signals) {
             if !session.resized(signal) {
                 // It may have ended by now.
                 let _ = pidfd::kill(&child.pidfd, signal);

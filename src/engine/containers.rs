@@ -16,6 +16,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// All containers of the user.
 #[derive(Debug, Clone)]
@@ -126,11 +127,12 @@ impl Containers {
                 Err(e) if e.kind() == ErrorKind::NotFound => make_directory(&self.names())?,
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                     let holder = std::fs::read_link(&link).unwrap_or_default();
-                    let exists = self.directory().join(&holder).exists();
                     let staging = format!(".{}", holder.display());
                     let staging = self.directory().join(staging);
-                    // A creation that was killed holds no lock any more.
+                    // A creation that was killed holds no lock any more. This
+                    // is looked at first: it gets its name in between.
                     let creating = matches!(try_lock(&staging), Ok(None));
+                    let exists = self.directory().join(&holder).exists();
                     if exists || creating {
                         bail!(
                             "the name '{name}' is taken by container {}: remove that one or use \
@@ -164,19 +166,33 @@ impl Containers {
                 all.push(container);
             }
         }
+        self.sweep_names();
         all.sort_by_key(|c| std::cmp::Reverse(c.record.created));
         Ok(all)
     }
 
+    /// Removes names of creations that were killed.
+    fn sweep_names(&self) {
+        for entry in std::fs::read_dir(self.names()).into_iter().flatten() {
+            let Ok(entry) = entry else { continue };
+            let Ok(id) = std::fs::read_link(entry.path()) else {
+                continue;
+            };
+            let staging = self.directory().join(format!(".{}", id.display()));
+            let unused = !staging.exists() && !self.directory().join(&id).exists();
+            if unused && is_old(entry.metadata()) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Removes what a killed creation left.
     fn sweep(&self, staging: &Path) {
-        let age = std::fs::metadata(staging).and_then(|m| m.modified());
-        let age = age.ok().and_then(|t| t.elapsed().ok()).unwrap_or_default();
         // Between its making and its lock a directory looks abandoned.
         // Killed before it could make its record, or after.
         let dead =
             !staging.join("record.json").exists() || matches!(try_lock(staging), Ok(Some(_)));
-        if age.as_secs() >= 2 && dead {
+        if is_old(std::fs::metadata(staging)) && dead {
             let _ = self.discard(staging);
         }
     }
@@ -338,6 +354,23 @@ impl Container {
         try_lock(&self.dir)
     }
 
+    /// Waits, if its supervisor is just starting it: its command may run
+    /// already, while the state does not say so yet.
+    fn await_start(&mut self) -> Result<()> {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while self.state == State::Created
+            && self.record.host == hostname()
+            && matches!(self.try_lock(), Ok(None))
+            && Instant::now() < patience
+        {
+            std::thread::sleep(Duration::from_millis(1));
+            if let Some(state) = read_json(&self.dir.join("state.json"))? {
+                self.state = state;
+            }
+        }
+        Ok(())
+    }
+
     /// The OCI spec that it runs by.
     pub fn spec(&self) -> Result<oci_spec::runtime::Spec> {
         let path = self.dir.join("config.json");
@@ -348,7 +381,8 @@ impl Container {
     ///
     /// # Errors
     /// The container does not run; the error names its state.
-    pub fn running_process(&self) -> Result<std::os::fd::OwnedFd> {
+    pub fn running_process(&mut self) -> Result<std::os::fd::OwnedFd> {
+        self.await_start()?;
         let not_running = || {
             anyhow!(
                 "container {} is not running: it is {}",
@@ -366,6 +400,14 @@ impl Container {
             _ => Err(not_running()),
         }
     }
+}
+
+/// Whether something was made long enough ago for its maker to be dead or
+/// done with it: after two seconds.
+fn is_old(metadata: std::io::Result<std::fs::Metadata>) -> bool {
+    let age = metadata.and_then(|m| m.modified());
+    let age = age.ok().and_then(|t| t.elapsed().ok());
+    age.is_some_and(|age| age.as_secs() >= 2)
 }
 
 /// The first twelve digits of an id, as docker shows it.

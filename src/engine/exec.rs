@@ -11,6 +11,7 @@ use crate::runtime::plan::{ANNOTATION_EMULATE_ROOT, ANNOTATION_SECCOMP};
 use crate::runtime::process::{ProcessPlan, Seccomp};
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::open_in_root;
+use crate::sys::signal::SignalFd;
 use crate::sys::tty;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
@@ -62,7 +63,7 @@ pub fn joined(spec: &Spec) -> u64 {
 ///
 /// # Errors
 /// The container does not run; the command cannot be started.
-pub fn exec(container: &Container, options: &ExecOptions) -> Result<i32> {
+pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
     let target = container.running_process()?;
     let spec = container.spec()?;
     let plan = plan(container, &spec, options)?;
@@ -76,12 +77,13 @@ pub fn exec(container: &Container, options: &ExecOptions) -> Result<i32> {
     if !options.interactive {
         crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
     }
+    let signals = SignalFd::new()?;
     let mut started = join(&target, container.record.namespaces, &plan)?;
     if let Some(listener) = started.listener.take() {
         emulate_beside(Emulator::new(listener), &target)?;
     }
     drop(target);
-    attach::wait_for_child(started, options.interactive, terminal.as_ref())
+    attach::wait_for_child(started, &signals, options.interactive, terminal.as_ref())
 }
 
 /// Answers for the command in a process of its own: what the command leaves

@@ -83,6 +83,16 @@ pub fn resolve(
              lists them"
         ),
     };
+    let config = &found.config;
+    let variant = config.variant().as_deref();
+    let built_for = Platform::new(
+        &config.os().to_string(),
+        &config.architecture().to_string(),
+        variant,
+    );
+    if let Some(wanted) = platform.filter(|wanted| wanted.runs(&built_for).is_none()) {
+        bail!("image '{name}' is for {built_for}, not for {wanted}");
+    }
     let lowers = store.lowers(&found, Flavour::Single, progress)?;
     Ok(Resolved {
         root: Root {

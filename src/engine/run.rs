@@ -14,6 +14,7 @@ use crate::image::store::Store;
 use crate::runtime::seccomp;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3};
+use crate::sys::signal::SignalFd;
 use crate::sys::{cred, tty};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -52,9 +53,10 @@ pub fn run(
     if !options.interactive {
         crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
     }
+    let signals = SignalFd::new()?;
     match clone3(0, Parent::Caller).context("start the supervisor")? {
         Forked::Child => {
-            drop(ours);
+            drop((ours, signals));
             let supervisor = Supervisor {
                 containers: Containers::open(store),
                 container,
@@ -68,6 +70,7 @@ pub fn run(
         Forked::Parent(_) => {
             drop((theirs, lock));
             let foreground = Foreground {
+                signals,
                 supervisor: ours,
                 interactive: options.interactive,
                 terminal,

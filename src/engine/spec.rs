@@ -66,6 +66,9 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// Whatever the caller's is, as with docker.
+const DEFAULT_UMASK: u32 = 0o022;
+
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The spec of a container.
@@ -295,8 +298,9 @@ fn add_user_mounts(mounts: &mut Vec<Mount>, options: &RunOptions) -> Result<()> 
         mounts.retain(|m| !same(m));
         added.push(made);
     }
-    added.sort_by_key(|m| m.destination().components().count());
     mounts.extend(added);
+    // Ours among them: a tmpfs on /etc must not hide /etc/hosts.
+    mounts.sort_by_key(|m| m.destination().components().count());
     Ok(())
 }
 
@@ -356,7 +360,7 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
         .gid(user.gid)
         .additional_gids(user.groups.clone())
         .build()?;
-    account.set_umask(options.umask);
+    account.set_umask(Some(options.umask.unwrap_or(DEFAULT_UMASK)));
     let rlimits: Vec<PosixRlimit> = options
         .ulimits
         .iter()

@@ -384,6 +384,9 @@ fn mount_point(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> 
         true => OFlag::O_PATH | OFlag::O_DIRECTORY,
         false => OFlag::O_PATH,
     };
+    if path.as_os_str().is_empty() {
+        return Ok(open_in_root(root, Path::new("."), flags)?);
+    }
     match open_in_root(root, path, flags) {
         Ok(fd) => return Ok(fd),
         Err(e) if e.errno == Errno::ENOENT => {}

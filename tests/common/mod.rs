@@ -6,14 +6,18 @@
 #![allow(dead_code, unused_imports)]
 
 mod sandbox;
+mod terminal;
 
 pub use sandbox::{Output, Run, Running, Sandbox};
+pub use terminal::Terminal;
 
 use nix::fcntl::{Flock, FlockArg};
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The repository.
 pub fn repository() -> PathBuf {
@@ -82,6 +86,32 @@ pub fn require_tool(tool: &str, package: &str) -> PathBuf {
         .map(|directory| directory.join(tool))
         .find(|file| file.is_file())
         .unwrap_or_else(|| panic!("this test needs {tool}: apt-get install {package}"))
+}
+
+/// How long anything that a test waits for may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `check` has an answer; panics if it has none for long.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = check() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The value of a line `name: value`, as `/proc/self/status` has them.
+#[track_caller]
+pub fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    let found = text.lines().find_map(value);
+    found
+        .unwrap_or_else(|| panic!("no line {name}: in\n{text}"))
+        .trim()
 }
 
 /// Runs a tool to its end and returns what it printed; panics if it fails.

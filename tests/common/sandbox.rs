@@ -1,9 +1,10 @@
 //! A place of its own for every test.
 
+use nix::poll::{PollFd, PollFlags, poll};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -91,7 +92,69 @@ impl Sandbox {
         Run {
             command,
             stdin: None,
+            open_stdin: false,
         }
+    }
+
+    /// A sandbox whose store has the image `busybox`.
+    pub fn with_busybox() -> Sandbox {
+        let sandbox = Sandbox::new();
+        let import = sandbox.bryo(["import"]).arg(super::busybox_tar());
+        import.arg("busybox").output().expect(0);
+        sandbox
+    }
+
+    /// The files of the image busybox as a directory of the test's own.
+    pub fn busybox_tree(&self, name: &str) -> PathBuf {
+        let tree = self.work().join(name);
+        fs::create_dir_all(&tree).unwrap();
+        let tar = self.command("tar").arg("-xf").arg(super::busybox_tar());
+        tar.arg("-C").arg(&tree).output().expect(0);
+        tree
+    }
+
+    /// `bryo run --rm` with these arguments, run to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.bryo(["run", "--rm"]).args(arguments).output()
+    }
+
+    /// What a shell in a new container of the image `busybox` prints.
+    #[track_caller]
+    pub fn shell(&self, flags: &[&str], script: &str) -> String {
+        let run = self.bryo(["run", "--rm", "--network", "none"]).args(flags);
+        let output = run.args(["busybox", "sh", "-c", script]).output().expect(0);
+        output.stdout.trim_end_matches('\n').to_owned()
+    }
+
+    /// Starts a container that lives until it is killed, and waits until it
+    /// runs.
+    #[track_caller]
+    pub fn start(&self, name: &str, flags: &[&str]) -> Running {
+        let run = self.bryo(["run", "--network", "none", "--name", name]);
+        let script = "trap 'exit 0' TERM; echo ready; while :; do sleep 1000 & wait; done";
+        let run = run.args(flags).args(["busybox", "sh", "-c", script]);
+        let mut running = run.spawn();
+        running.expect_line("ready");
+        running
+    }
+
+    /// What `bryo inspect` says of a container.
+    #[track_caller]
+    pub fn inspect(&self, name: &str) -> serde_json::Value {
+        let text = self.bryo(["inspect", name]).stdout();
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+        list[0].clone()
+    }
+
+    /// The first process of a container that runs.
+    #[track_caller]
+    pub fn pid(&self, name: &str) -> i32 {
+        let list = self.bryo(["ps", "-a", "--format", "json"]).stdout();
+        let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+        let found = list.iter().find(|c| c["Names"] == name);
+        let found = found.unwrap_or_else(|| panic!("no {name} in {list:?}"));
+        let pid = found["Pid"].as_i64();
+        pid.unwrap_or_else(|| panic!("{name} does not run: {found}")) as i32
     }
 
     /// The processes that have to do with this sandbox, by id, each with its
@@ -213,6 +276,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 pub struct Run {
     command: Command,
     stdin: Option<Vec<u8>>,
+    open_stdin: bool,
 }
 
 impl Run {
@@ -231,6 +295,12 @@ impl Run {
     /// What it reads; nothing if not said.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Run {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Leaves its standard input open, to be written to later.
+    pub fn open_stdin(mut self) -> Run {
+        self.open_stdin = true;
         self
     }
 
@@ -262,6 +332,7 @@ impl Run {
         let line = line(&self.command);
         let stdin = match self.stdin {
             Some(_) => Stdio::piped(),
+            None if self.open_stdin => Stdio::piped(),
             None => Stdio::null(),
         };
         let child = self
@@ -312,6 +383,58 @@ impl Running {
     /// Sends it a signal.
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(self.pid(), signal).unwrap();
+    }
+
+    /// Reads what it prints up to a line that contains `text`; panics if
+    /// there is none.
+    #[track_caller]
+    pub fn expect_line(&mut self, text: &str) -> String {
+        use std::os::fd::AsFd;
+        let out = self.child.stdout.as_mut().unwrap();
+        let end = Instant::now() + super::PATIENCE;
+        let (mut seen, mut line) = (Vec::new(), Vec::new());
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, left.as_millis() as u16).unwrap();
+            let mut byte = [0];
+            // Byte by byte: what follows is for others to read.
+            if ready == 0 || out.read(&mut byte).unwrap() == 0 {
+                let seen = String::from_utf8_lossy(&seen).into_owned();
+                let mut errors = String::new();
+                let _ = self.child.kill();
+                let _ = self
+                    .child
+                    .stderr
+                    .take()
+                    .map(|mut e| e.read_to_string(&mut errors));
+                panic!(
+                    "$ {}\nno line with {text:?} in:\n{seen}\n--- stderr\n{errors}",
+                    self.line
+                );
+            }
+            seen.push(byte[0]);
+            line.push(byte[0]);
+            if byte[0] == b'\n' {
+                let whole = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if whole.contains(text) {
+                    return whole;
+                }
+                line.clear();
+            }
+        }
+    }
+
+    /// Writes to its standard input, which [`Run::open_stdin`] left open.
+    #[track_caller]
+    pub fn write(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Ends its standard input.
+    pub fn close_stdin(&mut self) {
+        self.child.stdin = None;
     }
 
     /// Waits for its end.

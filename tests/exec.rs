@@ -1,0 +1,241 @@
+//! `bryo exec`: a further process in a container that runs.
+
+use crate::common::{Output, Sandbox, Terminal, field, wait_for};
+use nix::sys::signal::Signal;
+use std::fs;
+
+/// Runs `bryo exec` with these arguments to its end.
+fn exec(sandbox: &Sandbox, arguments: &[&str]) -> Output {
+    sandbox.bryo(["exec"]).args(arguments).output()
+}
+
+fn shell(sandbox: &Sandbox, script: &str) -> String {
+    let output = exec(sandbox, &["c", "sh", "-c", script]).expect(0);
+    output.stdout.trim_end().to_owned()
+}
+
+/// Ends the container of a test.
+fn end(sandbox: &Sandbox, running: crate::common::Running) {
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+    running.wait();
+}
+
+#[test]
+fn all_namespaces_are_joined() {
+    let sandbox = Sandbox::with_busybox();
+    let running = sandbox.start("c", &[]);
+    let script = "for n in cgroup ipc mnt net pid time user uts; do
+        a=$(readlink /proc/1/ns/$n) b=$(readlink /proc/self/ns/$n)
+        [ -n \"$a\" ] && [ \"$a\" = \"$b\" ] && echo $n; done";
+    let joined = shell(&sandbox, script);
+    let all = "cgroup\nipc\nmnt\nnet\npid\ntime\nuser\nuts";
+    assert_eq!(joined, all);
+    let host = fs::read_link("/proc/self/ns/user").unwrap();
+    assert_ne!(
+        shell(&sandbox, "readlink /proc/self/ns/user"),
+        host.to_str().unwrap()
+    );
+    // The same root, the same processes, its own id.
+    assert_eq!(
+        shell(&sandbox, "id -u; hostname; touch /made"),
+        shell(&sandbox, "id -u; cat /etc/hostname; test -e /made")
+    );
+    assert!(shell(&sandbox, "ps").contains("sleep 1000"));
+    end(&sandbox, running);
+}
+
+#[test]
+fn it_is_as_confined_as_the_container() {
+    let sandbox = Sandbox::with_busybox();
+    for flags in [
+        &[][..],
+        &["--cap-drop=ALL", "--cap-add=NET_RAW"],
+        &["--privileged"],
+    ] {
+        let running = sandbox.start("c", flags);
+        let [first, further] = ["1", "self"].map(|process| {
+            shell(
+                &sandbox,
+                &format!("grep -E '^(Cap|NoNew|Seccomp:|Uid|Gid)' /proc/{process}/status"),
+            )
+        });
+        assert_eq!(first, further, "{flags:?}");
+        end(&sandbox, running);
+    }
+    let running = sandbox.start("c", &["--cap-drop=ALL"]);
+    let status = exec(&sandbox, &["--privileged", "c", "cat", "/proc/self/status"]).expect(0);
+    assert_eq!(field(&status.stdout, "Seccomp"), "0");
+    assert_eq!(field(&status.stdout, "NoNewPrivs"), "0");
+    assert_ne!(field(&status.stdout, "CapEff"), "0000000000000000");
+    end(&sandbox, running);
+}
+
+#[test]
+fn variables_directory_and_user() {
+    let sandbox = Sandbox::with_busybox();
+    let running = sandbox.start(
+        "c",
+        &["-e", "A=container", "-e", "B=container", "-w", "/tmp"],
+    );
+    assert_eq!(
+        shell(&sandbox, "echo $A $B; pwd"),
+        "container container\n/tmp"
+    );
+    let flags = [
+        "-e",
+        "B=exec",
+        "-w",
+        "/made/here",
+        "-u",
+        "0:0",
+        "c",
+        "sh",
+        "-c",
+        "echo $A $B; pwd; id -u",
+    ];
+    assert_eq!(
+        exec(&sandbox, &flags).expect(0).stdout,
+        "container exec\n/made/here\n0\n"
+    );
+    // One id is mapped: there is no other.
+    let other = exec(&sandbox, &["-u", "nosuch", "c", "true"]).expect(125);
+    assert!(other.stderr.contains("'nosuch'"), "{other}");
+    let file = exec(&sandbox, &["-w", "/etc/passwd", "c", "true"]).expect(125);
+    assert!(file.stderr.contains("/etc/passwd"), "{file}");
+    end(&sandbox, running);
+    let running = sandbox.start("c", &["-u", "www-data"]);
+    assert_eq!(
+        shell(&sandbox, "id -u; whoami; echo $HOME"),
+        "33\nwww-data\n/var/www"
+    );
+    let flags = ["-u", "www-data", "c", "id", "-u"];
+    assert_eq!(exec(&sandbox, &flags).expect(0).stdout, "33\n");
+    end(&sandbox, running);
+}
+
+#[test]
+fn exit_codes() {
+    let sandbox = Sandbox::with_busybox();
+    let running = sandbox.start("c", &[]);
+    exec(&sandbox, &["c", "true"]).expect(0);
+    exec(&sandbox, &["c", "sh", "-c", "exit 3"]).expect(3);
+    exec(&sandbox, &["c", "sh", "-c", "kill -TERM $$"]).expect(128 + 15);
+    exec(&sandbox, &["c", "no-such-command"]).expect(127);
+    exec(&sandbox, &["c", "/etc/passwd"]).expect(126);
+    exec(&sandbox, &["nobody", "true"]).expect(125);
+    exec(&sandbox, &["c"]).expect(125);
+    exec(&sandbox, &["--no-such-flag", "c", "true"]).expect(125);
+    end(&sandbox, running);
+}
+
+#[test]
+fn the_container_has_to_run() {
+    let sandbox = Sandbox::with_busybox();
+    let run = sandbox.bryo(["run", "--name", "c", "busybox", "true"]);
+    run.output().expect(0);
+    let refused = exec(&sandbox, &["c", "true"]).expect(125);
+    assert!(
+        refused
+            .stderr
+            .contains("container c is not running: it is exited"),
+        "{refused}"
+    );
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+    let refused = exec(&sandbox, &["c", "true"]).expect(125);
+    assert!(refused.stderr.contains("no such container: c"), "{refused}");
+}
+
+#[test]
+fn input_output_and_signals() {
+    let sandbox = Sandbox::with_busybox();
+    let running = sandbox.start("c", &[]);
+    let cat = sandbox.bryo(["exec", "-i", "c", "sh", "-c", "cat; echo err >&2"]);
+    let output = cat.stdin("through").output().expect(0);
+    assert_eq!(
+        (output.stdout.as_str(), output.stderr.as_str()),
+        ("through", "err\n")
+    );
+    let cat = sandbox.bryo(["exec", "c", "cat"]);
+    assert_eq!(cat.stdin("through").stdout(), "");
+
+    let script = "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 1000 & wait; done";
+    let mut inner = sandbox.bryo(["exec", "c", "sh", "-c", script]).spawn();
+    inner.expect_line("ready");
+    inner.signal(Signal::SIGTERM);
+    assert_eq!(inner.wait().expect(9).stdout, "got\n");
+
+    // It ends with the command that started it, and with the container.
+    for by_container in [false, true] {
+        let mut inner = sandbox
+            .bryo(["exec", "c", "sh", "-c", "echo ready; exec sleep 4711"])
+            .spawn();
+        inner.expect_line("ready");
+        if by_container {
+            sandbox.bryo(["kill", "c"]).output().expect(0);
+            inner.wait().expect(128 + 9);
+        } else {
+            inner.signal(Signal::SIGKILL);
+            inner.wait().expect(128 + 9);
+            wait_for("the end of the command", || {
+                (!shell(&sandbox, "ps").contains("4711")).then_some(())
+            });
+        }
+    }
+    end(&sandbox, running);
+}
+
+#[test]
+fn a_terminal() {
+    let sandbox = Sandbox::with_busybox();
+    let running = sandbox.start("c", &[]);
+    let mut terminal = Terminal::start(sandbox.bryo(["exec", "-it", "c", "sh"]));
+    terminal.send("tty; stty size; echo $TERM; cat /proc/1/comm\n");
+    terminal.expect("/dev/pts/");
+    terminal.expect("24 80");
+    terminal.expect("xterm");
+    terminal.resize(99, 33);
+    terminal.send("until stty size | grep 99; do :; done\n");
+    terminal.expect("33 99");
+    terminal.send("exit 21\n");
+    assert_eq!(terminal.wait(), 21);
+    // Another one at the same time has another terminal.
+    let mut first = Terminal::start(sandbox.bryo(["exec", "-it", "c", "sh"]));
+    first.send("echo first: $(tty)\n");
+    first.expect("first: /dev/pts/");
+    let mut second = Terminal::start(sandbox.bryo(["exec", "-it", "c", "sh"]));
+    second.send("ls /dev/pts | grep -c '^[0-9]'; exit\n");
+    second.expect("2\r\n");
+    second.wait();
+    first.send("exit\n");
+    assert_eq!(first.wait(), 0);
+    let refused = exec(&sandbox, &["-it", "c", "true"]).expect(125);
+    assert!(refused.stderr.contains("terminal"), "{refused}");
+    end(&sandbox, running);
+}
+
+#[test]
+fn the_program_bryo_is_not_seen() {
+    let sandbox = Sandbox::with_busybox();
+    let running = sandbox.start("c", &[]);
+    let script = "echo ready; while :; do
+            for p in /proc/[0-9]*; do readlink $p/exe; cat $p/comm; done 2>/dev/null >> /seen
+            sort -u -o /seen /seen
+        done";
+    let mut watch = sandbox.bryo(["exec", "c", "sh", "-c", script]).spawn();
+    watch.expect_line("ready");
+    for _ in 0..20 {
+        exec(&sandbox, &["c", "true"]).expect(0);
+    }
+    watch.signal(Signal::SIGKILL);
+    watch.wait().expect(128 + 9);
+    let seen = shell(&sandbox, "sort -u /seen");
+    assert!(seen.contains("/bin/busybox"), "{seen}");
+    let binary = crate::common::bryo();
+    let binary = binary.to_str().unwrap();
+    assert!(!seen.lines().any(|line| line == binary), "{seen}");
+    assert!(
+        !seen.contains("/programs/") && !seen.contains("/debug/"),
+        "{seen}"
+    );
+    end(&sandbox, running);
+}

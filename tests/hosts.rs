@@ -1,0 +1,155 @@
+//! Machines that lack something: bryo does without, or says what is missing.
+
+use crate::common::{Sandbox, bryo};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn a_run_inside_a_run() {
+    let sandbox = Sandbox::with_busybox();
+    let work = sandbox.path().display().to_string();
+    let volume = format!("{work}:{work}");
+    let inner = [bryo().display().to_string(), "run".into(), "--rm".into()];
+    let script = "echo inner $$ $(id -u); touch /x; grep -c NoNewPrivs /proc/self/status";
+    for (outer, network) in [
+        // The store on the outer one's overlay, which can be no upper layer.
+        (&[][..], "none"),
+        (&[], "host"),
+        // The store of the host.
+        (&["-v", &volume], "none"),
+    ] {
+        let run = sandbox.bryo(["run", "--rm", "--privileged"]).args(outer);
+        let run = run.arg("host").args(&inner).args(["--network", network]);
+        let output = run.args(["busybox", "sh", "-c", script]).output().expect(0);
+        assert_eq!(output.stdout, "inner 1 0\n1\n", "{output}");
+    }
+}
+
+#[test]
+fn an_overlay_that_is_refused_is_replaced_and_said_so() {
+    let sandbox = Sandbox::with_busybox();
+    let tree = sandbox.busybox_tree("tree");
+    let _ = tree;
+    // A store below an overlay: no upper layer can be there.
+    let script = r#"mkdir low up wrk merged && cp -r "$BRYO_ROOT" low/store &&
+        mount -t overlay -o userxattr,lowerdir=low,upperdir=up,workdir=wrk none merged &&
+        export BRYO_ROOT=$PWD/merged/store &&
+        "$0" run --rm busybox sh -c 'touch /x && echo in memory' &&
+        "$0" run --name kept busybox sh -c 'touch /x && rm /etc/group && echo copied' &&
+        "$0" rm kept && ls merged/store/containers"#;
+    let unshare = sandbox
+        .command("unshare")
+        .args(["-Urm", "sh", "-c", script]);
+    let output = unshare.arg(bryo()).output().expect(0);
+    assert_eq!(output.stdout, "in memory\ncopied\nkept\n", "{output}");
+    assert!(output.stderr.contains("in memory"), "{output}");
+    assert!(output.stderr.contains("copied"), "{output}");
+}
+
+#[test]
+fn no_more_user_namespaces() {
+    let sandbox = Sandbox::with_busybox();
+    let script = r#"echo 0 > /proc/sys/user/max_user_namespaces && "$0" run --rm busybox true"#;
+    let unshare = sandbox.command("unshare").args(["-Ur", "sh", "-c", script]);
+    let output = unshare.arg(bryo()).output().expect(125);
+    assert!(output.stderr.contains("ENOSPC"), "{output}");
+    assert!(
+        output
+            .stderr
+            .contains("hint:  the limit of user namespaces"),
+        "{output}"
+    );
+    assert!(
+        output.stderr.contains("max_user_namespaces is 0"),
+        "{output}"
+    );
+    assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
+}
+
+#[test]
+fn inside_a_filter_that_forbids_namespaces() {
+    let sandbox = Sandbox::with_busybox();
+    let volume = format!("{}:/bryo:ro", bryo().display());
+    let flags = [
+        "-v",
+        &volume,
+        "-e",
+        "BRYO_ROOT=/tmp/store",
+        "busybox",
+        "/bryo",
+        "run",
+        "hello",
+    ];
+    let output = sandbox.run(&flags).expect(125);
+    assert!(output.stderr.contains("hint:"), "{output}");
+    assert!(
+        output.stderr.contains("seccomp") || output.stderr.contains("clone3"),
+        "{output}"
+    );
+}
+
+#[test]
+fn directories_that_are_not_set() {
+    let sandbox = Sandbox::with_busybox();
+    let run = || sandbox.bryo(["run", "--rm", "busybox", "true"]);
+    run().env_remove("XDG_RUNTIME_DIR").output().expect(0);
+    run().env("XDG_RUNTIME_DIR", "/nowhere").output().expect(0);
+    // The store is in the home directory if nothing else is said.
+    let home = sandbox.path().join("home");
+    let images = || sandbox.bryo(["images"]).env_remove("BRYO_ROOT");
+    images().output().expect(0);
+    assert!(home.join(".local/share/bryo").is_dir());
+    let data = sandbox.work().join("data");
+    images().env("XDG_DATA_HOME", &data).output().expect(0);
+    assert!(data.join("bryo").is_dir());
+    // A user whom no file knows, without a home.
+    let script = r#"unset HOME BRYO_ROOT XDG_DATA_HOME; "$0" images"#;
+    let unshare = sandbox
+        .command("unshare")
+        .args(["--user", "sh", "-c", script]);
+    let output = unshare.arg(bryo()).output();
+    if output.code != 0 {
+        assert!(
+            output.code == 125 && output.stderr.contains("HOME"),
+            "{output}"
+        );
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_written() {
+    let sandbox = Sandbox::new();
+    let closed = sandbox.work().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    let run = sandbox.bryo(["run", "--rm", "hello"]);
+    let output = run
+        .env("BRYO_ROOT", closed.join("store"))
+        .output()
+        .expect(125);
+    assert!(output.stderr.contains("closed/store"), "{output}");
+    let run = sandbox.bryo(["run", "--rm", "hello"]);
+    let output = run.env("BRYO_ROOT", "/proc/nothing").output().expect(125);
+    assert!(output.stderr.contains("/proc/nothing"), "{output}");
+}
+
+#[test]
+fn a_full_disk() {
+    let sandbox = Sandbox::with_busybox();
+    let script = r#"mkdir small && mount -t tmpfs -o size=1m none small &&
+        BRYO_ROOT=$PWD/small/store "$0" import "$1" busybox; code=$?; ls small/store/layers/*; exit $code"#;
+    let unshare = sandbox
+        .command("unshare")
+        .args(["-Urm", "sh", "-c", script]);
+    let output = unshare
+        .arg(bryo())
+        .arg(crate::common::busybox_tar())
+        .output()
+        .expect(125);
+    assert!(
+        output
+            .stderr
+            .contains("hint:  the disk or your quota is full"),
+        "{output}"
+    );
+}

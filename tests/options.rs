@@ -1,0 +1,465 @@
+//! Flags of `bryo run` that shape the process: its variables, ids,
+//! capabilities, filters, limits, names.
+
+use crate::common::{Sandbox, field};
+use std::fs;
+
+/// `/proc/self/status` in a container run with these flags.
+fn status(sandbox: &Sandbox, flags: &[&str]) -> String {
+    sandbox.shell(flags, "cat /proc/self/status")
+}
+
+#[test]
+fn variables() {
+    let sandbox = Sandbox::with_busybox();
+    let file = "# comment\n\n  FROM_FILE=a b # c\nPASSED\nABSENT\nTWICE=file\nEMPTY=\n";
+    let file = sandbox.write("vars", file);
+    let run = sandbox.bryo(["run", "--rm", "--env-file"]).arg(file);
+    let run = run.args(["-e", "TWICE=flag", "-e", "PASSED_TOO", "-e", "E=a=b\nc"]);
+    let run = run.args(["--hostname", "box", "busybox", "env"]);
+    let run = run
+        .env("PASSED", "1")
+        .env("PASSED_TOO", "2")
+        .env("SECRET", "3");
+    let printed = run.env_remove("ABSENT").stdout();
+    for line in [
+        "FROM_FILE=a b # c",
+        "PASSED=1",
+        "PASSED_TOO=2",
+        "TWICE=flag",
+        "EMPTY=",
+        "E=a=b\nc",
+        "HOSTNAME=box",
+        "HOME=/root",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ] {
+        assert!(
+            format!("\n{printed}\n").contains(&format!("\n{line}\n")),
+            "{line} in {printed}"
+        );
+    }
+    for absent in ["SECRET", "ABSENT", "BRYO_ROOT", "XDG_RUNTIME_DIR", "TERM="] {
+        assert!(!printed.contains(absent), "{absent} in {printed}");
+    }
+    let refused = sandbox.run(&["-e", "=x", "busybox", "true"]).expect(125);
+    assert!(refused.stderr.contains("'=x'"), "{refused}");
+    sandbox
+        .run(&["--env-file", "/nowhere", "busybox", "true"])
+        .expect(125);
+}
+
+#[test]
+fn a_working_directory_is_made_if_missing() {
+    let sandbox = Sandbox::with_busybox();
+    let pwd = |dir| sandbox.shell(&["-w", dir], "pwd; ls -ld . | cut -c1-10");
+    assert_eq!(pwd("/tmp"), "/tmp\ndrwxrwxrwt");
+    assert_eq!(pwd("/a/new/one"), "/a/new/one\ndrwxr-xr-x");
+    assert_eq!(pwd("/var/run/x"), "/run/x\ndrwxr-xr-x");
+    let file = sandbox.run(&["-w", "/etc/passwd", "busybox", "true"]);
+    assert!(file.expect(125).stderr.contains("/etc/passwd"));
+    let nowhere = sandbox.run(&["--read-only", "-w", "/not/there", "busybox", "true"]);
+    assert!(nowhere.expect(125).stderr.contains("/not"));
+}
+
+#[test]
+fn users_and_groups_are_looked_up_in_the_image() {
+    let sandbox = Sandbox::with_busybox();
+    let ids = |user| sandbox.shell(&["-u", user], "echo $(id -u) $(id -g) $HOME");
+    assert_eq!(ids("root"), "0 0 /root");
+    assert_eq!(ids("0"), "0 0 /root");
+    assert_eq!(ids("www-data"), "33 33 /var/www");
+    assert_eq!(ids("33"), "33 33 /var/www");
+    assert_eq!(ids("nobody"), "65534 65534 /home");
+    assert_eq!(ids("1000"), "1000 0 /");
+    assert_eq!(ids("1000:1000"), "1000 1000 /");
+    assert_eq!(ids("www-data:users"), "33 100 /var/www");
+    assert_eq!(ids(":users"), "0 100 /root");
+    for (user, word) in [
+        ("nosuch", "nosuch"),
+        ("root:nosuch", "nosuch"),
+        ("-1", "-1"),
+    ] {
+        let flag = format!("--user={user}");
+        let refused = sandbox.run(&[&flag, "busybox", "true"]).expect(125);
+        assert!(refused.stderr.contains(word), "{refused}");
+    }
+    // The user is known by name inside, may write to a home of its own, and
+    // owns what it makes.
+    let script = "whoami; touch /tmp/x && ls -l /tmp/x | tr -s ' ' | cut -d' ' -f3,4";
+    assert_eq!(
+        sandbox.shell(&["-u", "www-data"], script),
+        "www-data\nwww-data www-data"
+    );
+}
+
+#[test]
+fn a_user_who_is_not_root_has_no_capabilities() {
+    let sandbox = Sandbox::with_busybox();
+    let status = status(&sandbox, &["-u", "1000"]);
+    for set in ["CapEff", "CapPrm", "CapAmb", "CapInh"] {
+        assert_eq!(field(&status, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(field(&status, "NoNewPrivs"), "1");
+}
+
+#[test]
+fn capabilities_are_dockers() {
+    let sandbox = Sandbox::with_busybox();
+    let sets = |flags: &[&str]| {
+        let status = status(&sandbox, flags);
+        let set = |name| u64::from_str_radix(field(&status, name), 16).unwrap();
+        assert_eq!((set("CapInh"), set("CapAmb")), (0, 0), "{flags:?}");
+        let [bounding, permitted, effective] = ["CapBnd", "CapPrm", "CapEff"].map(set);
+        assert_eq!((permitted, effective), (bounding, bounding), "{flags:?}");
+        bounding
+    };
+    // Docker's fourteen: runc(8) and the moby profile list them.
+    assert_eq!(sets(&[]), 0xa80425fb);
+    assert_eq!(sets(&["--cap-add", "SYS_ADMIN"]), 0xa80425fb | 1 << 21);
+    assert_eq!(
+        sets(&["--cap-add", "cap_sys_admin", "--cap-drop", "chown"]),
+        0xa82425fa
+    );
+    assert_eq!(sets(&["--cap-drop", "ALL"]), 0);
+    assert_eq!(sets(&["--cap-drop=ALL", "--cap-add=net_raw"]), 1 << 13);
+    let last: u32 = fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let all = (1 << (last + 1)) - 1;
+    assert_eq!(sets(&["--cap-add", "ALL"]), all);
+    assert_eq!(
+        sets(&["--cap-add=ALL", "--cap-drop=SYS_ADMIN"]),
+        all & !(1 << 21)
+    );
+    assert_eq!(sets(&["--privileged"]), all);
+    let refused = sandbox
+        .run(&["--cap-add", "FLY", "busybox", "true"])
+        .expect(125);
+    assert!(refused.stderr.contains("FLY"), "{refused}");
+}
+
+#[test]
+fn the_filter_is_on_unless_told_otherwise() {
+    let sandbox = Sandbox::with_busybox();
+    let seccomp = |flags: &[&str]| field(&status(&sandbox, flags), "Seccomp").to_owned();
+    assert_eq!(seccomp(&[]), "2");
+    assert_eq!(seccomp(&["--cap-add", "ALL"]), "2");
+    assert_eq!(seccomp(&["--security-opt", "seccomp=unconfined"]), "0");
+    assert_eq!(seccomp(&["--privileged"]), "0");
+
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
+    let profile = sandbox.write("profile.json", profile);
+    let option = format!("seccomp={}", profile.display());
+    let refused = sandbox.shell(&["--security-opt", &option], "mkdir /x 2>&1 || true");
+    assert!(refused.contains("No space left"), "{refused}");
+    for (content, word) in [("{", "profile"), (r#"{"defaultAction": "X"}"#, "X")] {
+        let broken = sandbox.write("broken.json", content);
+        let option = format!("seccomp={}", broken.display());
+        let refused = sandbox
+            .run(&["--security-opt", &option, "busybox", "true"])
+            .expect(125);
+        assert!(refused.stderr.contains("broken.json"), "{refused}");
+        assert!(refused.stderr.contains(word), "{refused}");
+    }
+    sandbox
+        .run(&["--security-opt", "seccomp=/nowhere", "busybox", "true"])
+        .expect(125);
+}
+
+#[test]
+fn new_privileges_are_off_unless_asked_for() {
+    let sandbox = Sandbox::with_busybox();
+    let bit = |flags: &[&str]| field(&status(&sandbox, flags), "NoNewPrivs").to_owned();
+    assert_eq!(bit(&[]), "1");
+    assert_eq!(bit(&["--security-opt", "no-new-privileges"]), "1");
+    assert_eq!(bit(&["--security-opt", "no-new-privileges=false"]), "0");
+    // The filter works without the bit too.
+    let flags = ["--security-opt", "no-new-privileges=false"];
+    assert_eq!(field(&status(&sandbox, &flags), "Seccomp"), "2");
+    assert_eq!(bit(&["--privileged"]), "0");
+}
+
+#[test]
+fn a_privileged_container_sees_what_is_masked_and_the_devices() {
+    let sandbox = Sandbox::with_busybox();
+    let run = |flags: &[&str], script| sandbox.shell(flags, script);
+    let masked =
+        "wc -c </proc/keys; cat /proc/timer_list 2>/dev/null | wc -c; ls /sys/firmware | wc -l";
+    assert_eq!(run(&[], masked), "0\n0\n0");
+    assert!(run(&["--privileged"], "ls /sys/firmware | wc -l") != "0");
+    let script =
+        "mount -t tmpfs none /mnt 2>&1 || mkdir /mnt && mount -t tmpfs none /mnt && echo mounted";
+    assert!(run(&["--privileged"], script).ends_with("mounted"));
+    let sysctl = "echo 0 > /proc/sys/net/ipv4/ip_forward && echo set";
+    assert_eq!(run(&["--privileged"], sysctl), "set");
+    let read_only = "echo 0 > /proc/sys/net/ipv4/ip_forward";
+    let flags = ["--network", "none", "busybox", "sh", "-c", read_only];
+    let refused = sandbox.run(&flags);
+    assert!(refused.stderr.contains("Read-only"), "{refused}");
+}
+
+#[test]
+fn masked_and_read_only_paths_can_be_opened() {
+    let sandbox = Sandbox::with_busybox();
+    let option = [
+        "--cap-add=NET_ADMIN",
+        "--security-opt",
+        "unmask=/proc/sys:/sys/firmware",
+    ];
+    let script = "echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward";
+    assert_eq!(sandbox.shell(&option, script), "1");
+    let option = [
+        "--cap-add=NET_ADMIN",
+        "--security-opt",
+        "systempaths=unconfined",
+    ];
+    assert_eq!(sandbox.shell(&option, script), "1");
+    let refused = sandbox.shell(
+        &["--cap-add=NET_ADMIN"],
+        "(echo 1 > /proc/sys/net/ipv4/ip_forward) 2>&1 || true",
+    );
+    assert!(refused.contains("Read-only"), "{refused}");
+}
+
+#[test]
+fn limits() {
+    let sandbox = Sandbox::with_busybox();
+    let flags = [
+        "--ulimit",
+        "nofile=64:128",
+        "--ulimit",
+        "core=0",
+        "--ulimit",
+        "stack=1048576",
+    ];
+    let script = "ulimit -Sn; ulimit -Hn; ulimit -c; ulimit -s";
+    assert_eq!(sandbox.shell(&flags, script), "64\n128\n0\n1024");
+    for bad in ["nofile", "nofile=a", "nofile=9:8", "speed=9"] {
+        let refused = sandbox
+            .run(&["--ulimit", bad, "busybox", "true"])
+            .expect(125);
+        assert!(refused.stderr.contains(bad), "{refused}");
+    }
+    // More than the user may have is an error, not less than asked for.
+    let too_much = sandbox.run(&["--ulimit", "nofile=1000000000", "busybox", "true"]);
+    assert!(too_much.expect(125).stderr.contains("RLIMIT_NOFILE"));
+}
+
+#[test]
+fn kernel_parameters_of_its_own_namespaces() {
+    let sandbox = Sandbox::with_busybox();
+    let flags = [
+        "--sysctl",
+        "net.ipv4.ip_forward=1",
+        "--sysctl",
+        "kernel.shmmax=12345",
+    ];
+    let script = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax";
+    assert_eq!(sandbox.shell(&flags, script), "1\n12345");
+    for (flags, word) in [
+        (&["--sysctl", "kernel.panic=1"][..], "whole machine"),
+        (&["--sysctl", "net.ipv4.ip_forward=1"], "network namespace"),
+        (
+            &["--ipc=host", "--sysctl", "kernel.shmmax=1"],
+            "IPC namespace",
+        ),
+        (
+            &["--network=none", "--sysctl", "net.no.such=1"],
+            "net.no.such",
+        ),
+        (&["--sysctl", "kernel.shmmax"], "NAME=VALUE"),
+    ] {
+        let refused = sandbox
+            .run(&[flags, &["busybox", "true"]].concat())
+            .expect(125);
+        assert!(refused.stderr.contains(word), "{refused}");
+    }
+}
+
+#[test]
+fn names_of_the_container() {
+    let sandbox = Sandbox::with_busybox();
+    let script =
+        "hostname; cat /etc/hostname; cat /proc/sys/kernel/domainname; grep -w box /etc/hosts";
+    let flags = ["-h", "box", "--domainname", "example"];
+    let printed = sandbox.shell(&flags, script);
+    assert_eq!(printed, "box\nbox\nexample\n127.0.1.1\tbox");
+    let long = "x".repeat(65);
+    sandbox.run(&["-h", &long, "busybox", "true"]).expect(125);
+}
+
+#[test]
+fn hosts_and_name_servers() {
+    let sandbox = Sandbox::with_busybox();
+    let flags = [
+        "--add-host",
+        "db:10.0.0.2",
+        "--add-host",
+        "six:::1",
+        "--dns",
+        "192.0.2.1",
+        "--dns-search",
+        "example.org",
+        "--dns-option",
+        "ndots:2",
+    ];
+    let hosts = sandbox.shell(&flags, "cat /etc/hosts");
+    assert!(
+        hosts.contains("10.0.0.2\tdb") && hosts.contains("::1\tsix"),
+        "{hosts}"
+    );
+    let resolv = sandbox.shell(&flags, "cat /etc/resolv.conf");
+    assert_eq!(
+        resolv,
+        "search example.org\nnameserver 192.0.2.1\noptions ndots:2"
+    );
+    // They can be written to, but nothing lasts.
+    sandbox.shell(
+        &[],
+        "echo '10.0.0.3 x' >> /etc/hosts && grep -q 10.0.0.3 /etc/hosts",
+    );
+    let output = sandbox
+        .run(&["busybox", "cat", "/etc/resolv.conf"])
+        .expect(0);
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    for server in host.lines().filter(|line| line.starts_with("nameserver")) {
+        assert!(output.stdout.contains(server.trim()), "{output}");
+    }
+    sandbox
+        .run(&["--add-host", "db:nonsense", "busybox", "true"])
+        .expect(125);
+    sandbox
+        .run(&["--add-host", "db", "busybox", "true"])
+        .expect(125);
+}
+
+#[test]
+fn labels_and_annotations_are_recorded() {
+    let sandbox = Sandbox::with_busybox();
+    let flags = [
+        "--label",
+        "a=b",
+        "-l",
+        "empty",
+        "--annotation",
+        "x.y=z",
+        "--stop-signal",
+        "INT",
+    ];
+    let run = sandbox.bryo(["run", "--name", "kept"]).args(flags);
+    run.args(["busybox", "true"]).output().expect(0);
+    let shown = sandbox.inspect("kept");
+    assert_eq!(shown["Config"]["Labels"]["a"], "b");
+    assert_eq!(shown["Config"]["Labels"]["empty"], "");
+    assert_eq!(shown["Config"]["StopSignal"], "INT");
+    let config = fs::read(shown["OCIConfigPath"].as_str().unwrap()).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["annotations"]["x.y"], "z");
+    sandbox
+        .run(&["--stop-signal", "NONSENSE", "busybox", "true"])
+        .expect(125);
+    sandbox.bryo(["rm", "kept"]).output().expect(0);
+}
+
+#[test]
+fn the_out_of_memory_score() {
+    let sandbox = Sandbox::with_busybox();
+    let script = "cat /proc/self/oom_score_adj";
+    assert_eq!(sandbox.shell(&["--oom-score-adj", "500"], script), "500");
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    assert_eq!(sandbox.shell(&[], script), own.trim());
+    let refused = sandbox
+        .run(&["--oom-score-adj", "-1000", "busybox", "true"])
+        .expect(125);
+    assert!(refused.stderr.contains("oom_score_adj -1000"), "{refused}");
+}
+
+#[test]
+fn the_file_mode_creation_mask() {
+    let sandbox = Sandbox::with_busybox();
+    assert_eq!(sandbox.shell(&[], "umask"), "0022");
+    assert_eq!(sandbox.shell(&["--umask", "0077"], "umask"), "0077");
+    // Docker's mask does not depend on who asks.
+    let run = sandbox
+        .command("sh")
+        .args(["-c", "umask 0; exec \"$@\"", "sh"]);
+    let run = run
+        .arg(crate::common::bryo())
+        .args(["run", "--rm", "busybox", "sh", "-c", "umask"]);
+    assert_eq!(run.stdout(), "0022");
+    sandbox
+        .run(&["--umask", "999", "busybox", "true"])
+        .expect(125);
+}
+
+#[test]
+fn init_reaps_and_passes_signals_on() {
+    let sandbox = Sandbox::with_busybox();
+    let script = "echo $$; (sleep 0.01 &) ; \
+        n=0; while [ $n -lt 200 ]; do grep -qs 'State:.Z' /proc/[0-9]*/status || break; \
+        n=$((n+1)); sleep 0.05; done; \
+        ps | grep -c ' sleep'; cat /proc/1/comm; grep -s State:.Z /proc/[0-9]*/status || true";
+    let printed = sandbox.shell(&["--init"], script);
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines[0], "2");
+    assert_eq!(lines.len(), 3, "a zombie: {printed}");
+    sandbox
+        .run(&["--init", "busybox", "sh", "-c", "exit 7"])
+        .expect(7);
+    sandbox
+        .run(&["--init", "busybox", "sh", "-c", "kill -KILL $$"])
+        .expect(137);
+    sandbox.run(&["--init", "busybox", "/nowhere"]).expect(127);
+    let running = sandbox.start("reaped", &["--init"]);
+    sandbox
+        .bryo(["kill", "-s", "TERM", "reaped"])
+        .output()
+        .expect(0);
+    running.wait().expect(0);
+    sandbox.bryo(["rm", "reaped"]).output().expect(0);
+    let output = sandbox.bryo(["run", "--rm", "-i", "--init", "busybox", "cat"]);
+    assert_eq!(output.stdin("through").stdout(), "through");
+}
+
+#[test]
+fn devices() {
+    let sandbox = Sandbox::with_busybox();
+    let script = "for d in null zero full random urandom tty; do
+            test -c /dev/$d && stat -c '%n %t:%T %a' /dev/$d; done
+        for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done
+        ls /dev | tr '\\n' ' '";
+    let printed = sandbox.shell(&[], script);
+    assert_eq!(
+        printed.trim(),
+        "/dev/null 1:3 666\n/dev/zero 1:5 666\n/dev/full 1:7 666\n/dev/random 1:8 666\n\
+         /dev/urandom 1:9 666\n/dev/tty 5:0 666\n/proc/self/fd\n/proc/self/fd/0\n\
+         /proc/self/fd/1\n/proc/self/fd/2\npts/ptmx\n\
+         fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"
+    );
+    let script = "echo x > /dev/null && head -c 3 /dev/zero | wc -c && test -s /dev/fd/0 || echo x > /dev/full";
+    let output = sandbox.run(&["busybox", "sh", "-c", script]);
+    assert!(output.stdout.starts_with("3\n"), "{output}");
+    sandbox.shell(
+        &["--device", "/dev/null:/dev/nothing"],
+        "test -c /dev/nothing && echo > /dev/nothing",
+    );
+    sandbox.shell(
+        &["--device", "/dev/null:/dev/deep/er:rwm"],
+        "test -c /dev/deep/er",
+    );
+    for (device, word) in [
+        ("/dev/nowhere", "/dev/nowhere"),
+        ("/etc/passwd", "not a device"),
+    ] {
+        let refused = sandbox
+            .run(&["--device", device, "busybox", "true"])
+            .expect(125);
+        assert!(refused.stderr.contains(word), "{refused}");
+    }
+    // Nobody makes a device node of their own.
+    let output = sandbox.run(&["busybox", "mknod", "/dev/sda", "b", "8", "0"]);
+    assert!(output.expect(1).stderr.contains("not permitted"));
+}
