@@ -22,6 +22,9 @@ pub struct Instruction {
 
 const PROFILE: &str = "contrib/seccomp.json";
 
+/// The calls that root emulation answers.
+const EMULATION: &str = "src/runtime/seccomp/emulation.json";
+
 /// Of the capabilities that the profile asks for, docker's default set holds
 /// one; with `--cap-drop ALL`, none is left.
 const SETS: [&[&str]; 2] = [&["CAP_SYS_CHROOT"], &[]];
@@ -55,18 +58,42 @@ fn main() -> Result<()> {
             code,
             "AheadFilter {{ held: &{held:?}, flags: {flags}, program: &["
         )?;
-        for Instruction {
+        code.push_str(&instructions(compiled.program)?);
+        writeln!(code, "] }},")?;
+    }
+    writeln!(code, "] }}")?;
+    write("seccomp.rs", &code)?;
+
+    println!("cargo::rerun-if-changed={EMULATION}");
+    let json = fs::read_to_string(EMULATION).context(EMULATION)?;
+    let profile: Profile = serde_json::from_str(&json).context(EMULATION)?;
+    let resolved = profile.resolve(Target {
+        holds: &|_| true,
+        arch,
+        kernel: (5, 3),
+    })?;
+    let compiled = compiler::compile(&resolved, arch)?;
+    write(
+        "emulation.rs",
+        &format!("&[{}]", instructions(compiled.program)?),
+    )
+}
+
+fn write(name: &str, code: &str) -> Result<()> {
+    let path = Path::new(&env::var("OUT_DIR")?).join(name);
+    fs::write(&path, code).with_context(|| path.display().to_string())
+}
+
+fn instructions(program: Vec<Instruction>) -> Result<String> {
+    let mut code = String::new();
+    for instruction in program {
+        let Instruction {
             code: op,
             jt,
             jf,
             k,
-        } in compiled.program
-        {
-            writeln!(code, "i({op}, {jt}, {jf}, {k}),")?;
-        }
-        writeln!(code, "] }},")?;
+        } = instruction;
+        writeln!(code, "i({op}, {jt}, {jf}, {k}),")?;
     }
-    writeln!(code, "] }}")?;
-    let path = Path::new(&env::var("OUT_DIR")?).join("seccomp.rs");
-    fs::write(&path, code).with_context(|| path.display().to_string())
+    Ok(code)
 }

@@ -5,6 +5,7 @@ mod crash;
 mod exec;
 mod hosts;
 mod image;
+mod info;
 mod mounts;
 mod options;
 mod run;

@@ -1,10 +1,10 @@
 //! Errors as people see them: what failed, and a hint what to do.
 
 use crate::engine::attach::start_error;
+use crate::engine::machine::{NamespaceLimits, remedy};
 use crate::runtime::{StartError, Step};
 use crate::sys;
 use nix::errno::Errno;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// Prints `error` with a hint, if there is one, and returns the exit code.
@@ -27,13 +27,18 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// What to do about a failed start.
 fn hint(error: &StartError) -> Option<String> {
+    let limits = NamespaceLimits::read;
     match (error.step, error.errno?) {
-        (Step::Clone | Step::Map, errno) => namespace_hint(errno),
-        (Step::Overlay, _) => Some(
-            "overlay file systems for users need Linux 5.11 and a store on a local file system:\n\
-             set BRYO_ROOT to a directory on a local disk"
-                .into(),
-        ),
+        (Step::Clone | Step::Map, errno) => {
+            remedy::namespaces(errno, &limits()).map(|advice| advice.hint())
+        }
+        // AppArmor lets the namespace be made and then forbids all in it.
+        (Step::Identity | Step::Root | Step::Overlay, Errno::EPERM | Errno::EACCES)
+            if limits().apparmor_restricts == Some(true) =>
+        {
+            Some(remedy::apparmor(&limits().program).hint())
+        }
+        (Step::Overlay, _) => Some(remedy::overlay(None).hint()),
         (Step::Execute, Errno::ENOENT) => Some(
             "the program, or the interpreter or loader that it names, is not in the image".into(),
         ),
@@ -56,56 +61,8 @@ fn hint(error: &StartError) -> Option<String> {
 fn clone_hint(error: &anyhow::Error) -> Option<String> {
     let mut calls = error.chain().filter_map(|e| e.downcast_ref::<sys::Error>());
     let failed = calls.find(|e| e.call == "clone3" && e.errno == Errno::ENOSYS)?;
-    namespace_hint(failed.errno)
-}
-
-/// Why user namespaces are refused on this machine, by what it says itself.
-pub fn namespace_hint(errno: Errno) -> Option<String> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let value = |path: &str| read(path).trim().to_owned();
-    match errno {
-        Errno::ENOSPC | Errno::EUSERS => Some(format!(
-            "the limit of user namespaces is reached (user.max_user_namespaces is {}; nesting\n\
-             ends at 32). No disk is full. An administrator raises it with\n\
-             sysctl -w user.max_user_namespaces=15000",
-            value("/proc/sys/user/max_user_namespaces")
-        )),
-        Errno::EPERM | Errno::EACCES => {
-            if value("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
-                return Some(
-                    "user namespaces are switched off for ordinary users. An administrator allows\n\
-                     them with sysctl -w kernel.unprivileged_userns_clone=1"
-                        .into(),
-                );
-            }
-            if value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
-                return Some(apparmor_hint());
-            }
-            Some(
-                "this process may not make user namespaces: inside another container its seccomp\n\
-                 profile forbids them, and in a chroot the kernel does"
-                    .into(),
-            )
-        }
-        Errno::EINVAL => Some("the kernel lacks a kind of namespace; Linux 5.11 has all".into()),
-        Errno::ENOSYS => Some("clone3 is refused: Linux 5.3 has it, some sandboxes hide it".into()),
-        _ => None,
-    }
-}
-
-/// The AppArmor profile that lets this binary make user namespaces.
-fn apparmor_hint() -> String {
-    let this = std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| Path::new("bryo").into());
-    format!(
-        "AppArmor allows user namespaces to programs with a profile alone. An administrator\n\
-         writes this to /etc/apparmor.d/bryo and runs apparmor_parser -r /etc/apparmor.d/bryo:\n\
-         abi <abi/4.0>,\n\
-         include <tunables/global>\n\
-         profile bryo {} flags=(unconfined) {{\n\
-         \x20 userns,\n\
-         }}",
-        this.display()
-    )
+    let advice = remedy::namespaces(failed.errno, &NamespaceLimits::read())?;
+    Some(advice.hint())
 }
 
 /// What to do about a full or failing disk.
@@ -117,12 +74,8 @@ fn storage_hint(error: &anyhow::Error) -> Option<String> {
         io.or_else(|| e.downcast_ref::<Errno>().map(|e| *e as i32))
     });
     match Errno::from_raw(io?) {
-        Errno::ENOSPC | Errno::EDQUOT => Some(
-            "the disk or your quota is full: bryo rmi and bryo rm make room, BRYO_ROOT moves the \
-             store"
-                .into(),
-        ),
-        Errno::EROFS => Some("set BRYO_ROOT to a directory that can be written".into()),
+        Errno::ENOSPC | Errno::EDQUOT => Some(remedy::disk_full().hint()),
+        Errno::EROFS => Some(remedy::read_only_disk().hint()),
         _ => None,
     }
 }

@@ -39,7 +39,10 @@ pub struct Args {
 
 /// Prints the list.
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
-    let images = ctx.store()?.list()?;
+    let store = ctx.store()?;
+    let lock = store.lock_shared()?;
+    let images = store.list()?;
+    drop(lock);
     let now = Timestamp::now();
     let lines = images.iter().flat_map(|image| lines(image, args, now));
     let lines: Vec<Line> = lines

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 
 use super::{Context, output, progress};
+use crate::engine::cleaner::empty_trash_behind;
 use crate::image::change::Change;
 use crate::image::import::{Options, import};
 use crate::image::platform::Platform;
@@ -42,6 +43,7 @@ pub struct Args {
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     store.sweep()?;
+    empty_trash_behind(&store)?;
     let name = args.name.clone().map(Reference::or_latest);
     if let Some(name) = &name {
         ensure!(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::{Context, output, progress};
+use crate::engine::cleaner::empty_trash_behind;
 use crate::image::load::load;
 use crate::image::platform::Platform;
 
@@ -35,6 +36,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     }
     let store = ctx.store()?;
     store.sweep()?;
+    empty_trash_behind(&store)?;
     let path = args.input.as_deref().unwrap_or(Path::new("-"));
     let progress = progress::new(args.quiet);
     for loaded in load(&store, path, args.platform.as_ref(), &*progress)? {

@@ -1,10 +1,12 @@
 //! The command line: one file per verb, each an `Args` and a `run`.
 
+mod doctor;
 mod error;
 mod exec;
 mod hello;
 mod images;
 mod import;
+mod info;
 mod inspect;
 mod kill;
 mod load;
@@ -68,6 +70,11 @@ enum Command {
     Rmi(rmi::Args),
     /// Give an image a further name
     Tag(tag::Args),
+    /// Show what bryo has and what this machine offers
+    Info(info::Args),
+    /// Tell what keeps containers from running well here, and what to do
+    /// about it
+    Doctor(doctor::Args),
     /// Show bryo's version
     Version(version::Args),
     /// What the image `hello` runs: shows what a container sees
@@ -158,6 +165,8 @@ impl Cli {
             Command::Images(args) => images::run(args, &context),
             Command::Rmi(args) => rmi::run(args, &context),
             Command::Tag(args) => tag::run(args, &context),
+            Command::Info(args) => info::run(args, &context),
+            Command::Doctor(args) => return doctor::run(args, &context),
             Command::Version(args) => version::run(args),
             Command::Hello => hello::run(),
         }?;

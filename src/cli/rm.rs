@@ -1,10 +1,10 @@
 //! `bryo rm`.
 
 use super::Context;
+use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::{Container, Containers, NotFound};
-use crate::image::remove::remove_tree;
 use crate::sys::pidfd;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
 /// Remove containers
@@ -45,8 +45,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         println!("{name}");
         Ok(())
     });
-    // What a process that was killed had no time to delete.
-    context.store()?.empty_trash()?;
+    empty_trash_behind(&context.store()?)?;
     result
 }
 
@@ -75,6 +74,5 @@ fn remove_one(containers: &Containers, container: &mut Container, force: bool) -
     if !container.dir.exists() {
         return Ok(());
     }
-    let trash = containers.remove(container, &lock)?;
-    remove_tree(&trash).with_context(|| format!("delete the files of {name}"))
+    containers.remove(container, &lock).map(drop)
 }

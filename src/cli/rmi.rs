@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{Context, output};
+use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::Containers;
 use crate::image::store::Image;
 
@@ -40,7 +41,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
             Err(error) => failed.push(format!("{error:#}")),
         }
     }
-    store.empty_trash()?;
+    empty_trash_behind(&store)?;
     if !failed.is_empty() {
         bail!("{}", failed.join("\nerror: "));
     }

@@ -133,6 +133,11 @@ pub struct Args {
     #[arg(long, value_name = "MODE", default_value = "host")]
     userns: String,
 
+    /// Answer what root alone may do (chown, set*id, mknod) as if it had
+    /// succeeded, and record it: auto, on or off
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = ["auto", "on", "off"])]
+    root_emulation: String,
+
     /// Add a line to /etc/hosts
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
@@ -268,6 +273,11 @@ impl Args {
                 options: self.dns_option.clone(),
             },
             stop_signal: self.stop_signal.clone(),
+            root_emulation: match self.root_emulation.as_str() {
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            },
             oom_score_adj: self.oom_score_adj,
             umask: self.umask.as_deref().map(parse_umask).transpose()?,
             ..RunOptions::default()

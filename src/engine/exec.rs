@@ -2,24 +2,27 @@
 
 use super::attach;
 use super::containers::Container;
+use super::emulation::Emulator;
 use super::options::CapabilityChanges;
 use super::record::State;
 use super::spec::console_size;
 use super::user;
 use crate::runtime::join::join;
-use crate::runtime::plan::{ANNOTATION_INIT, ANNOTATION_SECCOMP};
+use crate::runtime::plan::{ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_SECCOMP};
 use crate::runtime::process::{ProcessPlan, Seccomp};
+use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::open_in_root;
 use crate::sys::signal::SignalFd;
 use crate::sys::{pidfd, tty};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::tcgetattr;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, LinuxNamespaceType, Spec};
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What `exec` asks for.
@@ -88,9 +91,28 @@ pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
         crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
     }
     let signals = SignalFd::new()?;
-    let started = join(&target, container.record.namespaces, &plan)?;
+    let mut started = join(&target, container.record.namespaces, &plan)?;
+    if let Some(listener) = started.listener.take() {
+        emulate_beside(Emulator::new(listener), &target)?;
+    }
     drop(target);
     attach::wait_for_child(started, &signals, options.interactive, terminal.as_ref())
+}
+
+/// Answers for the command in a process of its own: what the command leaves
+/// behind may ask when this one is gone.
+fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
+    if let Forked::Child = clone3(0, Parent::Caller)? {
+        let _ = nix::unistd::setsid();
+        let _ = crate::sys::signal::reset();
+        let _ = super::supervisor::release_stdio();
+        // Not to be looked into by who has all capabilities in there.
+        let _ = nix::sys::prctl::set_dumpable(false);
+        let _ = nix::sched::setns(target, CloneFlags::CLONE_NEWUSER);
+        emulator.serve_all();
+        exit_now(0);
+    }
+    Ok(())
 }
 
 fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
@@ -141,11 +163,11 @@ fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
         .then(|| tty::window_size(std::io::stdout()).ok())
         .flatten();
     process.set_console_size(console_size(size.map(|s| (s.ws_col, s.ws_row)))?);
-    let annotation = spec
-        .annotations()
-        .as_ref()
-        .and_then(|a| a.get(ANNOTATION_SECCOMP));
-    let default = annotation.is_some_and(|a| a == "default") && !options.privileged;
+    let annotation = |key: &str| {
+        let all = spec.annotations().as_ref();
+        all.and_then(|a| a.get(key)).map(String::as_str)
+    };
+    let default = annotation(ANNOTATION_SECCOMP) == Some("default") && !options.privileged;
     let linux = spec.linux().as_ref();
     let profile = linux
         .and_then(|l| l.seccomp().as_ref())
@@ -155,7 +177,8 @@ fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
         .into_iter()
         .flatten();
     let setgroups = maps.clone().count() > 1 || maps.clone().any(|m| m.size() > 1);
-    ProcessPlan::new(&process, Seccomp::of(profile, default), setgroups)
+    let emulate = annotation(ANNOTATION_EMULATE_ROOT) == Some("true");
+    ProcessPlan::new(&process, Seccomp::of(profile, default), setgroups, emulate)
 }
 
 /// The oldest child of a process.

@@ -6,9 +6,8 @@
 //! without such mounts, plain directories on the way to the mounts, and the
 //! mounts themselves, read-only.
 
+use super::mountinfo::{self, Mount};
 use anyhow::{Context, Result};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -39,8 +38,8 @@ fn leads(path: &Path, points: &[PathBuf]) -> bool {
 impl Parts {
     /// The parts of this machine's root.
     pub fn find() -> Result<Parts> {
-        let mountinfo = std::fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-        let points = mounts_on_root(&mountinfo);
+        let text = std::fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+        let points = mounts_on_root(&mountinfo::parse(&text));
         let mut parts = Parts::default();
         parts.add(Path::new("/"), &points)?;
         Ok(parts)
@@ -126,36 +125,17 @@ fn make_like(model: &Path, path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | 0o700))
 }
 
-/// The points of all mounts right on the root's own, from
-/// proc_pid_mountinfo(5).
-fn mounts_on_root(mountinfo: &[u8]) -> Vec<PathBuf> {
-    let lines = || mountinfo.split(|b| *b == b'\n');
-    let field = |line: &[u8], n: usize| line.split(|b| *b == b' ').nth(n).map(unescape);
-    let root = lines().filter(|line| field(line, 4).as_deref() == Some(b"/"));
-    let Some(root_id) = root.last().and_then(|line| field(line, 0)) else {
+/// The points of all mounts right on the root's own.
+fn mounts_on_root(mounts: &[Mount]) -> Vec<PathBuf> {
+    let Some(root) = mounts.iter().rfind(|m| m.point == Path::new("/")) else {
         return Vec::new();
     };
-    let below = lines().filter(|line| field(line, 1).as_ref() == Some(&root_id));
-    let mut points: Vec<PathBuf> = below
-        .filter_map(|line| Some(PathBuf::from(OsStr::from_bytes(&field(line, 4)?))))
-        .filter(|point| point != Path::new("/"))
-        .collect();
+    let below = mounts.iter().filter(|m| m.parent == root.id);
+    let mut points: Vec<PathBuf> = below.map(|m| m.point.clone()).collect();
+    points.retain(|point| point != Path::new("/"));
     points.sort();
     points.dedup();
     points
-}
-
-/// Reads the octal escapes of blanks and backslashes in mountinfo.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| *first == b'\\');
-        let code = octal.and_then(|o| u8::from_str_radix(std::str::from_utf8(o).ok()?, 8).ok());
-        out.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &after[3..] } else { after };
-    }
-    out
 }
 
 #[cfg(test)]
@@ -170,7 +150,7 @@ mod tests {
                     4 3 8:3 / /home\\040x/y rw - ext4 /dev/c rw\n\
                     5 1 0:6 / /run/lock rw - tmpfs t rw\n";
         let points = ["/home x", "/proc", "/run/lock"].map(PathBuf::from);
-        assert_eq!(mounts_on_root(info), points);
+        assert_eq!(mounts_on_root(&mountinfo::parse(info)), points);
     }
 
     #[test]

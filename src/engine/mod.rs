@@ -1,10 +1,14 @@
 //! Containers: records, supervision, and the making of OCI specs.
 
 pub mod attach;
+pub mod cleaner;
 pub mod containers;
+pub mod emulation;
 pub mod etc;
 pub mod exec;
 pub mod host;
+pub mod machine;
+pub mod mountinfo;
 pub mod names;
 pub mod options;
 pub mod paths;
@@ -12,5 +16,6 @@ pub mod record;
 pub mod root;
 pub mod run;
 pub mod spec;
+pub mod subid;
 pub mod supervisor;
 pub mod user;

@@ -75,6 +75,8 @@ pub struct RunOptions {
     pub dns: Dns,
     /// Signal that asks the container to stop.
     pub stop_signal: Option<String>,
+    /// `--root-emulation`; by itself on where it is of use.
+    pub root_emulation: Option<bool>,
     /// Score for the out-of-memory killer.
     pub oom_score_adj: Option<i32>,
     /// File mode creation mask.

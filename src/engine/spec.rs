@@ -6,7 +6,9 @@ use super::options::MountOption;
 use super::options::{Network, RunOptions, SeccompOption, Sharing, Unmask};
 use super::root::{ImageDefaults, Root};
 use super::user::User;
-use crate::runtime::plan::{ANNOTATION_DEVICES, ANNOTATION_INIT, ANNOTATION_SECCOMP};
+use crate::runtime::plan::{
+    ANNOTATION_DEVICES, ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_SECCOMP,
+};
 use anyhow::{Result, bail};
 use oci_spec::runtime::{
     BoxBuilder, Capabilities, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder,
@@ -94,6 +96,10 @@ pub fn build(
         options.annotations.clone().into_iter().collect();
     if options.init {
         annotations.insert(ANNOTATION_INIT.into(), "true".into());
+    }
+    // Of use to who is root and has no other id.
+    if options.root_emulation.unwrap_or(facts.user.uid == 0) {
+        annotations.insert(ANNOTATION_EMULATE_ROOT.into(), "true".into());
     }
     if options.seccomp == SeccompOption::Default && !options.privileged {
         annotations.insert(ANNOTATION_SECCOMP.into(), "default".into());

@@ -3,7 +3,8 @@
 //! container ends with it.
 
 use super::containers::{Container, Containers, Lock};
-use super::record::{ProcessId, State};
+use super::emulation::Emulator;
+use super::record::{ProcessId, State, user_namespace};
 use super::root;
 use crate::image::remove::remove_tree;
 use crate::runtime::{self, Plan, StartError, Started, Step};
@@ -14,6 +15,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::termios::{SetArg, Termios, tcsetattr};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -58,7 +60,7 @@ impl Report {
         match Message::decode(data, "")? {
             Message::Warning(text) => Some(Report::Warning(text)),
             Message::Failed(error) => Some(Report::Failed(error)),
-            Message::Console | Message::Ready => None,
+            Message::Console | Message::Listener | Message::Ready => None,
         }
     }
 }
@@ -103,7 +105,7 @@ impl Supervisor {
 
     /// Returns what is to be deleted.
     fn supervise(&mut self) -> Result<Option<PathBuf>> {
-        let started = match self.start() {
+        let mut started = match self.start() {
             Ok(started) => started,
             Err(error) => {
                 let trash = self.finish(error.exit_code(), Some(error.to_string()))?;
@@ -111,7 +113,10 @@ impl Supervisor {
                 return Ok(trash);
             }
         };
+        let own_pids = self.container.record.namespaces & libc::CLONE_NEWPID as u64 != 0;
+        let pid = started.child.pid;
         self.container.state = State::Running {
+            user_namespace: (!own_pids).then(|| user_namespace(pid)).flatten(),
             process: ProcessId::of(started.child.pid)?,
             since: Timestamp::now(),
         };
@@ -127,7 +132,15 @@ impl Supervisor {
         };
         release_stdio()?;
 
-        let code = self.wait(&started.child, terminal.as_ref())?;
+        let emulator = started.listener.take().map(Emulator::new);
+        if emulator.is_some() {
+            // There this process may write attributes whatever a file's mode.
+            // The command may have ended by now, and its namespace with it.
+            // Nobody who has all capabilities in there may look into it.
+            let _ = nix::sys::prctl::set_dumpable(false);
+            let _ = nix::sched::setns(&started.child.pidfd, CloneFlags::CLONE_NEWUSER);
+        }
+        let code = self.wait(&started.child, terminal.as_ref(), emulator)?;
         let trash = self.finish(code, None)?;
         self.tell(&Report::Exited(code), None);
         Ok(trash)
@@ -165,19 +178,31 @@ impl Supervisor {
     }
 
     /// Waits for the first process and returns docker's exit code for it.
-    fn wait(&self, child: &Child, terminal: Option<&OwnedFd>) -> Result<i32> {
+    fn wait(
+        &self,
+        child: &Child,
+        terminal: Option<&OwnedFd>,
+        mut emulator: Option<Emulator>,
+    ) -> Result<i32> {
         let mut caller_gone = false;
         loop {
-            let mut fds = vec![PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN)];
-            if !caller_gone {
-                fds.push(PollFd::new(self.caller.as_fd(), PollFlags::POLLIN));
+            let null = [PollFlags::POLLIN, PollFlags::empty()];
+            let mut fds = vec![
+                PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.caller.as_fd(), null[usize::from(caller_gone)]),
+            ];
+            if let Some(emulator) = &emulator {
+                fds.push(PollFd::new(emulator.as_fd(), PollFlags::POLLIN));
             }
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(e) => return Err(e).context("poll"),
             }
             let ready = |n: usize| fds.get(n).and_then(|p| p.any()).unwrap_or(false);
-            let (ended, spoken) = (ready(0), ready(1));
+            let (ended, spoken, asked) = (ready(0), ready(1) && !caller_gone, ready(2));
+            if asked && let Some(emulator) = &mut emulator {
+                emulator.serve();
+            }
             if spoken {
                 match self.caller.receive()? {
                     Some(message) => {
@@ -239,7 +264,7 @@ fn overlay_refused(error: &StartError) -> bool {
 
 /// Points descriptors 0 to 2 at the null device, so that nobody waits for the
 /// supervisor to close a pipe of the caller's.
-fn release_stdio() -> Result<()> {
+pub fn release_stdio() -> Result<()> {
     let null = runtime::process::open_null()?;
     for number in 0..3 {
         crate::sys::fd::duplicate_to(&null, number)?;

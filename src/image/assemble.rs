@@ -62,13 +62,13 @@ impl<'a> Assembly<'a> {
                 missing.push(layer);
             }
         }
-        let made = parallel(&missing, |layer| self.from_blob(layer, progress))?;
+        let made = parallel(&missing, |layer| self.read_blob(layer, progress))?;
         made.into_iter().for_each(|layer| self.add(layer));
         Ok(())
     }
 
     /// Unpacks a layer from its blob in the store.
-    pub fn from_blob(&self, layer: &LayerInfo, progress: &dyn Progress) -> Result<Layer> {
+    pub fn read_blob(&self, layer: &LayerInfo, progress: &dyn Progress) -> Result<Layer> {
         let path = self.store.layout().blob(&layer.blob);
         let expected = Expected {
             blob: Some((layer.blob.clone(), layer.size)),
@@ -111,7 +111,7 @@ impl<'a> Assembly<'a> {
         let mut made = match self.made.remove(&layer.diff_id) {
             Some(made) => made,
             // It was used for another stack already.
-            None => self.from_blob(layer, &super::progress::Quiet)?,
+            None => self.read_blob(layer, &super::progress::Quiet)?,
         };
         let tree = made.directory.join("fs");
         let place = if made.unpacked.stands_alone() {

@@ -76,9 +76,12 @@ impl Compression {
     }
 }
 
+/// A source whose first bytes were looked at and are there again.
+pub type Peeked<R> = io::Chain<Cursor<Vec<u8>>, R>;
+
 /// Reads the first bytes of `source`, tells the compression, and gives a
 /// reader that starts with those bytes again.
-pub fn peek<R: Read>(mut source: R) -> Result<(Compression, io::Chain<Cursor<Vec<u8>>, R>)> {
+pub fn peek<R: Read>(mut source: R) -> Result<(Compression, Peeked<R>)> {
     let mut start = Vec::new();
     (&mut source).take(MAGIC as u64).read_to_end(&mut start)?;
     let compression = detect(&start)?;

@@ -360,7 +360,7 @@ fn sparse_map(
 /// Makes pieces of offset, length, offset, length, …
 pub fn pair_up(numbers: &[u64]) -> Result<Vec<Piece>> {
     ensure!(
-        numbers.len() % 2 == 0 && numbers.len() / 2 <= MAX_PIECES,
+        numbers.len().is_multiple_of(2) && numbers.len() / 2 <= MAX_PIECES,
         "malformed sparse map"
     );
     let pairs = numbers.chunks_exact(2);

@@ -100,10 +100,8 @@ pub(super) fn import_as(
 fn configuration(diff_id: &str, options: &Options, path: &Path) -> Result<Vec<u8>> {
     let host = Platform::host();
     let platform = options.platform.as_ref().unwrap_or(&host);
-    let from = match path.file_name().and_then(|name| name.to_str()) {
-        Some(name) => name,
-        None => "-",
-    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    let from = name.unwrap_or("-");
     let comment = match &options.message {
         Some(message) => message.clone(),
         None => format!("Imported from {from}"),

@@ -22,9 +22,10 @@ use super::unpack::{Unpacked, unpack};
 const PIECE: usize = 256 * 1024;
 const PIECES: usize = 8;
 
-/// Compression of blobs that come in plain. At this level zstd is faster than
-/// most disks, and the store takes less than half the space.
-const ZSTD_LEVEL: i32 = 1;
+/// Compression of blobs that come in plain. At this level zstd keeps up with
+/// the unpacking beside it (level 1 does not, and saves a quarter more); a blob
+/// of a Debian tree takes 43 % of its tar.
+const ZSTD_LEVEL: i32 = -1;
 
 /// What is known about a layer before it is read.
 #[derive(Clone, Debug, Default)]

@@ -29,7 +29,7 @@ pub mod progress;
 pub mod record;
 pub mod reference;
 pub mod remove;
-mod session;
+pub mod session;
 mod settle;
 pub mod source;
 pub mod store;

@@ -176,7 +176,7 @@ mod tests {
         fs::write(tree.join("a/b/file"), "x").unwrap();
         symlink(&kept, tree.join("a/link")).unwrap();
         for path in ["a/b/c", "a/b", "a"] {
-            fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0o0)).unwrap();
         }
         remove_tree(&tree).unwrap();
         assert!(!tree.exists());

@@ -130,6 +130,8 @@ pub enum Message {
     Warning(String),
     /// The terminal's master side comes with this message.
     Console,
+    /// The listener of root emulation comes with this message.
+    Listener,
     /// All is ready; execve follows.
     Ready,
     /// The start failed.
@@ -150,6 +152,7 @@ impl Message {
                 data.extend(text.as_bytes());
             }
             Message::Console => data.push(b'C'),
+            Message::Listener => data.push(b'L'),
             Message::Ready => data.push(b'R'),
             Message::Failed(error) => {
                 data.push(b'F');
@@ -178,6 +181,7 @@ impl Message {
         match data.strip_prefix(MAGIC)?.split_first()? {
             (b'W', rest) => Some(Message::Warning(text(rest))),
             (b'C', []) => Some(Message::Console),
+            (b'L', []) => Some(Message::Listener),
             (b'R', []) => Some(Message::Ready),
             (b'F', rest) => {
                 let (step, rest) = rest.split_first()?;
@@ -203,6 +207,7 @@ mod tests {
         for message in [
             Message::Warning("proc is the host's".into()),
             Message::Console,
+            Message::Listener,
             Message::Ready,
             Message::Failed(StartError {
                 step: Step::Mount,

@@ -153,6 +153,8 @@ pub const TMPFS_UPPER: &str = "bryo.upper=tmpfs";
 pub const ANNOTATION_DEVICES: &str = "bryo.devices";
 /// Annotation `true`: bryo is PID 1 and reaps; the command is its child.
 pub const ANNOTATION_INIT: &str = "bryo.init";
+/// Annotation `true`: what root alone may do is emulated.
+pub const ANNOTATION_EMULATE_ROOT: &str = "bryo.emulate-root";
 /// Annotation: `default` for the built-in seccomp profile with the spec's
 /// bounding set.
 pub const ANNOTATION_SECCOMP: &str = "bryo.seccomp";
@@ -353,6 +355,7 @@ impl Plan {
                 process,
                 process::Seccomp::of(linux.seccomp().as_ref(), default_seccomp),
                 setgroups,
+                annotation(ANNOTATION_EMULATE_ROOT) == Some("true"),
             )?,
             uid_map,
             gid_map,

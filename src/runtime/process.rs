@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, Gid, Uid};
 use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp, PosixRlimitType, Process};
 use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,9 @@ pub struct ProcessPlan {
     pub no_new_privileges: bool,
     /// Its system call filter.
     pub seccomp: Option<Filter>,
+    /// Whether its first id is alone in the user namespace and stands for
+    /// root: then what root alone may do is [emulated](seccomp::EMULATION).
+    pub emulate_root: bool,
     /// Its score for the out-of-memory killer, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// Whether it gets a terminal, and how large: columns and rows.
@@ -162,7 +165,12 @@ fn resource(kind: PosixRlimitType) -> Resource {
 impl ProcessPlan {
     /// The plan of `process`. `setgroups` says whether the id map allows
     /// setgroups(2).
-    pub fn new(process: &Process, filter: Seccomp<'_>, setgroups: bool) -> Result<Self> {
+    pub fn new(
+        process: &Process,
+        filter: Seccomp<'_>,
+        setgroups: bool,
+        emulate_root: bool,
+    ) -> Result<Self> {
         let strings = |list: &Option<Vec<String>>, what| -> Result<Vec<CString>> {
             list.iter().flatten().map(|s| c_string(s, what)).collect()
         };
@@ -213,6 +221,7 @@ impl ProcessPlan {
             capabilities,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
+            emulate_root,
             oom_score_adj: process.oom_score_adj(),
             terminal: process.terminal().unwrap_or(false).then_some(size),
         })
@@ -247,7 +256,7 @@ impl ProcessPlan {
 
     /// Sets limits, mask, ids, capabilities and the filter, in the order in
     /// which each still may be set.
-    pub fn apply_credentials(&self) -> Result<()> {
+    fn apply_credentials(&self, report: &Channel) -> Result<()> {
         for (resource, soft, hard) in &self.rlimits {
             setrlimit(*resource, *soft, *hard)
                 .with_context(|| format!("limit {resource:?} to {soft}:{hard}"))?;
@@ -262,19 +271,19 @@ impl ProcessPlan {
                 // The set of ids must not take what the spec grants.
                 let filter_first = !self.no_new_privileges;
                 if filter_first {
-                    self.install_filter()?;
+                    self.install_filters(report)?;
                 }
                 cred::set_capabilities(caps)?;
                 cred::raise_ambient(caps.ambient)?;
                 if !filter_first {
                     self.forbid_new_privileges()?;
-                    self.install_filter()?;
+                    self.install_filters(report)?;
                 }
             }
             None => {
                 self.set_ids()?;
                 self.forbid_new_privileges()?;
-                self.install_filter()?;
+                self.install_filters(report)?;
             }
         }
         Ok(())
@@ -304,7 +313,18 @@ impl ProcessPlan {
         Ok(())
     }
 
-    fn install_filter(&self) -> Result<()> {
+    fn install_filters(&self, report: &Channel) -> Result<()> {
+        // First, since the profile may forbid a further filter.
+        if self.emulate_root {
+            match sys::seccomp::install_with_listener(seccomp::EMULATION) {
+                Ok(listener) => {
+                    report.send(&Message::Listener.encode(), Some(listener.as_fd()))?;
+                }
+                // Inside a container whose root is emulated already.
+                Err(e) if e.errno == nix::errno::Errno::EBUSY => {}
+                Err(e) => return Err(e).context("emulate root"),
+            }
+        }
         if let Some(filter) = &self.seccomp {
             sys::seccomp::install(&filter.program, filter.flags.into())?;
         }
@@ -358,7 +378,7 @@ impl ProcessPlan {
             Ok(page) => page,
             Err(e) => return (Step::Execute, e),
         };
-        if let Err(e) = self.apply_credentials() {
+        if let Err(e) = self.apply_credentials(report) {
             return (Step::Credentials, e);
         }
         if let Err(e) = self.enter_cwd() {

@@ -396,7 +396,11 @@ fn mount_point(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> 
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("{}: not a place for a mount", path.display());
     };
-    let parent = mount_point(root, parent, true)?;
+    // openat2 takes no empty path for the root itself.
+    let parent = match parent.as_os_str().is_empty() {
+        true => open_in_root(root, Path::new("."), OFlag::O_PATH | OFlag::O_DIRECTORY)?,
+        false => mount_point(root, parent, true)?,
+    };
     let made = match directory {
         true => mkdirat(&parent, name, Mode::from_bits_truncate(0o755)),
         false => mknodat(

@@ -7,8 +7,10 @@ use super::plan::Plan;
 use super::process::ProcessPlan;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::trampoline;
 use anyhow::{Context, anyhow};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A process that runs the command it was made for.
@@ -18,6 +20,8 @@ pub struct Started {
     pub child: Child,
     /// The master side of its terminal, if it asked for one.
     pub console: Option<OwnedFd>,
+    /// The listener of its root emulation, if that is on.
+    pub listener: Option<Listener>,
     /// What is less than was asked for, in words.
     pub warnings: Vec<String>,
 }
@@ -117,15 +121,22 @@ pub(super) fn hear(
     process: &ProcessPlan,
 ) -> Result<Started, StartError> {
     let mut console = None;
+    let mut listener: Option<Listener> = None;
     let mut warnings = Vec::new();
     let mut ready = false;
     let error = loop {
+        if let Some(listener) = &listener
+            && !ready
+        {
+            let_own_calls_pass(listener, channel);
+        }
         let received = match channel.receive() {
             Ok(Some(received)) => received,
             Ok(None) if ready => {
                 return Ok(Started {
                     child,
                     console,
+                    listener,
                     warnings,
                 });
             }
@@ -135,6 +146,7 @@ pub(super) fn hear(
         };
         match Message::decode(&received.data, &process.name()) {
             Some(Message::Console) => console = received.fd,
+            Some(Message::Listener) => listener = received.fd.map(Listener::new),
             Some(Message::Ready) => ready = true,
             Some(Message::Warning(text)) => warnings.push(text),
             Some(Message::Failed(error)) => break error,
@@ -144,4 +156,25 @@ pub(super) fn hear(
     let _ = crate::sys::pidfd::kill(&child.pidfd, libc::SIGKILL);
     let _ = nix::sys::wait::waitpid(child.pid, None).context("reap");
     Err(error)
+}
+
+/// Until the command runs, calls that the listener hears of are bryo's own
+/// and meant as they are. Returns when the channel has something to say.
+fn let_own_calls_pass(listener: &Listener, channel: &Channel) {
+    loop {
+        let mut fds = [
+            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+        ];
+        let polled = poll(&mut fds, PollTimeout::NONE);
+        if fds[1].any() == Some(true)
+            && let Ok(call) = listener.receive()
+        {
+            listener.answer(call.id, Answer::Continue);
+            continue;
+        }
+        if polled.is_err() || fds[0].any() != Some(false) {
+            return;
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Extended attributes of open files (`xattr(7)`).
 //!
-//! Only the descriptor forms are here: a path would have to be resolved again,
+//! The descriptor forms come first: a path would have to be resolved again,
 //! and whoever owns the tree could change it in between.
 
 use std::ffi::{CStr, CString};
@@ -40,6 +40,47 @@ pub fn get(file: impl AsFd, name: &CStr) -> nix::Result<Option<Vec<u8>>> {
         Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// As [`set`] for a path, which is followed; `/proc/self/fd/N` names a file
+/// that is open with `O_PATH`, for which the descriptor forms do not work.
+pub fn set_path(path: &str, name: &CStr, value: &[u8]) -> nix::Result<()> {
+    let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: both strings end in NUL, `value` is readable for its length.
+    let result = unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// As [`get`] for a path; see [`set_path`].
+pub fn get_path(path: &str, name: &CStr) -> nix::Result<Option<Vec<u8>>> {
+    let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    let read = |buffer: &mut [u8]| {
+        let (data, size) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: both strings end in NUL, `buffer` is writable for its length.
+        let result = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), data, size) };
+        Errno::result(result).map(|n| n as usize)
+    };
+    match sized(64, read) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes attribute `name`; see [`set_path`].
+pub fn remove_path(path: &str, name: &CStr) -> nix::Result<()> {
+    let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: both strings end in NUL.
+    let result = unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) };
+    Errno::result(result).map(drop)
 }
 
 /// The names of all attributes of the open file that the caller may see.

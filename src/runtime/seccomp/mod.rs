@@ -154,6 +154,24 @@ struct AheadFilter {
 
 static AHEAD: Ahead = include!(concat!(env!("OUT_DIR"), "/seccomp.rs"));
 
+/// The filter of root emulation (`emulation.json`): it asks its listener about
+/// each call that a user without further ids is refused.
+pub static EMULATION: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/emulation.rs"));
+
+/// The number of system call `name` in the ABI of `audit_arch`
+/// (`AUDIT_ARCH_*`, `linux/audit.h`), if it has the call.
+pub fn number(audit_arch: u32, name: &str) -> Option<u32> {
+    let column = match audit_arch {
+        0xc000_003e => 0,
+        0x4000_0003 => 2,
+        0xc000_00b7 => 3,
+        0x4000_0028 => 4,
+        _ => return None,
+    };
+    let numbers = compiler::tables::numbers(name)?;
+    Some(numbers[column]).filter(|number| *number != compiler::tables::NO)
+}
+
 /// For the generated code: short.
 const fn i(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
     Instruction { code, jt, jf, k }

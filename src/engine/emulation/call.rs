@@ -1,0 +1,261 @@
+//! Which system call a notification is about. Pure.
+
+use super::ids::Change;
+use crate::runtime::seccomp;
+use crate::sys::seccomp::Notification;
+use std::collections::HashMap;
+
+/// A file as a system call names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A descriptor of the caller.
+    Fd(i32),
+    /// A path in the caller's memory.
+    Path {
+        /// Where relative paths start: a descriptor or `AT_FDCWD`.
+        dir: i32,
+        /// Address of the path.
+        path: u64,
+        /// Whether a link at its end is followed.
+        follow: bool,
+        /// Whether an empty path means `dir` itself.
+        empty: bool,
+    },
+}
+
+/// A system call that root emulation answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// The chown family: file, user, group; `u32::MAX` leaves one as it is.
+    Chown(Place, u32, u32),
+    /// mknod(2) of a device: file, mode, device number as the kernel has it.
+    Mknod(Place, u32, u32),
+    /// The setxattr family: address of the attribute's name.
+    SetXattr(u64),
+    /// A change of ids.
+    Ids(Change),
+    /// setgroups(2): number, address, width of an id in bytes.
+    SetGroups(u64, u64, usize),
+    /// capset(2): address of the sets.
+    Capset(u64),
+    /// A single id is asked for.
+    Get(Which),
+    /// Real, effective and saved id are asked for: addresses, width.
+    GetAll(Which, [u64; 3], usize),
+    /// getgroups(2): room, address, width.
+    GetGroups(u64, u64, usize),
+}
+
+/// Which id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The user's.
+    User,
+    /// The effective user's.
+    EffectiveUser,
+    /// The group's.
+    Group,
+    /// The effective group's.
+    EffectiveGroup,
+}
+
+const X86: u32 = 0x4000_0003;
+const ARM: u32 = 0x4000_0028;
+const X86_64: u32 = 0xc000_003e;
+const X32_BIT: i32 = 0x4000_0000;
+
+/// All names that the filter asks about; `emulation.json` lists them too.
+const NAMES: [&str; 45] = [
+    "chown",
+    "chown32",
+    "fchown",
+    "fchown32",
+    "lchown",
+    "lchown32",
+    "fchownat",
+    "setuid",
+    "setuid32",
+    "setgid",
+    "setgid32",
+    "setreuid",
+    "setreuid32",
+    "setregid",
+    "setregid32",
+    "setresuid",
+    "setresuid32",
+    "setresgid",
+    "setresgid32",
+    "setfsuid",
+    "setfsuid32",
+    "setfsgid",
+    "setfsgid32",
+    "setgroups",
+    "setgroups32",
+    "capset",
+    "getuid",
+    "getuid32",
+    "geteuid",
+    "geteuid32",
+    "getgid",
+    "getgid32",
+    "getegid",
+    "getegid32",
+    "getresuid",
+    "getresuid32",
+    "getresgid",
+    "getresgid32",
+    "getgroups",
+    "getgroups32",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "mknod",
+    "mknodat",
+];
+
+/// Names of calls by ABI and number.
+#[derive(Debug)]
+pub struct Table(HashMap<(u32, i32), &'static str>);
+
+impl Table {
+    /// The calls of every ABI that this machine may run.
+    pub fn new() -> Table {
+        let mut table = HashMap::new();
+        for arch in [X86_64, X86, 0xc000_00b7, ARM] {
+            for name in NAMES {
+                if let Some(number) = seccomp::number(arch, name) {
+                    table.insert((arch, number as i32), name);
+                }
+            }
+        }
+        Table(table)
+    }
+
+    /// What `notification` asks for; `None` for a call that is not known.
+    pub fn decode(&self, notification: &Notification) -> Option<Call> {
+        let Notification { arch, args, .. } = *notification;
+        let number = match arch {
+            X86_64 => notification.number & !X32_BIT,
+            _ => notification.number,
+        };
+        let name = *self.0.get(&(arch, number))?;
+        let (name, wide) = match name.strip_suffix("32") {
+            Some(base) => (base, true),
+            None => (name, arch != X86 && arch != ARM),
+        };
+        Some(decode(name, wide, args))
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table::new()
+    }
+}
+
+/// `wide`: ids have 32 bits, not the 16 of the first calls of 32-bit ABIs.
+fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
+    let id = |n: usize| match args[n] as u32 {
+        id if wide => id,
+        id if id & 0xffff == 0xffff => u32::MAX,
+        id => id & 0xffff,
+    };
+    let width = if wide { 4 } else { 2 };
+    let path = |follow| Place::Path {
+        dir: libc::AT_FDCWD,
+        path: args[0],
+        follow,
+        empty: false,
+    };
+    let three = || [id(0), id(1), id(2)];
+    let addresses = [args[0], args[1], args[2]];
+    match name {
+        "chown" => Call::Chown(path(true), id(1), id(2)),
+        "lchown" => Call::Chown(path(false), id(1), id(2)),
+        "fchown" => Call::Chown(Place::Fd(args[0] as i32), id(1), id(2)),
+        "fchownat" => {
+            let flags = args[4] as i32;
+            let place = Place::Path {
+                dir: args[0] as i32,
+                path: args[1],
+                follow: flags & libc::AT_SYMLINK_NOFOLLOW == 0,
+                empty: flags & libc::AT_EMPTY_PATH != 0,
+            };
+            // The call is younger than 16-bit ids.
+            Call::Chown(place, args[2] as u32, args[3] as u32)
+        }
+        "mknod" => Call::Mknod(path(false), args[1] as u32, args[2] as u32),
+        "mknodat" => {
+            let place = Place::Path {
+                dir: args[0] as i32,
+                path: args[1],
+                follow: false,
+                empty: false,
+            };
+            Call::Mknod(place, args[2] as u32, args[3] as u32)
+        }
+        "setuid" => Call::Ids(Change::User(id(0))),
+        "setgid" => Call::Ids(Change::Group(id(0))),
+        "setreuid" => Call::Ids(Change::RealEffectiveUser(id(0), id(1))),
+        "setregid" => Call::Ids(Change::RealEffectiveGroup(id(0), id(1))),
+        "setresuid" => Call::Ids(Change::Users(three())),
+        "setresgid" => Call::Ids(Change::Groups(three())),
+        "setfsuid" => Call::Ids(Change::FileUser(id(0))),
+        "setfsgid" => Call::Ids(Change::FileGroup(id(0))),
+        "setgroups" => Call::SetGroups(args[0], args[1], width),
+        "getuid" => Call::Get(Which::User),
+        "geteuid" => Call::Get(Which::EffectiveUser),
+        "getgid" => Call::Get(Which::Group),
+        "getegid" => Call::Get(Which::EffectiveGroup),
+        "getresuid" => Call::GetAll(Which::User, addresses, width),
+        "getresgid" => Call::GetAll(Which::Group, addresses, width),
+        "getgroups" => Call::GetGroups(args[0], args[1], width),
+        "setxattr" | "lsetxattr" | "fsetxattr" => Call::SetXattr(args[1]),
+        _ => Call::Capset(args[1]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notification(arch: u32, number: i32, args: [u64; 6]) -> Notification {
+        Notification {
+            id: 1,
+            tid: 1,
+            number,
+            arch,
+            args,
+        }
+    }
+
+    #[test]
+    fn calls_of_each_abi() {
+        let table = Table::new();
+        // fchown is 93 on x86-64, 95 (16 bits) and 207 on i386, 55 on arm64.
+        let args = [3, 1000, 0xffff, 0, 0, 0];
+        let fchown = |uid, gid| Some(Call::Chown(Place::Fd(3), uid, gid));
+        for (arch, number, gid) in [
+            (X86_64, 93, 0xffff),
+            (X86, 95, u32::MAX),
+            (X86, 207, 0xffff),
+            (0xc000_00b7, 55, 0xffff),
+        ] {
+            let decoded = table.decode(&notification(arch, number, args));
+            assert_eq!(decoded, fchown(1000, gid), "{arch:#x} {number}");
+        }
+        assert_eq!(table.decode(&notification(X86_64, 0, args)), None);
+        let setuid = table.decode(&notification(X86_64, 105, args));
+        assert_eq!(setuid, Some(Call::Ids(Change::User(3))));
+    }
+
+    #[test]
+    fn every_name_is_a_call() {
+        for name in NAMES {
+            let known = [X86_64, X86, ARM]
+                .iter()
+                .any(|a| seccomp::number(*a, name).is_some());
+            assert!(known, "{name}");
+        }
+    }
+}
