@@ -97,7 +97,11 @@ fn variables_directory_and_user() {
         exec(&sandbox, &flags).expect(0).stdout,
         "container exec\n/made/here\n0\n"
     );
-    // One id is mapped: there is no other.
+    // Behind a PID 1 of bryo's as well.
+    end(&sandbox, running);
+    let running = sandbox.start("c", &["--init"]);
+    let flags = ["-u", "root", "c", "sh", "-c", "id -u; readlink /proc/2/exe"];
+    assert_eq!(exec(&sandbox, &flags).expect(0).stdout, "0\n/bin/busybox\n");
     let other = exec(&sandbox, &["-u", "nosuch", "c", "true"]).expect(125);
     assert!(other.stderr.contains("'nosuch'"), "{other}");
     let file = exec(&sandbox, &["-w", "/etc/passwd", "c", "true"]).expect(125);
@@ -158,7 +162,8 @@ fn input_output_and_signals() {
     let cat = sandbox.bryo(["exec", "c", "cat"]);
     assert_eq!(cat.stdin("through").stdout(), "");
 
-    let script = "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 1000 & wait; done";
+    let script =
+        "trap 'echo got; kill $!; exit 9' TERM; echo ready; while :; do sleep 1000 & wait; done";
     let mut inner = sandbox.bryo(["exec", "c", "sh", "-c", script]).spawn();
     inner.expect_line("ready");
     inner.signal(Signal::SIGTERM);

@@ -19,6 +19,20 @@ fn remove(sandbox: &Sandbox) {
     sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
 }
 
+/// Waits until the command with this line is in the foreground of its
+/// terminal.
+#[track_caller]
+fn foreground(sandbox: &Sandbox, line: &str) {
+    wait_for("a process in the foreground", || {
+        let all = sandbox.processes();
+        let (pid, _) = all.iter().find(|(_, command)| command.trim() == line)?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // proc_pid_stat(5): process group, session, terminal, its foreground.
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        (fields[2] == fields[5]).then_some(())
+    });
+}
+
 fn is_raw(settings: &Termios) -> bool {
     !settings
         .local_flags
@@ -37,7 +51,7 @@ fn a_shell_with_job_control() {
     terminal.send("sleep 4711 & jobs\n");
     terminal.expect("Running");
     terminal.send("fg\n");
-    terminal.expect("sleep 4711\r\n");
+    foreground(&sandbox, "sleep 4711");
     terminal.send("\x1a");
     terminal.expect("Stopped");
     terminal.send("bg\n");
@@ -46,8 +60,8 @@ fn a_shell_with_job_control() {
     terminal.expect("Terminated");
     terminal.expect("none\r\n");
     // ^C ends the foreground job alone.
-    terminal.send("echo go; cat; echo status $?\n");
-    terminal.expect("go\r\n");
+    terminal.send("cat\n");
+    foreground(&sandbox, "cat");
     terminal.send("x\n");
     terminal.expect("x\r\nx\r\n");
     terminal.send("\x03");
@@ -72,26 +86,29 @@ fn the_terminal_is_the_containers_own() {
     terminal.expect("tty\r\n");
     terminal.send("test -t 0 && test -t 1 && test -t 2 && echo al''l\n");
     terminal.expect("all\r\n");
-    terminal.send("cat\n\x04echo end''ed\n");
-    terminal.expect("ended");
+    terminal.send("cat\n");
+    foreground(&sandbox, "cat");
     terminal.send("\x04");
+    terminal.send("echo end''ed\n");
+    terminal.expect("ended\r\n");
+    terminal.send("exit\n");
     assert_eq!(terminal.wait(), 0);
 }
 
 #[test]
 fn the_size_follows_the_window() {
     let sandbox = Sandbox::with_busybox();
-    let mut terminal = shell(&sandbox, &["--rm"]);
-    terminal.send("stty size\n");
-    terminal.expect("24 80");
-    terminal.send("trap 'echo win''ch $(stty size)' WINCH; echo se''t\n");
-    terminal.expect("set\r\n");
-    terminal.resize(132, 50);
-    // The shell notices while it waits or at its next command.
-    terminal.send("until stty size | grep -q 132; do :; done; echo\n");
-    terminal.expect("winch 50 132");
-    terminal.send("exit\n");
-    assert_eq!(terminal.wait(), 0);
+    let script = "trap 'echo now $(stty size)' WINCH; echo first $(stty size); \
+        while :; do sleep 1000 & wait; done";
+    let run = sandbox.bryo(["run", "--rm", "-it", "busybox", "sh", "-c", script]);
+    let mut terminal = Terminal::start(run);
+    terminal.expect("first 24 80");
+    for (columns, rows) in [(132, 50), (10, 5)] {
+        terminal.resize(columns, rows);
+        terminal.expect(&format!("now {rows} {columns}\r\n"));
+    }
+    terminal.send("\x03");
+    assert_eq!(terminal.wait(), 128 + 2);
 }
 
 #[test]
@@ -128,14 +145,16 @@ fn minus_t_needs_a_terminal_as_input() {
     terminal.expect("not a tty");
 }
 
-/// Runs a shell, does something to it, and proves that the terminal is as it
-/// was before.
-fn restored(end: impl FnOnce(&Sandbox, &mut Terminal)) {
+/// Runs a command in a terminal, does something to it, and proves that the
+/// terminal is as it was before.
+fn restored(script: &str, end: impl FnOnce(&Sandbox, &mut Terminal)) {
     let sandbox = Sandbox::with_busybox();
-    let sleep = Terminal::start(sandbox.command("true"));
-    let before = sleep.settings();
-    drop(sleep);
-    let mut terminal = shell(&sandbox, &[]);
+    let fresh = Terminal::start(sandbox.command("true"));
+    let before = fresh.settings();
+    drop(fresh);
+    let run = sandbox.bryo(["run", "-it", "--name", "c", "busybox", "sh", "-c", script]);
+    let mut terminal = Terminal::start(run);
+    terminal.expect("ready\r\n");
     assert!(is_raw(&terminal.settings()));
     end(&sandbox, &mut terminal);
     wait_for("the terminal to be as before", || {
@@ -143,6 +162,8 @@ fn restored(end: impl FnOnce(&Sandbox, &mut Terminal)) {
     });
     remove(&sandbox);
 }
+
+const FOREVER: &str = "echo ready; while :; do sleep 1000; done";
 
 /// The process of `bryo run` in the terminal: setsid(1) waits for it, if it
 /// did not become it.
@@ -160,15 +181,18 @@ fn bryo_run(terminal: &Terminal) -> Pid {
 
 #[test]
 fn the_terminal_is_restored_at_the_end() {
-    restored(|_, terminal| {
-        terminal.send("stty raw -echo; exit 3\n");
-        assert_eq!(terminal.wait(), 3);
-    });
+    restored(
+        "stty raw -echo; echo; printf 'ready\\r\\n'; read a; exit 3",
+        |_, terminal| {
+            terminal.send("\n");
+            assert_eq!(terminal.wait(), 3);
+        },
+    );
 }
 
 #[test]
 fn the_terminal_is_restored_when_the_container_is_killed() {
-    restored(|sandbox, terminal| {
+    restored(FOREVER, |sandbox, terminal| {
         sandbox.bryo(["kill", "c"]).output().expect(0);
         assert_eq!(terminal.wait(), 128 + 9);
     });
@@ -176,10 +200,8 @@ fn the_terminal_is_restored_when_the_container_is_killed() {
 
 #[test]
 fn the_terminal_is_restored_when_bryo_is_asked_to_end() {
-    restored(|_, terminal| {
-        // A shell that is interactive ignores SIGTERM; SIGHUP it does not.
-        terminal.send("trap 'exit 12' TERM; echo s''et\n");
-        terminal.expect("set\r\n");
+    let script = "trap 'exit 12' TERM; echo ready; while :; do sleep 1000 & wait; done";
+    restored(script, |_, terminal| {
         kill(bryo_run(terminal), Signal::SIGTERM).unwrap();
         assert_eq!(terminal.wait(), 12);
     });
@@ -187,7 +209,7 @@ fn the_terminal_is_restored_when_bryo_is_asked_to_end() {
 
 #[test]
 fn the_terminal_is_restored_when_bryo_is_killed() {
-    restored(|sandbox, terminal| {
+    restored(FOREVER, |sandbox, terminal| {
         let pid = sandbox.pid("c");
         kill(bryo_run(terminal), Signal::SIGKILL).unwrap();
         assert_eq!(terminal.wait(), 128 + 9);
@@ -199,7 +221,7 @@ fn the_terminal_is_restored_when_bryo_is_killed() {
 
 #[test]
 fn the_terminal_is_restored_when_the_supervisor_is_killed() {
-    restored(|sandbox, terminal| {
+    restored(FOREVER, |sandbox, terminal| {
         let pid = sandbox.pid("c");
         let stat = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let parent = crate::common::field(&stat, "PPid").parse().unwrap();

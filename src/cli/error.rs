@@ -3,6 +3,7 @@
 use crate::engine::attach::start_error;
 use crate::engine::machine::{NamespaceLimits, remedy};
 use crate::runtime::{StartError, Step};
+use crate::sys;
 use nix::errno::Errno;
 use std::process::ExitCode;
 
@@ -10,7 +11,8 @@ use std::process::ExitCode;
 pub fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
     let start = start_error(error);
-    if let Some(hint) = start.and_then(hint).or_else(|| storage_hint(error)) {
+    let hint = start.and_then(hint).or_else(|| clone_hint(error));
+    if let Some(hint) = hint.or_else(|| storage_hint(error)) {
         let mut lines = hint.lines();
         eprintln!("hint:  {}", lines.next().unwrap_or_default());
         for line in lines {
@@ -53,6 +55,13 @@ fn hint(error: &StartError) -> Option<String> {
         (Step::Mount, Errno::ENOENT) => Some("the source of a mount must exist on the host".into()),
         _ => None,
     }
+}
+
+/// What to do if not even a plain process can be cloned.
+fn clone_hint(error: &anyhow::Error) -> Option<String> {
+    let mut calls = error.chain().filter_map(|e| e.downcast_ref::<sys::Error>());
+    let failed = calls.find(|e| e.call == "clone3" && e.errno == Errno::ENOSYS)?;
+    remedy::namespaces(failed.errno, &NamespaceLimits::read()).map(|advice| advice.hint())
 }
 
 /// What to do about a full or failing disk.

@@ -4,20 +4,22 @@ use super::attach;
 use super::containers::Container;
 use super::emulation::Emulator;
 use super::options::CapabilityChanges;
+use super::record::State;
 use super::spec::console_size;
 use super::user;
 use crate::runtime::join::join;
-use crate::runtime::plan::{ANNOTATION_EMULATE_ROOT, ANNOTATION_SECCOMP};
+use crate::runtime::plan::{ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_SECCOMP};
 use crate::runtime::process::{ProcessPlan, Seccomp};
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::open_in_root;
 use crate::sys::signal::SignalFd;
-use crate::sys::tty;
+use crate::sys::{pidfd, tty};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::tcgetattr;
+use nix::unistd::Pid;
 use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, LinuxNamespaceType, Spec};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,9 +66,20 @@ pub fn joined(spec: &Spec) -> u64 {
 /// # Errors
 /// The container does not run; the command cannot be started.
 pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
-    let target = container.running_process()?;
+    let mut target = container.running_process()?;
     let spec = container.spec()?;
-    let plan = plan(container, &spec, options)?;
+    let mut pid = match &container.state {
+        State::Running { process, .. } => process.pid,
+        _ => bail!("container {} is not running", container.record.name),
+    };
+    let annotations = spec.annotations().as_ref();
+    if annotations.and_then(|a| a.get(ANNOTATION_INIT)).is_some() {
+        // Nobody may look at the process of bryo's that is PID 1, nor enter
+        // its namespaces; the command, its first child, has the same.
+        pid = first_child(pid).context("find the container's command")?;
+        target = pidfd::open(Pid::from_raw(pid))?;
+    }
+    let plan = plan(pid, &spec, options)?;
     let terminal = match options.tty && options.interactive {
         true if !attach::stdin_is_terminal() => {
             bail!("-i and -t together need a terminal as standard input: leave out -t")
@@ -99,7 +112,7 @@ fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn plan(container: &Container, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
+fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
     let process = spec
         .process()
         .as_ref()
@@ -119,7 +132,7 @@ fn plan(container: &Container, spec: &Spec, options: &ExecOptions) -> Result<Pro
         set("TERM", "xterm");
     }
     if let Some(text) = &options.user {
-        let user = find_user(container, text)?;
+        let user = find_user(pid, text)?;
         set("HOME", &user.home);
         let mut account = process.user().clone();
         account.set_uid(user.uid);
@@ -165,12 +178,19 @@ fn plan(container: &Container, spec: &Spec, options: &ExecOptions) -> Result<Pro
     ProcessPlan::new(&process, Seccomp::of(profile, default), setgroups, emulate)
 }
 
+/// The oldest child of a process.
+fn first_child(pid: i32) -> Result<i32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let first = children.split_ascii_whitespace().next();
+    first
+        .and_then(|pid| pid.parse().ok())
+        .with_context(|| format!("{path} is empty"))
+}
+
 /// Looks `text` up in the files that the running container sees.
-fn find_user(container: &Container, text: &str) -> Result<user::User> {
-    let super::record::State::Running { process, .. } = &container.state else {
-        bail!("container {} is not running", container.record.name);
-    };
-    let root = format!("/proc/{}/root", process.pid);
+fn find_user(pid: i32, text: &str) -> Result<user::User> {
+    let root = format!("/proc/{pid}/root");
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = nix::fcntl::open(root.as_str(), flags, Mode::empty()).context(root.clone())?;
     let file = |path: &str| -> Result<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! Where a container's root file system comes from.
 
 use super::containers::Container;
-use super::mountinfo;
+use super::host::Parts;
 use crate::image::copy::flatten;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
@@ -21,8 +21,8 @@ pub struct Root {
     pub lowers: Vec<PathBuf>,
     /// A directory to be used as it is, in place of an overlay.
     pub direct: Option<PathBuf>,
-    /// Mounts of the host that are shown read-only at the same place.
-    pub submounts: Vec<PathBuf>,
+    /// The parts of the host's own root, in place of one overlay.
+    pub parts: Option<Parts>,
     /// Changes need not outlive a crash of the machine.
     pub volatile: bool,
 }
@@ -226,13 +226,12 @@ fn own_namespaces() -> String {
 /// The host's root below a throw-away overlay, its other file systems
 /// read-only, the caller's environment and working directory.
 fn host() -> Result<Resolved> {
-    let mountinfo = std::fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
     let cwd = std::env::current_dir().ok();
     let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into());
     Ok(Resolved {
         root: Root {
             lowers: vec!["/".into()],
-            submounts: top_level_mounts(&mountinfo),
+            parts: Some(Parts::find()?),
             ..Root::default()
         },
         defaults: ImageDefaults {
@@ -246,25 +245,6 @@ fn host() -> Result<Resolved> {
         },
         image: None,
     })
-}
-
-/// Mount points of file systems mounted right on the root's, without those
-/// that a container has of its own.
-fn top_level_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
-    const OWN: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
-    let mounts = mountinfo::parse(mountinfo);
-    let Some(root) = mounts.iter().rfind(|m| m.point == Path::new("/")) else {
-        return Vec::new();
-    };
-    let on_root = mounts.iter().filter(|m| m.parent == root.id);
-    let points = on_root.map(|m| m.point.clone());
-    let mut points: Vec<PathBuf> = points
-        .filter(|point| point != Path::new("/"))
-        .filter(|point| !OWN.iter().any(|own| point.starts_with(own)))
-        .collect();
-    points.sort();
-    points.dedup();
-    points
 }
 
 /// Reads a file of the root file system as the container will see it; `None`
@@ -316,19 +296,4 @@ pub fn substitute(spec: &mut Spec, container: &Container) -> Result<Option<Strin
     Ok(Some(
         "the image was copied, which takes time and room: an overlay was refused".into(),
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mounts_on_the_root_alone() {
-        let info = "1 0 8:1 / / rw - ext4 /dev/a rw\n\
-                    2 1 0:5 / /proc rw - proc proc rw\n\
-                    3 1 8:2 / /home\\040x rw - ext4 /dev/b rw\n\
-                    4 3 8:3 / /home\\040x/y rw - ext4 /dev/c rw\n\
-                    5 1 0:6 / /run/lock rw - tmpfs t rw\n";
-        assert_eq!(top_level_mounts(info.as_bytes()), [Path::new("/home x")]);
-    }
 }

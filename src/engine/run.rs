@@ -116,6 +116,9 @@ fn create(
     let record = record(id, subject, &resolved, options, &spec);
     creation.name(&containers, &record)?;
     write_files(&creation, options, &spec)?;
+    if let Some(parts) = &resolved.root.parts {
+        parts.make(creation.staging())?;
+    }
     super::containers::write_json(&creation.staging().join("config.json"), &spec)?;
     let (container, lock) = creation.complete(record)?;
     Ok((container, lock, spec))

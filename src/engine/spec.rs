@@ -1,6 +1,7 @@
 //! From options and an image to an OCI runtime spec. Pure: what must be
 //! looked up on the machine comes in as [`Facts`].
 
+use super::host::{self, Parts};
 use super::options::MountOption;
 use super::options::{Network, RunOptions, SeccompOption, Sharing, Unmask};
 use super::root::{ImageDefaults, Root};
@@ -86,13 +87,8 @@ pub fn build(
     mounts.push(root_mount(root, facts)?);
     mounts.extend(system_mounts(options)?);
     mounts.extend(etc_mounts(options, facts)?);
-    for submount in &root.submounts {
-        mounts.push(mount(
-            submount,
-            "bind",
-            Some(submount),
-            &["rbind", "rprivate", "rro"],
-        )?);
+    if let Some(parts) = &root.parts {
+        mounts.extend(part_mounts(root, parts, facts)?);
     }
     add_user_mounts(&mut mounts, options)?;
 
@@ -157,7 +153,39 @@ fn mount(
     Ok(builder.build()?)
 }
 
+/// The mounts of the host's root, which stand on a directory of the
+/// container's.
+fn part_mounts(root: &Root, parts: &Parts, facts: &Facts) -> Result<Vec<Mount>> {
+    let mut mounts = Vec::new();
+    for (index, path) in parts.overlays.iter().enumerate() {
+        let (upper, work) = host::layer(&facts.directory, index);
+        let option = |key, path: &Path| format!("{key}={}", path.display());
+        let words = [
+            option("lowerdir", path),
+            option("upperdir", &upper),
+            option("workdir", &work),
+        ];
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        words.push("userxattr");
+        words.extend(root.volatile.then_some("volatile"));
+        mounts.push(mount(path, "overlay", None, &words)?);
+    }
+    for path in &parts.binds {
+        mounts.push(mount(
+            path,
+            "bind",
+            Some(path),
+            &["rbind", "rprivate", "rro"],
+        )?);
+    }
+    Ok(mounts)
+}
+
 fn root_mount(root: &Root, facts: &Facts) -> Result<Mount> {
+    if root.parts.is_some() {
+        let upper = facts.directory.join("upper");
+        return mount("/", "bind", Some(&upper), &["rbind", "rprivate"]);
+    }
     if let Some(dir) = &root.direct {
         return mount("/", "bind", Some(dir), &["rbind", "rprivate"]);
     }

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -440,7 +441,12 @@ impl Running {
     /// Waits for its end.
     pub fn wait(self) -> Output {
         let line = self.line;
-        let done = self.child.wait_with_output();
+        // From a thread: whoever else holds the pipes must not stop the test.
+        let (sender, receiver) = mpsc::channel();
+        let child = self.child;
+        thread::spawn(move || sender.send(child.wait_with_output()));
+        let done = receiver.recv_timeout(super::PATIENCE);
+        let done = done.unwrap_or_else(|_| panic!("it does not end: $ {line}"));
         let done = done.unwrap_or_else(|error| panic!("wait for {line}: {error}"));
         Output {
             code: code(done.status),
