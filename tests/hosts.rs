@@ -55,12 +55,7 @@ fn no_more_user_namespaces() {
     let unshare = sandbox.command("unshare").args(["-Ur", "sh", "-c", script]);
     let output = unshare.arg(bryo()).output().expect(125);
     assert!(output.stderr.contains("ENOSPC"), "{output}");
-    assert!(
-        output
-            .stderr
-            .contains("hint:  the limit of user namespaces"),
-        "{output}"
-    );
+    assert!(output.stderr.contains("hint:  the limit of "), "{output}");
     assert!(
         output.stderr.contains("max_user_namespaces is 0"),
         "{output}"
@@ -111,14 +106,9 @@ fn directories_that_are_not_set() {
     let script = r#"unset HOME BRYO_ROOT XDG_DATA_HOME; "$0" images"#;
     let unshare = sandbox
         .command("unshare")
-        .args(["--user", "sh", "-c", script]);
-    let output = unshare.arg(bryo()).output();
-    if output.code != 0 {
-        assert!(
-            output.code == 125 && output.stderr.contains("HOME"),
-            "{output}"
-        );
-    }
+        .args(["--map-user=4711", "sh", "-c", script]);
+    let output = unshare.arg(bryo()).output().expect(125);
+    assert!(output.stderr.contains("HOME"), "{output}");
 }
 
 #[test]

@@ -61,8 +61,7 @@ fn hint(error: &StartError) -> Option<String> {
 fn clone_hint(error: &anyhow::Error) -> Option<String> {
     let mut calls = error.chain().filter_map(|e| e.downcast_ref::<sys::Error>());
     let failed = calls.find(|e| e.call == "clone3" && e.errno == Errno::ENOSYS)?;
-    let advice = remedy::namespaces(failed.errno, &NamespaceLimits::read())?;
-    Some(advice.hint())
+    remedy::namespaces(failed.errno, &NamespaceLimits::read()).map(|advice| advice.hint())
 }
 
 /// What to do about a full or failing disk.
