@@ -162,8 +162,8 @@ fn input_output_and_signals() {
     let cat = sandbox.bryo(["exec", "c", "cat"]);
     assert_eq!(cat.stdin("through").stdout(), "");
 
-    let script =
-        "trap 'echo got; kill $!; exit 9' TERM; echo ready; while :; do sleep 1000 & wait; done";
+    let script = "trap 'echo got; exit 9' TERM; echo ready; \
+        while :; do sleep 1000 >/dev/null 2>&1 & wait; done";
     let mut inner = sandbox.bryo(["exec", "c", "sh", "-c", script]).spawn();
     inner.expect_line("ready");
     inner.signal(Signal::SIGTERM);

@@ -65,6 +65,7 @@ fn a_shell_with_job_control() {
     terminal.expect("x\r\nx\r\n");
     terminal.send("\x03");
     terminal.expect("^C");
+    terminal.expect("> ");
     terminal.send("echo status $?\n");
     terminal.expect("status 130");
     terminal.send("exit 5\n");

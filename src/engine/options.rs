@@ -426,6 +426,28 @@ pub fn parse_ulimit(text: &str) -> Result<(PosixRlimitType, u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_flag_is_survived(text in "[a-z0-9:=,/.~ \\PC]{0,40}", path in "(/[a-z.]{0,4}){1,4}") {
+            let _ = (parse_capability(&text), parse_ulimit(&text), parse_bytes(&text));
+            let all = [
+                parse_volume(&text),
+                parse_volume(&format!("/:{path}:{text}")),
+                parse_mount(&text),
+                parse_mount(&format!("type=bind,src=/,dst={path},{text}")),
+                parse_tmpfs(&text),
+                parse_tmpfs(&format!("{path}:{text}")),
+            ];
+            for mount in all.into_iter().flatten() {
+                let (MountOption::Bind { destination, .. } | MountOption::Tmpfs { destination, .. }) = mount;
+                prop_assert!(destination.is_absolute());
+            }
+        }
+    }
 
     #[test]
     fn volumes() {

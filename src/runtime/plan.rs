@@ -514,6 +514,134 @@ impl Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    /// A spec that has something of everything.
+    fn spec() -> Value {
+        json!({
+            "ociVersion": "1.2.0",
+            "root": {"path": "rootfs", "readonly": true},
+            "hostname": "box",
+            "domainname": "example",
+            "process": {
+                "terminal": true, "consoleSize": {"width": 80, "height": 24},
+                "user": {"uid": 0, "gid": 0, "additionalGids": [1], "umask": 18},
+                "args": ["sh"], "env": ["A=b"], "cwd": "/", "oomScoreAdj": 1,
+                "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"]},
+                "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}],
+                "noNewPrivileges": true
+            },
+            "mounts": [
+                {"destination": "/", "type": "overlay", "options": ["lowerdir=a", "upperdir=b", "workdir=c"]},
+                {"destination": "/dev", "type": "tmpfs", "options": ["mode=755", "rro"]},
+                {"destination": "/data", "type": "bind", "source": "/etc", "options": ["rbind", "ro"]}
+            ],
+            "annotations": {"bryo.devices": "/dev/null:/dev/x", "bryo.init": "true", "bryo.seccomp": "default"},
+            "linux": {
+                "namespaces": [{"type": "mount"}, {"type": "user"}, {"type": "uts"}, {"type": "time"}, {"type": "ipc"}],
+                "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+                "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+                "timeOffsets": {"boottime": {"secs": 1, "nanosecs": 2}},
+                "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}],
+                "sysctl": {"kernel.shmmax": "1"},
+                "maskedPaths": ["/proc/keys"], "readonlyPaths": ["/proc/sys"],
+                "rootfsPropagation": "rslave",
+                "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO"}]}
+            }
+        })
+    }
+
+    /// Every place in a JSON document, as pointers.
+    fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+        found.push(at.to_owned());
+        let inner: Vec<(String, &Value)> = match value {
+            Value::Array(list) => list
+                .iter()
+                .enumerate()
+                .map(|(i, v)| (i.to_string(), v))
+                .collect(),
+            Value::Object(map) => map.iter().map(|(k, v)| (k.replace('/', "~1"), v)).collect(),
+            _ => return,
+        };
+        for (key, value) in inner {
+            places(value, &format!("{at}/{key}"), found);
+        }
+    }
+
+    fn hostile() -> impl Strategy<Value = Value> {
+        let words = prop::sample::select(vec![
+            "",
+            "/",
+            ".",
+            "..",
+            "/..",
+            "/a/../b",
+            "a\0b",
+            "lowerdir=",
+            "=",
+            "rro",
+            "bind",
+            "proc",
+            "cgroup",
+            "overlay",
+            "-1",
+            "net.ipv4.x",
+            "net/../x",
+            "..",
+            "monotonic",
+            ":",
+            ",,",
+            "é",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            words.prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(2, 8, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[a-zA-Z./]{0,10}", inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    #[test]
+    fn the_spec_below_is_one() {
+        let spec: Spec = serde_json::from_value(spec()).unwrap();
+        let plan = Plan::new(&spec, Path::new("/bundle")).unwrap();
+        assert_eq!(plan.mounts.len(), 2);
+        assert!(plan.init && plan.root_readonly);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn hostile_specs_are_survived(changes in prop::collection::vec((any::<prop::sample::Index>(), hostile()), 1..4)) {
+            let mut json = spec();
+            for (place, value) in changes {
+                let mut all = Vec::new();
+                places(&json, "", &mut all);
+                let place = &all[place.index(all.len())];
+                *json.pointer_mut(place).unwrap() = value;
+            }
+            if let Ok(spec) = serde_json::from_value::<Spec>(json)
+                && let Ok(plan) = Plan::new(&spec, Path::new("/bundle"))
+            {
+                prop_assert!(!plan.process.args.is_empty());
+                for mount in &plan.mounts {
+                    let up = |c| c == Component::ParentDir || c == Component::RootDir;
+                    prop_assert!(!mount.destination.components().any(up));
+                }
+            }
+        }
+    }
 
     const NET: u64 = libc::CLONE_NEWNET as u64;
 
