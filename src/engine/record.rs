@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 /// A container as it was created. `record.json` in its directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +51,10 @@ pub enum State {
         process: ProcessId,
         /// Since when.
         since: Timestamp,
+        /// The number of its user namespace, by which its processes are known
+        /// if it has no PID namespace of its own.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_namespace: Option<u64>,
     },
     /// It ran, or failed to.
     Exited {
@@ -105,6 +110,49 @@ impl ProcessId {
     }
 }
 
+/// The number of a process's user namespace.
+pub fn user_namespace(pid: Pid) -> Option<u64> {
+    let file = std::fs::metadata(format!("/proc/{pid}/ns/user")).ok()?;
+    Some(file.ino())
+}
+
+/// Ends every process in a user namespace.
+pub fn end_all_in(user_namespace: u64) {
+    if self::user_namespace(Pid::this()) == Some(user_namespace) {
+        return;
+    }
+    loop {
+        let mut found = false;
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(pid) = name.to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            let pid = Pid::from_raw(pid);
+            if self::user_namespace(pid) != Some(user_namespace) {
+                continue;
+            }
+            let Ok(process) = pidfd::open(pid) else {
+                continue;
+            };
+            // Looked at again: the descriptor is of the same process.
+            if self::user_namespace(pid) == Some(user_namespace) {
+                found |= pidfd::kill(&process, libc::SIGKILL).is_ok();
+                wait_for_end(&process);
+            }
+        }
+        if !found {
+            return;
+        }
+    }
+}
+
+fn wait_for_end(process: &OwnedFd) {
+    use nix::poll::{PollFd, PollFlags, poll};
+    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut fds, 1000u16);
+}
+
 /// Field 22 of proc_pid_stat(5); the second may hold blanks and parentheses.
 fn start_time(stat: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(&stat[stat.iter().rposition(|b| *b == b')')? + 1..]).ok()?;
@@ -140,6 +188,7 @@ mod tests {
                 start_time: 9,
             },
             since: Timestamp::UNIX_EPOCH,
+            user_namespace: None,
         };
         let json = serde_json::to_string(&state).unwrap();
         assert!(

@@ -4,7 +4,7 @@
 
 use super::containers::{Container, Containers, Lock};
 use super::emulation::Emulator;
-use super::record::{ProcessId, State};
+use super::record::{ProcessId, State, user_namespace};
 use super::root;
 use crate::image::remove::remove_tree;
 use crate::runtime::{self, Plan, StartError, Started, Step};
@@ -113,7 +113,10 @@ impl Supervisor {
                 return Ok(trash);
             }
         };
+        let own_pids = self.container.record.namespaces & libc::CLONE_NEWPID as u64 != 0;
+        let pid = started.child.pid;
         self.container.state = State::Running {
+            user_namespace: (!own_pids).then(|| user_namespace(pid)).flatten(),
             process: ProcessId::of(started.child.pid)?,
             since: Timestamp::now(),
         };
@@ -133,6 +136,8 @@ impl Supervisor {
         if emulator.is_some() {
             // There this process may write attributes whatever a file's mode.
             // The command may have ended by now, and its namespace with it.
+            // Nobody who has all capabilities in there may look into it.
+            let _ = nix::sys::prctl::set_dumpable(false);
             let _ = nix::sched::setns(&started.child.pidfd, CloneFlags::CLONE_NEWUSER);
         }
         let code = self.wait(&started.child, terminal.as_ref(), emulator)?;
