@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::wait_for;
 use bryo::image::copy::flatten;
 use bryo::image::digest::sha256;
 use bryo::image::progress::Quiet;
@@ -99,7 +100,8 @@ impl Sandbox {
             names.collect()
         };
         assert_eq!(list("tmp"), BTreeSet::new(), "in tmp");
-        crate::common::wait_for("an empty trash", || list("trash").is_empty().then_some(()));
+        // Deleted behind our back.
+        wait_for("an empty trash", || list("trash").is_empty().then_some(()));
         let mut blobs = BTreeSet::new();
         let mut layers = BTreeSet::new();
         for summary in self.store().list().unwrap() {

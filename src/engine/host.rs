@@ -6,7 +6,7 @@
 //! without such mounts, plain directories on the way to the mounts, and the
 //! mounts themselves, read-only.
 
-use super::mountinfo;
+use super::mountinfo::{self, Mount};
 use anyhow::{Context, Result};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -126,16 +126,13 @@ fn make_like(model: &Path, path: &Path) -> std::io::Result<()> {
 }
 
 /// The points of all mounts right on the root's own.
-fn mounts_on_root(file: &[u8]) -> Vec<PathBuf> {
-    let mounts = mountinfo::parse(file);
+fn mounts_on_root(mounts: &[Mount]) -> Vec<PathBuf> {
     let Some(root) = mounts.iter().rfind(|m| m.point == Path::new("/")) else {
         return Vec::new();
     };
     let below = mounts.iter().filter(|m| m.parent == root.id);
-    let mut points: Vec<PathBuf> = below
-        .map(|m| m.point.clone())
-        .filter(|point| point != Path::new("/"))
-        .collect();
+    let mut points: Vec<PathBuf> = below.map(|m| m.point.clone()).collect();
+    points.retain(|point| point != Path::new("/"));
     points.sort();
     points.dedup();
     points
