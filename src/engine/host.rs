@@ -38,8 +38,8 @@ fn leads(path: &Path, points: &[PathBuf]) -> bool {
 impl Parts {
     /// The parts of this machine's root.
     pub fn find() -> Result<Parts> {
-        let mountinfo = std::fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-        let points = mounts_on_root(&mountinfo);
+        let text = std::fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+        let points = mounts_on_root(&mountinfo::parse(&text));
         let mut parts = Parts::default();
         parts.add(Path::new("/"), &points)?;
         Ok(parts)
@@ -150,7 +150,7 @@ mod tests {
                     4 3 8:3 / /home\\040x/y rw - ext4 /dev/c rw\n\
                     5 1 0:6 / /run/lock rw - tmpfs t rw\n";
         let points = ["/home x", "/proc", "/run/lock"].map(PathBuf::from);
-        assert_eq!(mounts_on_root(info), points);
+        assert_eq!(mounts_on_root(&mountinfo::parse(info)), points);
     }
 
     #[test]
