@@ -3,7 +3,7 @@
 use super::init::{give_up, open_terminal};
 use super::message::{StartError, Step};
 use super::process::ProcessPlan;
-use super::start::{Started, by_helper, hear};
+use super::start::{Started, by_helper, hear, leave_to_parent};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{CloneFlags, Parent, clone3};
 use crate::sys::{self, trampoline};
@@ -40,7 +40,10 @@ pub fn join(
             enter().map_err(|e| StartError::new(Step::Join, &e))?;
             clone3(0, Parent::Grandparent).map_err(failed)
         },
-        || run(process, &theirs, &page),
+        || {
+            leave_to_parent(&ours, &theirs);
+            run(process, &theirs, &page)
+        },
     )?;
     drop(theirs);
     hear(child, &ours, process)

@@ -381,6 +381,8 @@ impl ProcessPlan {
         if let Err(e) = self.apply_credentials(report) {
             return (Step::Credentials, e);
         }
+        // The kernel forgets it when ids change.
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
         if let Err(e) = self.enter_cwd() {
             return (Step::WorkingDirectory, e);
         }

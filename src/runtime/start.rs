@@ -11,7 +11,7 @@ use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::trampoline;
 use anyhow::{Context, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// A process that runs the command it was made for.
 #[derive(Debug)]
@@ -42,13 +42,19 @@ pub fn start(plan: &Plan) -> Result<Started, StartError> {
     let (ours, theirs) = Channel::pair().map_err(|e| clone_failed(e.into()))?;
     let child = if plan.join.is_empty() {
         match make(plan, Parent::Caller)? {
-            Forked::Child => init::run(plan, &theirs, &page),
+            Forked::Child => {
+                leave_to_parent(&ours, &theirs);
+                init::run(plan, &theirs, &page)
+            }
             Forked::Parent(child) => child,
         }
     } else {
         by_helper(
             || init::join(plan).and_then(|()| make(plan, Parent::Grandparent)),
-            || init::run(plan, &theirs, &page),
+            || {
+                leave_to_parent(&ours, &theirs);
+                init::run(plan, &theirs, &page)
+            },
         )?
     };
     drop(theirs);
@@ -62,6 +68,13 @@ fn make(plan: &Plan, parent: Parent) -> Result<Forked, StartError> {
     }
     // A user namespace among others is always made first (clone(2)).
     clone3(flags, parent).map_err(|e| failed(Step::Clone)(e.into()))
+}
+
+/// Gives up the child's copy of the parent's end of a channel: while somebody
+/// holds it, the death of the parent is no end-of-file, and a child whose
+/// parent died before it asked for a death signal would live on.
+pub(super) fn leave_to_parent(ours: &Channel, theirs: &Channel) {
+    let _ = crate::sys::fd::duplicate_to(theirs, ours.as_fd().as_raw_fd());
 }
 
 /// Joining changes the joiner for good, so a process of its own does it and
