@@ -11,6 +11,7 @@ use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::trampoline;
 use anyhow::{Context, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A process that runs the command it was made for.
@@ -40,18 +41,30 @@ pub fn start(plan: &Plan) -> Result<Started, StartError> {
     let clone_failed = failed(Step::Clone);
     let page = trampoline::prepare().map_err(|e| clone_failed(e.into()))?;
     let (ours, theirs) = Channel::pair().map_err(|e| clone_failed(e.into()))?;
+    // In the child: a copy of our end would hide this process's death from it.
+    let ours = Cell::new(Some(ours));
+    let run = || -> () {
+        drop(ours.take());
+        init::run(plan, &theirs, &page)
+    };
     let child = if plan.join.is_empty() {
         match make(plan, Parent::Caller)? {
-            Forked::Child => init::run(plan, &theirs, &page),
+            Forked::Child => {
+                run();
+                exit_now(1)
+            }
             Forked::Parent(child) => child,
         }
     } else {
         by_helper(
             || init::join(plan).and_then(|()| make(plan, Parent::Grandparent)),
-            || init::run(plan, &theirs, &page),
+            run,
         )?
     };
     drop(theirs);
+    let ours = ours
+        .take()
+        .ok_or_else(|| clone_failed(anyhow!("no channel")))?;
     hear(child, &ours, &plan.process)
 }
 
