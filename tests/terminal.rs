@@ -64,6 +64,7 @@ fn a_shell_with_job_control() {
     terminal.send("x\n");
     terminal.expect("x\r\nx\r\n");
     terminal.send("\x03");
+    // What is typed before the next prompt goes with the interrupt.
     terminal.expect("^C");
     terminal.expect("> ");
     terminal.send("echo status $?\n");

@@ -3,7 +3,7 @@
 use super::init::{give_up, open_terminal};
 use super::message::{StartError, Step};
 use super::process::ProcessPlan;
-use super::start::{Started, by_helper, hear, leave_to_parent};
+use super::start::{Started, by_helper, hear};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{CloneFlags, Parent, clone3};
 use crate::sys::{self, trampoline};
@@ -13,6 +13,7 @@ use nix::sched::CloneFlags as Namespaces;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 
 /// Starts `process` in the namespaces `kinds` (`CLONE_NEW*`) of the process
@@ -29,6 +30,8 @@ pub fn join(
     let failed = |e: sys::Error| StartError::new(Step::Join, &e.into());
     let page = trampoline::prepare().map_err(failed)?;
     let (ours, theirs) = Channel::pair().map_err(failed)?;
+    // In the child: a copy of our end would hide this process's death from it.
+    let ours = Cell::new(Some(ours));
     let enter = || -> anyhow::Result<()> {
         // From here on processes of the container could see this one.
         prctl::set_dumpable(false).context("set dumpable")?;
@@ -41,12 +44,13 @@ pub fn join(
             clone3(0, Parent::Grandparent).map_err(failed)
         },
         || {
-            leave_to_parent(&ours, &theirs);
+            drop(ours.take());
             run(process, &theirs, &page)
         },
     )?;
     drop(theirs);
-    hear(child, &ours, process)
+    let lost = || StartError::new(Step::Join, &anyhow!("no channel"));
+    hear(child, &ours.take().ok_or_else(lost)?, process)
 }
 
 fn run(process: &ProcessPlan, channel: &Channel, page: &OwnedFd) -> ! {

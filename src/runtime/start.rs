@@ -11,7 +11,8 @@ use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::trampoline;
 use anyhow::{Context, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// A process that runs the command it was made for.
 #[derive(Debug)]
@@ -40,24 +41,30 @@ pub fn start(plan: &Plan) -> Result<Started, StartError> {
     let clone_failed = failed(Step::Clone);
     let page = trampoline::prepare().map_err(|e| clone_failed(e.into()))?;
     let (ours, theirs) = Channel::pair().map_err(|e| clone_failed(e.into()))?;
+    // In the child: a copy of our end would hide this process's death from it.
+    let ours = Cell::new(Some(ours));
+    let run = || -> () {
+        drop(ours.take());
+        init::run(plan, &theirs, &page)
+    };
     let child = if plan.join.is_empty() {
         match make(plan, Parent::Caller)? {
             Forked::Child => {
-                leave_to_parent(&ours, &theirs);
-                init::run(plan, &theirs, &page)
+                run();
+                exit_now(1)
             }
             Forked::Parent(child) => child,
         }
     } else {
         by_helper(
             || init::join(plan).and_then(|()| make(plan, Parent::Grandparent)),
-            || {
-                leave_to_parent(&ours, &theirs);
-                init::run(plan, &theirs, &page)
-            },
+            run,
         )?
     };
     drop(theirs);
+    let ours = ours
+        .take()
+        .ok_or_else(|| clone_failed(anyhow!("no channel")))?;
     hear(child, &ours, &plan.process)
 }
 
@@ -68,13 +75,6 @@ fn make(plan: &Plan, parent: Parent) -> Result<Forked, StartError> {
     }
     // A user namespace among others is always made first (clone(2)).
     clone3(flags, parent).map_err(|e| failed(Step::Clone)(e.into()))
-}
-
-/// Gives up the child's copy of the parent's end of a channel: while somebody
-/// holds it, the death of the parent is no end-of-file, and a child whose
-/// parent died before it asked for a death signal would live on.
-pub(super) fn leave_to_parent(ours: &Channel, theirs: &Channel) {
-    let _ = crate::sys::fd::duplicate_to(theirs, ours.as_fd().as_raw_fd());
 }
 
 /// Joining changes the joiner for good, so a process of its own does it and
