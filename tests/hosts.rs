@@ -28,6 +28,48 @@ fn a_run_inside_a_run() {
 }
 
 #[test]
+fn attributes_are_set_without_mount_setattr_too() {
+    let sandbox = Sandbox::with_busybox();
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mount_setattr"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]}"#;
+    let profile = format!(
+        "seccomp={}",
+        sandbox.write("profile.json", profile).display()
+    );
+    let outer = [
+        "--cap-add=ALL",
+        "--security-opt=unmask=ALL",
+        "--security-opt",
+    ];
+    let program = bryo().display().to_string();
+    let volume = format!("{}:/x:ro", sandbox.work().display());
+    let script = "touch /x/f /y /tmp/z; echo 1 >/proc/sys/kernel/domainname; ls /tmp";
+    let run = sandbox
+        .bryo(["run", "--rm"])
+        .args(outer)
+        .arg(profile)
+        .arg("host");
+    let inner = [
+        &program,
+        "run",
+        "--rm",
+        "--read-only",
+        "-v",
+        &volume,
+        "busybox",
+    ];
+    let output = run
+        .args(inner)
+        .args(["sh", "-c", script])
+        .output()
+        .expect(0);
+    assert_eq!(output.stdout, "z\n", "{output}");
+    let refusals = output.stderr.matches("Read-only file system").count();
+    assert_eq!(refusals, 3, "{output}");
+    sandbox.bryo(["ps"]).output().expect(0);
+}
+
+#[test]
 fn an_overlay_that_is_refused_is_replaced_and_said_so() {
     let sandbox = Sandbox::with_busybox();
     let tree = sandbox.busybox_tree("tree");

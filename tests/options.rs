@@ -470,3 +470,18 @@ fn devices() {
     let script = "mknod /dev/zero2 c 1 5 && head -c 1 /dev/zero2 | wc -c";
     assert_eq!(sandbox.shell(&[], script), "0");
 }
+
+#[test]
+fn clocks_are_shifted() {
+    let sandbox = Sandbox::with_busybox();
+    let uptime = |flags: &[&str]| -> f64 {
+        let text = sandbox.shell(flags, "cut -d' ' -f1 /proc/uptime");
+        text.trim().parse().unwrap()
+    };
+    let shift = uptime(&["--time-offset", "boottime=1000000"]) - uptime(&[]);
+    assert!((999_000.0..1_001_000.0).contains(&shift), "{shift}");
+    for bad in ["realtime=1", "boottime", "boottime=x"] {
+        let refused = sandbox.run(&["--time-offset", bad, "busybox", "true"]);
+        assert!(refused.expect(125).stderr.contains(bad));
+    }
+}

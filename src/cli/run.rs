@@ -138,6 +138,10 @@ pub struct Args {
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = ["auto", "on", "off"])]
     root_emulation: String,
 
+    /// Shift the container's clock `monotonic` or `boottime`
+    #[arg(long, value_name = "CLOCK=SECONDS")]
+    time_offset: Vec<String>,
+
     /// Add a line to /etc/hosts
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
@@ -259,6 +263,11 @@ impl Args {
             ipc: sharing("ipc", &self.ipc)?,
             uts: sharing("uts", &self.uts)?,
             cgroup: sharing("cgroupns", &self.cgroupns)?,
+            time_offsets: self
+                .time_offset
+                .iter()
+                .map(|t| time_offset(t))
+                .collect::<Result<_>>()?,
             init: self.init,
             labels: labels(&self.label),
             annotations: pairs("annotation", &self.annotation)?,
@@ -338,6 +347,15 @@ fn sharing(flag: &str, text: &str) -> Result<Sharing> {
         "host" => Ok(Sharing::Host),
         other => bail!("--{flag} {other}: not supported yet; there are private and host"),
     }
+}
+
+fn time_offset(text: &str) -> Result<(String, i64)> {
+    let fail = || format!("--time-offset {text}: CLOCK=SECONDS is wanted, as boottime=3600");
+    let (clock, seconds) = text.split_once('=').with_context(fail)?;
+    if clock != "monotonic" && clock != "boottime" {
+        bail!("--time-offset {text}: there are the clocks monotonic and boottime");
+    }
+    Ok((clock.to_owned(), seconds.parse().ok().with_context(fail)?))
 }
 
 fn parse_umask(text: &str) -> Result<u32> {

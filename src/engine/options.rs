@@ -63,6 +63,8 @@ pub struct RunOptions {
     pub uts: Sharing,
     /// See `pid`.
     pub cgroup: Sharing,
+    /// Shifts of clocks: `monotonic` or `boottime`, and seconds.
+    pub time_offsets: Vec<(String, i64)>,
     /// `--init`.
     pub init: bool,
     /// Labels, after those of the image.

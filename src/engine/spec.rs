@@ -12,8 +12,9 @@ use crate::runtime::plan::{
 use anyhow::{Result, bail};
 use oci_spec::runtime::{
     BoxBuilder, Capabilities, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder,
-    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Mount, MountBuilder, PosixRlimit,
-    PosixRlimitBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, LinuxTimeOffsetBuilder, Mount,
+    MountBuilder, PosixRlimit, PosixRlimitBuilder, Process, ProcessBuilder, RootBuilder, Spec,
+    SpecBuilder, UserBuilder,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -474,6 +475,12 @@ fn linux(options: &RunOptions, facts: &Facts) -> Result<Linux> {
         .build()?;
     linux.set_resources(None);
     linux.set_seccomp(facts.seccomp.clone());
+    if !options.time_offsets.is_empty() {
+        let offset = |secs: i64| LinuxTimeOffsetBuilder::default().secs(secs).build();
+        let offsets = options.time_offsets.iter();
+        let offsets = offsets.map(|(clock, secs)| Ok((clock.clone(), offset(*secs)?)));
+        linux.set_time_offsets(Some(offsets.collect::<Result<_>>()?));
+    }
     if !options.sysctls.is_empty() {
         linux.set_sysctl(Some(options.sysctls.clone().into_iter().collect()));
     }

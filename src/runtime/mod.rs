@@ -11,6 +11,7 @@ pub mod options;
 pub mod plan;
 pub mod process;
 mod reaper;
+mod remount;
 mod rootfs;
 pub mod seccomp;
 pub mod start;

@@ -4,9 +4,9 @@
 //! [attached](attach_all) to a place that is resolved inside the new root,
 //! where no link can lead anywhere else.
 
-use super::copyup;
 use super::options::{Attributes, Bind, Options};
 use super::plan::{Device, Mount, MountSource, Overlay, Plan, RootMount};
+use super::{copyup, remount};
 use crate::sys::mount::{self, FsContext, MountAttr, attr};
 use crate::sys::{self, fd::create_in_root, fd::open_in_root};
 use anyhow::{Context, Result, anyhow, bail};
@@ -329,11 +329,25 @@ fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
     if mount.options.is_some_and(|o| o.tmpcopyup) {
         copyup::copy_into(target.as_fd(), mount.tree.as_fd())?;
     }
-    if let Some(options) = mount.options {
-        set_options(&mount.tree, options)?;
+    let set = match mount.options {
+        Some(options) => set_options(&mount.tree, options),
+        None => Ok(()),
+    };
+    let without = set.as_ref().is_err_and(lacks_mount_setattr);
+    if !without {
+        set?;
     }
     mount::attach(&mount.tree, &target, &mount.destination.to_string_lossy())?;
+    if let (true, Some(options)) = (without, mount.options) {
+        remount::apply(root, &mount.tree, mount.destination, options)?;
+    }
     Ok(())
+}
+
+/// Whether the kernel, or a sandbox around bryo, has no mount_setattr(2).
+fn lacks_mount_setattr(error: &anyhow::Error) -> bool {
+    let call = error.downcast_ref::<sys::Error>();
+    call.is_some_and(|e| e.call == "mount_setattr" && e.errno == Errno::ENOSYS)
 }
 
 /// Sets attributes and propagation of a detached tree.
@@ -372,10 +386,7 @@ fn set_options(tree: &OwnedFd, options: &Options) -> Result<()> {
 }
 
 fn change(tree: &OwnedFd, attributes: &MountAttr, recursive: bool) -> Result<()> {
-    mount::set_attributes(tree, attributes, recursive).map_err(|e| match e.errno {
-        Errno::ENOSYS => anyhow!(e).context("mount attributes need Linux 5.12"),
-        _ => anyhow!(e),
-    })
+    Ok(mount::set_attributes(tree, attributes, recursive)?)
 }
 
 /// Opens the place of a mount inside `root`, made if it is missing.
@@ -487,14 +498,29 @@ pub fn make_readonly(root: &OwnedFd, paths: &[PathBuf]) -> Result<()> {
             Err(e) => return Err(e).with_context(what),
         };
         let tree = mount::clone_tree(&target, c"", true).with_context(what)?;
-        let readonly = MountAttr {
-            set: attr::RDONLY,
-            ..MountAttr::default()
-        };
-        change(&tree, &readonly, true).with_context(what)?;
+        let options = read_only();
+        let set = set_options(&tree, &options);
+        let without = set.as_ref().is_err_and(lacks_mount_setattr);
+        if !without {
+            set.with_context(what)?;
+        }
         mount::attach(&tree, &target, &path.to_string_lossy()).with_context(what)?;
+        if without {
+            remount::apply(root, &tree, path, &options).with_context(what)?;
+        }
     }
     Ok(())
+}
+
+/// Read-only with all that is mounted below.
+fn read_only() -> Options {
+    Options {
+        all: Attributes {
+            set: attr::RDONLY,
+            clear: 0,
+        },
+        ..Options::default()
+    }
 }
 
 /// Makes the root file system itself read-only, not what is mounted below.
@@ -503,7 +529,11 @@ pub fn make_root_readonly(root: &OwnedFd) -> Result<()> {
         set: attr::RDONLY,
         ..MountAttr::default()
     };
-    change(root, &readonly, false).context("make / read-only")
+    match change(root, &readonly, false) {
+        Err(e) if lacks_mount_setattr(&e) => remount::add(root.as_fd(), attr::RDONLY, 0),
+        other => other,
+    }
+    .context("make / read-only")
 }
 
 /// Writes kernel parameters, each proven to be one: what is at the place must
