@@ -2,6 +2,7 @@
 
 mod common;
 mod crash;
+mod emulation;
 mod exec;
 mod hosts;
 mod image;

@@ -3,6 +3,7 @@
 mod doctor;
 mod error;
 mod exec;
+mod export;
 mod hello;
 mod images;
 mod import;
@@ -60,6 +61,8 @@ enum Command {
     Kill(kill::Args),
     /// Remove containers
     Rm(rm::Args),
+    /// Write a container's root file system as a tar
+    Export(export::Args),
     /// Bring a root file system in as an image
     Import(import::Args),
     /// Bring images in from an archive
@@ -160,6 +163,7 @@ impl Cli {
             Command::Inspect(args) => inspect::run(args, &context),
             Command::Kill(args) => kill::run(args, &context),
             Command::Rm(args) => rm::run(args, &context),
+            Command::Export(args) => export::run(args, &context),
             Command::Import(args) => import::run(args, &context),
             Command::Load(args) => load::run(args, &context),
             Command::Images(args) => images::run(args, &context),

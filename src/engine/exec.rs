@@ -7,6 +7,7 @@ use super::options::CapabilityChanges;
 use super::record::State;
 use super::spec::console_size;
 use super::user;
+use crate::image::owners::Owners;
 use crate::runtime::join::join;
 use crate::runtime::plan::{ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_SECCOMP};
 use crate::runtime::process::{ProcessPlan, Seccomp};
@@ -93,7 +94,8 @@ pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
     let signals = SignalFd::new()?;
     let mut started = join(&target, container.record.namespaces, &plan)?;
     if let Some(listener) = started.listener.take() {
-        emulate_beside(Emulator::new(listener), &target)?;
+        let owners = Owners::open(&container.dir).ok();
+        emulate_beside(Emulator::new(listener, owners), &target)?;
     }
     drop(target);
     attach::wait_for_child(started, &signals, options.interactive, terminal.as_ref())

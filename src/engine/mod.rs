@@ -6,6 +6,7 @@ pub mod containers;
 pub mod emulation;
 pub mod etc;
 pub mod exec;
+pub mod export;
 pub mod host;
 pub mod machine;
 pub mod mountinfo;

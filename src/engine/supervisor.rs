@@ -6,6 +6,7 @@ use super::containers::{Container, Containers, Lock};
 use super::emulation::Emulator;
 use super::record::{ProcessId, State, user_namespace};
 use super::root;
+use crate::image::owners::Owners;
 use crate::image::remove::remove_tree;
 use crate::runtime::{self, Plan, StartError, Started, Step};
 use crate::sys::channel::Channel;
@@ -132,7 +133,11 @@ impl Supervisor {
         };
         release_stdio()?;
 
-        let emulator = started.listener.take().map(Emulator::new);
+        let emulator = started.listener.take();
+        let owners = emulator
+            .as_ref()
+            .and_then(|_| Owners::open(&self.container.dir).ok());
+        let emulator = emulator.map(|listener| Emulator::new(listener, owners));
         if emulator.is_some() {
             // There this process may write attributes whatever a file's mode.
             // The command may have ended by now, and its namespace with it.

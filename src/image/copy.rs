@@ -120,7 +120,7 @@ pub(super) fn copy_file(
 }
 
 /// Opens a file for reading, also one whose mode does not let its owner.
-fn open_to_read(from: impl AsFd, name: &[u8], stat: &FileStat) -> Result<File> {
+pub(super) fn open_to_read(from: impl AsFd, name: &[u8], stat: &FileStat) -> Result<File> {
     let from = from.as_fd();
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let open = || openat(from, name, flags, Mode::empty());

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 pub use oci_spec::image::Digest;
 use oci_spec::image::DigestAlgorithm;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -78,6 +78,20 @@ pub fn check(what: &str, expected: &Digest, found: &Digest) -> Result<()> {
 pub fn short(digest: &Digest) -> &str {
     let hex = digest.digest();
     &hex[..hex.len().min(12)]
+}
+
+/// Undoes [`hex`].
+pub fn unhex(text: &str) -> Result<Vec<u8>> {
+    ensure!(text.len().is_multiple_of(2), "an odd number of digits");
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .context("no hexadecimal digit")
+    };
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs
+        .map(|pair| Ok((digit(pair[0])? << 4 | digit(pair[1])?) as u8))
+        .collect()
 }
 
 /// Lower-case hexadecimal.

@@ -472,7 +472,8 @@ pub enum Fate {
 /// tools steer themselves must not come from an image: they could hide files
 /// or change owners. SELinux labels belong to the machine that wrote them.
 pub fn fate(name: &[u8]) -> Fate {
-    let steering: [&[u8]; 4] = [
+    let steering: [&[u8]; 5] = [
+        record::ATTRIBUTE_PREFIX,
         b"user.overlay.",
         b"user.containers.",
         b"user.fuseoverlayfs.",

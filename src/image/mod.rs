@@ -3,8 +3,8 @@
 //! ```text
 //! reference digest platform change record     pure: text in, values out
 //! entry                                        pure: tar headers in, members out
-//! tarball compress                             reading archives
-//! unpack remove view copy                      trees of layers
+//! tarball compress tarwrite                    reading and writing archives
+//! unpack remove view copy export owners        trees of layers
 //! layer settle assemble                        from a blob to a stack of trees
 //! layout session store                         what lies on the disk
 //! archive load import source                   how images come in
@@ -20,10 +20,12 @@ pub mod compress;
 pub mod copy;
 pub mod digest;
 pub mod entry;
+pub mod export;
 pub mod import;
 mod layer;
 mod layout;
 pub mod load;
+pub mod owners;
 pub mod platform;
 pub mod progress;
 pub mod record;
@@ -34,6 +36,7 @@ mod settle;
 pub mod source;
 pub mod store;
 pub mod tarball;
+pub mod tarwrite;
 #[cfg(test)]
 mod testing;
 pub mod unpack;

@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 /// The attribute that carries a [`Stat`].
 pub const OVERRIDE_STAT: &CStr = c"user.containers.override_stat";
 
+/// Stands before the name of an attribute that only root of the machine can
+/// set (`security.capability`), where it is recorded on the file itself.
+pub const ATTRIBUTE_PREFIX: &[u8] = b"user.bryo.";
+
 /// The attribute by which overlay (mounted with `userxattr`) knows a directory
 /// that hides all below it.
 pub const OPAQUE: &CStr = c"user.overlay.opaque";
@@ -146,6 +150,21 @@ pub fn escape(path: &[u8]) -> String {
     text
 }
 
+/// Undoes [`escape`].
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|d| std::str::from_utf8(d).ok());
+        let byte = digits.and_then(|d| u8::from_str_radix(d, 16).ok());
+        (rest, _) = match (first, byte) {
+            (b'%', Some(byte)) => (&after[2..], bytes.push(byte)),
+            _ => (after, bytes.push(*first)),
+        };
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +199,8 @@ mod tests {
     fn escaped_paths_are_text_and_distinct() {
         assert_eq!(escape("usr/é".as_bytes()), "usr/é");
         assert_eq!(escape(b"a\xffb%"), "a%FFb%25");
+        for path in ["usr/é".as_bytes(), b"a\xffb%", b"%25%", b"%\xff2"] {
+            assert_eq!(unescape(&escape(path)), path);
+        }
     }
 }

@@ -63,18 +63,20 @@ pub struct Merged {
 pub struct LayerDir {
     fd: OwnedFd,
     shut: Option<u32>,
+    /// Which layer of the stack it belongs to; 0 is the topmost.
+    pub layer: usize,
 }
 
 impl LayerDir {
-    fn open(parent: impl AsFd, name: &[u8], mode: u32) -> Result<LayerDir> {
-        let parent = parent.as_fd();
+    fn open(parent: &LayerDir, name: &[u8], mode: u32) -> nix::Result<LayerDir> {
         let shut = (mode & 0o500 != 0o500).then_some(mode & 0o7777);
         if shut.is_some() {
             // As root, or in a user namespace, it is not needed and may fail.
             let _ = fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
         }
-        let fd = openat(parent, name, DIRECTORY, Mode::empty()).context("open directory")?;
-        Ok(LayerDir { fd, shut })
+        let fd = openat(parent, name, DIRECTORY, Mode::empty())?;
+        let layer = parent.layer;
+        Ok(LayerDir { fd, shut, layer })
     }
 
     /// Its status, with the mode that it really has.
@@ -107,11 +109,12 @@ impl View {
     pub fn new(lowers: &[PathBuf]) -> Result<View> {
         ensure!(!lowers.is_empty(), "an image without layers has no files");
         let mut layers = Vec::with_capacity(lowers.len());
-        for path in lowers {
+        for (layer, path) in lowers.iter().enumerate() {
             let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
             layers.push(Rc::new(LayerDir {
                 fd: file.into(),
                 shut: None,
+                layer,
             }));
         }
         let root = Rc::new(Merged { layers });
@@ -236,7 +239,12 @@ impl Merged {
                 }
                 break;
             }
-            let directory = LayerDir::open(layer, name, stat.st_mode)?;
+            let directory = match LayerDir::open(layer, name, stat.st_mode) {
+                Ok(directory) => directory,
+                // A running container has removed it just now.
+                Err(Errno::ENOENT) => continue,
+                Err(errno) => return Err(errno).context("open directory"),
+            };
             let opaque = xattr::get(&directory, OPAQUE)?.as_deref() == Some(b"y");
             found.push(Rc::new(directory));
             if opaque {

@@ -30,16 +30,19 @@ pub enum Call {
     Chown(Place, u32, u32),
     /// mknod(2) of a device: file, mode, device number as the kernel has it.
     Mknod(Place, u32, u32),
-    /// The setxattr family: address of the attribute's name.
-    SetXattr(u64),
+    /// The setxattr family: file, addresses of name and value, the latter's
+    /// size.
+    SetXattr(Place, u64, u64, u64),
+    /// A call whose arguments are none.
+    Invalid,
     /// A change of ids.
     Ids(Change),
     /// setgroups(2): number, address, width of an id in bytes.
     SetGroups(u64, u64, usize),
     /// capset(2): address of the sets.
     Capset(u64),
-    /// A single id is asked for.
-    Get(Which),
+    /// A single id is asked for: width.
+    Get(Which, usize),
     /// Real, effective and saved id are asked for: addresses, width.
     GetAll(Which, [u64; 3], usize),
     /// getgroups(2): room, address, width.
@@ -175,6 +178,9 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
         "fchown" => Call::Chown(Place::Fd(args[0] as i32), id(1), id(2)),
         "fchownat" => {
             let flags = args[4] as i32;
+            if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 {
+                return Call::Invalid;
+            }
             let place = Place::Path {
                 dir: args[0] as i32,
                 path: args[1],
@@ -203,14 +209,20 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
         "setfsuid" => Call::Ids(Change::FileUser(id(0))),
         "setfsgid" => Call::Ids(Change::FileGroup(id(0))),
         "setgroups" => Call::SetGroups(args[0], args[1], width),
-        "getuid" => Call::Get(Which::User),
-        "geteuid" => Call::Get(Which::EffectiveUser),
-        "getgid" => Call::Get(Which::Group),
-        "getegid" => Call::Get(Which::EffectiveGroup),
+        "getuid" => Call::Get(Which::User, width),
+        "geteuid" => Call::Get(Which::EffectiveUser, width),
+        "getgid" => Call::Get(Which::Group, width),
+        "getegid" => Call::Get(Which::EffectiveGroup, width),
         "getresuid" => Call::GetAll(Which::User, addresses, width),
         "getresgid" => Call::GetAll(Which::Group, addresses, width),
         "getgroups" => Call::GetGroups(args[0], args[1], width),
-        "setxattr" | "lsetxattr" | "fsetxattr" => Call::SetXattr(args[1]),
+        "setxattr" | "lsetxattr" | "fsetxattr" => {
+            let place = match name {
+                "fsetxattr" => Place::Fd(args[0] as i32),
+                _ => path(name == "setxattr"),
+            };
+            Call::SetXattr(place, args[1], args[2], args[3])
+        }
         _ => Call::Capset(args[1]),
     }
 }

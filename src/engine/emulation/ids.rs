@@ -128,6 +128,9 @@ pub enum Change {
 }
 
 impl Ids {
+    /// CAP_SETGID and CAP_SETUID.
+    pub const OVER_IDS: u64 = 0xc0;
+
     /// Whether it may do what root may: the kernel asks for CAP_SETUID and
     /// the like, which a process has as long as its effective id is root's.
     pub fn privileged(&self) -> bool {
@@ -150,8 +153,7 @@ impl Ids {
             Change::FileUser(id) => return Ok(self.user.set_file(id, privileged).into()),
             Change::FileGroup(id) => return Ok(self.group.set_file(id, privileged).into()),
             Change::Capabilities(effective) => {
-                // CAP_SETGID and CAP_SETUID.
-                self.kept_capabilities = self.user.effective != 0 && effective & 0xc0 != 0;
+                self.kept_capabilities = self.user.effective != 0 && effective & Ids::OVER_IDS != 0;
             }
             Change::Supplementary(_) if !privileged => return Err(Errno::EPERM),
             Change::Supplementary(ref groups) => {

@@ -6,23 +6,21 @@
 //! kept here and told to them when they ask.
 
 mod call;
+mod files;
 mod ids;
+mod memory;
 mod path;
 
 use crate::engine::record::ProcessId;
-use crate::image::record::{FileType, OVERRIDE_STAT, Stat};
+use crate::image::owners::Owners;
 use crate::sys::seccomp::{Answer, Listener, Notification};
-use crate::sys::xattr;
-use call::{Call, Place, Table, Which};
+use call::{Call, Table, Which};
 use ids::{Change, Ids};
+use memory::{read_ids, read_memory, write_memory};
 use nix::errno::Errno;
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, mknodat};
-use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
-use path::Found;
 use std::collections::HashMap;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 /// Answers the calls of one container.
@@ -33,6 +31,8 @@ use std::path::PathBuf;
 pub struct Emulator {
     listener: Listener,
     table: Table,
+    /// Records for what can carry none itself.
+    owners: Option<Owners>,
     believed: HashMap<i32, Believed>,
 }
 
@@ -41,8 +41,8 @@ pub struct Emulator {
 struct Believed {
     process: ProcessId,
     ids: Ids,
-    /// What it executed when it took capabilities back.
-    program: Option<PathBuf>,
+    /// What it executed when it last had the rights of root.
+    program: Option<Program>,
 }
 
 /// Processes to be remembered before the dead ones are forgotten.
@@ -50,10 +50,11 @@ const MANY: usize = 512;
 
 impl Emulator {
     /// An emulator that answers for `listener`.
-    pub fn new(listener: Listener) -> Emulator {
+    pub fn new(listener: Listener, owners: Option<Owners>) -> Emulator {
         Emulator {
             listener,
             table: Table::new(),
+            owners,
             believed: HashMap::new(),
         }
     }
@@ -88,16 +89,19 @@ impl Emulator {
         };
         let answer = match call {
             Call::Capset(address) => self.set_capabilities(n, address),
-            Call::SetXattr(name) => self.set_xattr(n, name),
+            Call::SetXattr(place, name, value, size) => {
+                self.set_xattr(n, place, name, (value, size))
+            }
             Call::Chown(place, uid, gid) => self.chown(n, place, uid, gid),
             Call::Mknod(place, mode, device) => self.mknod(n, place, mode, device),
+            Call::Invalid => Err(Errno::EINVAL),
             Call::Ids(change) => self.change(n, &change),
             Call::SetGroups(count, address, width) => read_ids(n.tid, count, address, width)
                 .and_then(|groups| self.change(n, &Change::Supplementary(groups))),
             // As long as nobody has changed, the kernel knows.
             _ if self.believed.is_empty() => Ok(Answer::Continue),
-            Call::Get(which) => Ok(match self.ids(n.tid) {
-                Some(ids) => Answer::Return(get(&ids, which).into()),
+            Call::Get(which, width) => Ok(match self.ids(n.tid) {
+                Some(ids) => Answer::Return(narrow(get(&ids, which), width).into()),
                 None => Answer::Continue,
             }),
             Call::GetAll(which, addresses, width) => self.get_all(n, which, addresses, width),
@@ -119,10 +123,10 @@ impl Emulator {
                 if known.ids.kept_capabilities && known.program != program(pid) {
                     known.ids.kept_capabilities = false;
                 }
-                let ids = known.ids.clone();
+                let (ids, program) = (known.ids.clone(), known.program.clone());
                 if pid != own {
                     // Later changes of the ancestor are not its own.
-                    self.remember(own, ids.clone());
+                    self.remember(own, ids.clone(), program);
                 }
                 return Some(ids);
             }
@@ -134,14 +138,13 @@ impl Emulator {
         None
     }
 
-    fn remember(&mut self, pid: i32, ids: Ids) {
+    fn remember(&mut self, pid: i32, ids: Ids, program: Option<Program>) {
         if self.believed.len() >= MANY {
             self.believed.retain(|pid, known| {
                 ProcessId::of(Pid::from_raw(*pid)).is_ok_and(|now| now == known.process)
             });
         }
         if let Ok(process) = ProcessId::of(Pid::from_raw(pid)) {
-            let program = ids.kept_capabilities.then(|| program(pid)).flatten();
             let believed = Believed {
                 process,
                 ids,
@@ -157,10 +160,20 @@ impl Emulator {
             false => self.ids(n.tid),
         };
         let mut ids = before.clone().unwrap_or_default();
+        let before = before.unwrap_or_default();
+        let (pid, _) = family(n.tid).ok_or(Errno::ESRCH)?;
+        let mut privileged = self.believed.get(&pid).and_then(|b| b.program.clone());
+        if before.privileged() {
+            privileged = program(pid);
+        } else if matches!(change, Change::Capabilities(set) if set & Ids::OVER_IDS != 0)
+            && privileged != program(pid)
+        {
+            // It has none to take back since it executed something else.
+            return Err(Errno::EPERM);
+        }
         let result = ids.apply(change)?;
-        if ids != before.unwrap_or_default() {
-            let (pid, _) = family(n.tid).ok_or(Errno::ESRCH)?;
-            self.remember(pid, ids);
+        if ids != before {
+            self.remember(pid, ids, privileged);
         }
         Ok(Answer::Return(result))
     }
@@ -168,12 +181,12 @@ impl Emulator {
     /// Capabilities are never changed for real: a program that has given up
     /// all would be refused what is emulated for it next.
     fn set_capabilities(&mut self, n: &Notification, address: u64) -> Result<Answer, Errno> {
-        if self.believed.is_empty() {
-            return Ok(Answer::Return(0));
-        }
         // The first word is the lower half of the effective set (capset(2)).
         let mut effective = [0; 4];
         read_memory(n.tid, address, &mut effective)?;
+        if self.believed.is_empty() {
+            return Ok(Answer::Return(0));
+        }
         let effective = u32::from_ne_bytes(effective).into();
         self.change(n, &Change::Capabilities(effective))
     }
@@ -194,6 +207,7 @@ impl Emulator {
         };
         let values = [triple.real, triple.effective, triple.saved];
         for (address, value) in addresses.into_iter().zip(values) {
+            let value = narrow(value, width);
             write_memory(n.tid, address, &value.to_ne_bytes()[..width])?;
         }
         Ok(Answer::Return(0))
@@ -211,190 +225,31 @@ impl Emulator {
         };
         let count = ids.groups.len();
         if room != 0 {
-            if (room as usize) < count {
+            if usize::try_from(room as i32).map_or(true, |room| room < count) {
                 return Err(Errno::EINVAL);
             }
             let bytes = ids
                 .groups
                 .iter()
-                .flat_map(|g| g.to_ne_bytes()[..width].to_vec());
+                .flat_map(|g| narrow(*g, width).to_ne_bytes()[..width].to_vec());
             let bytes: Vec<u8> = bytes.collect();
             write_memory(n.tid, address, &bytes)?;
         }
         Ok(Answer::Return(count as i64))
-    }
-
-    /// Attributes that need privileges over the file system are taken as set;
-    /// the others are the kernel's business.
-    fn set_xattr(&self, n: &Notification, name: u64) -> Result<Answer, Errno> {
-        let name = read_string(n.tid, name, 256)?;
-        let privileged = name == b"security.capability" || name.starts_with(b"system.posix_acl_");
-        Ok(match privileged {
-            true => Answer::Return(0),
-            false => Answer::Continue,
-        })
-    }
-
-    /// The file that `place` means to thread `n.tid`; `None` where nothing can
-    /// be recorded.
-    fn find(&self, n: &Notification, place: Place) -> Result<Option<OwnedFd>, Errno> {
-        let (dir, path, follow) = match place {
-            Place::Fd(fd) => return path::descriptor(n.tid, fd).map(Some),
-            Place::Path {
-                dir,
-                path,
-                follow,
-                empty,
-            } => {
-                let text = read_string(n.tid, path, libc::PATH_MAX as usize)?;
-                if text.is_empty() && empty {
-                    return path::descriptor(n.tid, dir).map(Some);
-                }
-                (dir, text, follow)
-            }
-        };
-        let root = path::root(n.tid)?;
-        let start = match path.starts_with(b"/") {
-            true => path::root(n.tid)?,
-            false => path::descriptor(n.tid, dir)?,
-        };
-        Ok(match path::resolve(&root, start, &path, follow)? {
-            Found::File(fd) => Some(fd),
-            Found::Proc => None,
-        })
-    }
-
-    fn chown(
-        &mut self,
-        n: &Notification,
-        place: Place,
-        uid: u32,
-        gid: u32,
-    ) -> Result<Answer, Errno> {
-        let file = self.find(n, place)?;
-        if !self.believed.is_empty() && self.ids(n.tid).is_some_and(|ids| !ids.privileged()) {
-            return Err(Errno::EPERM);
-        }
-        // What was found under the thread's number is the thread's only if
-        // it still waits.
-        if let (Some(file), true) = (file, self.listener.is_valid(n.id)) {
-            self.record_owner(n, &file, uid, gid)?;
-        }
-        Ok(Answer::Return(0))
-    }
-
-    fn record_owner(
-        &self,
-        n: &Notification,
-        file: &OwnedFd,
-        uid: u32,
-        gid: u32,
-    ) -> Result<(), Errno> {
-        let stat = fstat(file)?;
-        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-        let kind = match kind {
-            SFlag::S_IFREG => FileType::File,
-            SFlag::S_IFDIR => FileType::Directory,
-            // They carry no attributes of ours.
-            _ => return Ok(()),
-        };
-        // Volumes are the host's, and file systems in memory go with the
-        // container: their owners are nobody's concern.
-        if stat.st_dev != fstat(path::root(n.tid)?)?.st_dev {
-            return Ok(());
-        }
-        let name = path::name_of(file);
-        let old = xattr::get_path(&name, OVERRIDE_STAT)?;
-        let old = old.and_then(|v| String::from_utf8(v).ok()?.parse::<Stat>().ok());
-        let keep = |new: u32, old: Option<u32>| match new {
-            u32::MAX => old.unwrap_or(0),
-            new => new,
-        };
-        // As chown(2) does, also for root.
-        let mut mode = stat.st_mode & 0o7777;
-        let group_executable = mode & 0o2010 == 0o2010;
-        if kind == FileType::File && (mode & 0o4000 != 0 || group_executable) {
-            mode &= if group_executable { !0o6000 } else { !0o4000 };
-            let bits = Mode::from_bits_truncate(mode);
-            fchmodat(
-                nix::fcntl::AT_FDCWD,
-                name.as_str(),
-                bits,
-                FchmodatFlags::FollowSymlink,
-            )?;
-        }
-        let new = Stat {
-            uid: keep(uid, old.map(|s| s.uid)),
-            gid: keep(gid, old.map(|s| s.gid)),
-            mode,
-            kind: match old.map(|s| s.kind) {
-                Some(device @ (FileType::Block(..) | FileType::Char(..))) => device,
-                _ => kind,
-            },
-        };
-        let plain = new.uid == 0 && new.gid == 0 && new.kind == kind;
-        match (plain, old) {
-            (true, None) => Ok(()),
-            (true, Some(_)) => xattr::remove_path(&name, OVERRIDE_STAT),
-            (false, _) => xattr::set_path(&name, OVERRIDE_STAT, new.to_string().as_bytes()),
-        }
-    }
-
-    fn mknod(
-        &mut self,
-        n: &Notification,
-        place: Place,
-        mode: u32,
-        device: u32,
-    ) -> Result<Answer, Errno> {
-        let Place::Path { dir, path, .. } = place else {
-            return Err(Errno::EBADF);
-        };
-        let text = read_string(n.tid, path, libc::PATH_MAX as usize)?;
-        let root = path::root(n.tid)?;
-        let start = match text.starts_with(b"/") {
-            true => path::root(n.tid)?,
-            false => path::descriptor(n.tid, dir)?,
-        };
-        let mask = field(n.tid, "Umask:").and_then(|m| u32::from_str_radix(&m, 8).ok());
-        let parent = path::parent(&root, start, &text)?.ok_or(Errno::EPERM)?;
-        if !self.listener.is_valid(n.id) {
-            return Err(Errno::EINTR);
-        }
-        let bits = mode & 0o7777 & !mask.unwrap_or(0o022);
-        let name = parent.name.as_os_str();
-        let permissions = Mode::from_bits_truncate(bits);
-        mknodat(&parent.directory, name, SFlag::S_IFREG, permissions, 0)?;
-        // linux/kdev_t.h, new_decode_dev().
-        let major = (device & 0xf_ff00) >> 8;
-        let minor = (device & 0xff) | ((device >> 12) & 0xf_ff00);
-        let block = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFBLK;
-        let stat = Stat {
-            uid: 0,
-            gid: 0,
-            mode: bits,
-            kind: match block {
-                true => FileType::Block(major, minor),
-                false => FileType::Char(major, minor),
-            },
-        };
-        let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW;
-        let made = nix::fcntl::openat(&parent.directory, name, flags, Mode::empty())?;
-        match xattr::set_path(
-            &path::name_of(&made),
-            OVERRIDE_STAT,
-            stat.to_string().as_bytes(),
-        ) {
-            // A file system without such attributes: the file alone is there.
-            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EPERM) => Ok(Answer::Return(0)),
-            Err(e) => Err(e),
-        }
     }
 }
 
 impl AsFd for Emulator {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
+    }
+}
+
+/// What 16-bit calls say of an id that has more (`overflowuid`).
+fn narrow(id: u32, width: usize) -> u32 {
+    match width {
+        2 if id > 0xffff => 65534,
+        _ => id,
     }
 }
 
@@ -424,66 +279,15 @@ fn family(tid: i32) -> Option<(i32, i32)> {
     Some((number("Tgid:")?, number("PPid:")?))
 }
 
-/// The file that process `pid` executes.
-fn program(pid: i32) -> Option<PathBuf> {
-    std::fs::read_link(format!("/proc/{pid}/exe")).ok()
-}
+/// What a process executes: the file, and where the kernel put its stack,
+/// which another execution of the same file has elsewhere.
+type Program = (PathBuf, Option<String>);
 
-fn read_memory(tid: i32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let remote = [RemoteIoVec {
-        base: address as usize,
-        len: buffer.len(),
-    }];
-    process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(buffer)], &remote)
-}
-
-fn write_memory(tid: i32, address: u64, data: &[u8]) -> Result<(), Errno> {
-    let remote = [RemoteIoVec {
-        base: address as usize,
-        len: data.len(),
-    }];
-    match process_vm_writev(Pid::from_raw(tid), &[IoSlice::new(data)], &remote)? {
-        n if n == data.len() => Ok(()),
-        _ => Err(Errno::EFAULT),
-    }
-}
-
-/// A string that ends in NUL, of at most `limit` bytes with it. Reads up to
-/// the end of each page, since the next one may not be mapped.
-fn read_string(tid: i32, address: u64, limit: usize) -> Result<Vec<u8>, Errno> {
-    let mut text = Vec::new();
-    while text.len() < limit {
-        let at = address + text.len() as u64;
-        let rest_of_page = 4096 - (at % 4096) as usize;
-        let mut chunk = vec![0; rest_of_page.min(limit - text.len())];
-        let read = read_memory(tid, at, &mut chunk)?;
-        if let Some(end) = chunk[..read].iter().position(|b| *b == 0) {
-            text.extend_from_slice(&chunk[..end]);
-            return Ok(text);
-        }
-        text.extend_from_slice(&chunk[..read]);
-        if read == 0 {
-            return Err(Errno::EFAULT);
-        }
-    }
-    Err(Errno::ENAMETOOLONG)
-}
-
-/// A list of ids of `width` bytes each.
-fn read_ids(tid: i32, count: u64, address: u64, width: usize) -> Result<Vec<u32>, Errno> {
-    // NGROUPS_MAX of limits.h.
-    let count = usize::try_from(count)
-        .ok()
-        .filter(|n| *n <= 65536)
-        .ok_or(Errno::EINVAL)?;
-    let mut bytes = vec![0; count * width];
-    if count > 0 && read_memory(tid, address, &mut bytes)? != bytes.len() {
-        return Err(Errno::EFAULT);
-    }
-    let ids = bytes.chunks_exact(width).map(|id| match *id {
-        [a, b] => u32::from(u16::from_ne_bytes([a, b])),
-        [a, b, c, d] => u32::from_ne_bytes([a, b, c, d]),
-        _ => 0,
-    });
-    Ok(ids.collect())
+fn program(pid: i32) -> Option<Program> {
+    let file = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Field 28 of proc_pid_stat(5), startstack; the name may hold blanks.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let stack = rest.split_ascii_whitespace().nth(25);
+    Some((file, stack.map(str::to_owned)))
 }

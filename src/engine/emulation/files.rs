@@ -1,0 +1,244 @@
+//! Calls about files: finding them, and recording what they should be.
+
+use super::call::Place;
+use super::memory::{read_memory, read_string};
+use super::path::{self, Found};
+use super::{Emulator, field};
+use crate::image::record::{ATTRIBUTE_PREFIX, FileType, OVERRIDE_STAT, Stat};
+use crate::sys::seccomp::{Answer, Notification};
+use crate::sys::xattr;
+use nix::errno::Errno;
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, mknodat};
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+
+impl Emulator {
+    /// File capabilities are recorded beside the attribute that cannot be
+    /// set; ACLs are taken as set; other attributes are the kernel's business.
+    pub(super) fn set_xattr(
+        &mut self,
+        n: &Notification,
+        place: Place,
+        name: u64,
+        (value, size): (u64, u64),
+    ) -> Result<Answer, Errno> {
+        let name = read_string(n.tid, name, 256)?;
+        let capability = name == b"security.capability";
+        if !capability && !name.starts_with(b"system.posix_acl_") {
+            return Ok(Answer::Continue);
+        }
+        let file = self.find(n, place)?;
+        if self.ids(n.tid).is_some_and(|ids| !ids.privileged()) {
+            return Err(Errno::EPERM);
+        }
+        // As much as a struct vfs_ns_cap_data has.
+        if capability && !(20..=24).contains(&size) {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = vec![0; size.min(24) as usize];
+        if read_memory(n.tid, value, &mut bytes)? != bytes.len() {
+            return Err(Errno::EFAULT);
+        }
+        let Some(file) = file.filter(|_| capability && self.listener.is_valid(n.id)) else {
+            return Ok(Answer::Return(0));
+        };
+        if !self.is_recorded(n, &file)? {
+            return Ok(Answer::Return(0));
+        }
+        match kind_of(&file)? {
+            FileType::File => {
+                xattr::set_path(&path::name_of(&file), &capability_record(), &bytes)?;
+                Ok(Answer::Return(0))
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// The file that `place` means to thread `n.tid`; `None` where nothing can
+    /// be recorded.
+    fn find(&self, n: &Notification, place: Place) -> Result<Option<OwnedFd>, Errno> {
+        let (dir, path, follow) = match place {
+            Place::Fd(fd) => return path::descriptor(n.tid, fd).map(Some),
+            Place::Path {
+                dir,
+                path,
+                follow,
+                empty,
+            } => {
+                let text = read_string(n.tid, path, libc::PATH_MAX as usize)?;
+                if text.is_empty() && empty {
+                    return path::descriptor(n.tid, dir).map(Some);
+                }
+                (dir, text, follow)
+            }
+        };
+        let root = path::root(n.tid)?;
+        let start = match path.starts_with(b"/") {
+            true => path::root(n.tid)?,
+            false => path::descriptor(n.tid, dir)?,
+        };
+        Ok(match path::resolve(&root, start, &path, follow)? {
+            Found::File(fd) => Some(fd),
+            Found::Proc => None,
+        })
+    }
+
+    /// The chown family.
+    pub(super) fn chown(
+        &mut self,
+        n: &Notification,
+        place: Place,
+        uid: u32,
+        gid: u32,
+    ) -> Result<Answer, Errno> {
+        let file = self.find(n, place)?;
+        if !self.believed.is_empty() && self.ids(n.tid).is_some_and(|ids| !ids.privileged()) {
+            return Err(Errno::EPERM);
+        }
+        // What was found under the thread's number is the thread's only if
+        // it still waits.
+        if let (Some(file), true) = (file, self.listener.is_valid(n.id)) {
+            self.record_owner(n, &file, uid, gid)?;
+        }
+        Ok(Answer::Return(0))
+    }
+
+    /// Whether owners in this place matter: volumes are the host's, and file
+    /// systems in memory go with the container.
+    fn is_recorded(&self, n: &Notification, file: &OwnedFd) -> Result<bool, Errno> {
+        Ok(fstat(file)?.st_dev == fstat(path::root(n.tid)?)?.st_dev)
+    }
+
+    fn record_owner(
+        &mut self,
+        n: &Notification,
+        file: &OwnedFd,
+        uid: u32,
+        gid: u32,
+    ) -> Result<(), Errno> {
+        if !self.is_recorded(n, file)? {
+            return Ok(());
+        }
+        let kind = kind_of(file)?;
+        let mode = fstat(file)?.st_mode & 0o7777;
+        let keep = |new: u32, old: Option<u32>| match new {
+            u32::MAX => old.unwrap_or(0),
+            new => new,
+        };
+        let changed = |old: Option<Stat>, mode| Stat {
+            uid: keep(uid, old.map(|s| s.uid)),
+            gid: keep(gid, old.map(|s| s.gid)),
+            mode,
+            kind: match old.map(|s| s.kind) {
+                Some(device @ (FileType::Block(..) | FileType::Char(..))) => device,
+                _ => kind,
+            },
+        };
+        if !matches!(kind, FileType::File | FileType::Directory) {
+            // A full disk: the owner is lost, and nobody could help it.
+            let owners = self.owners.as_mut();
+            let _ = owners.map(|o| o.record(file, |old| changed(old, mode)));
+            return Ok(());
+        }
+        let name = path::name_of(file);
+        let mode = match kind {
+            FileType::File => drop_privileges(&name, mode)?,
+            _ => mode,
+        };
+        let old = xattr::get_path(&name, OVERRIDE_STAT)?;
+        let old = old.and_then(|v| String::from_utf8(v).ok()?.parse::<Stat>().ok());
+        let new = changed(old, mode);
+        let plain = new.uid == 0 && new.gid == 0 && new.kind == kind;
+        match (plain, old) {
+            (true, None) => Ok(()),
+            (true, Some(_)) => xattr::remove_path(&name, OVERRIDE_STAT),
+            (false, _) => xattr::set_path(&name, OVERRIDE_STAT, new.to_string().as_bytes()),
+        }
+    }
+
+    /// mknod(2) of a device: an empty file with a record.
+    pub(super) fn mknod(
+        &mut self,
+        n: &Notification,
+        place: Place,
+        mode: u32,
+        device: u32,
+    ) -> Result<Answer, Errno> {
+        let Place::Path { dir, path, .. } = place else {
+            return Err(Errno::EBADF);
+        };
+        let text = read_string(n.tid, path, libc::PATH_MAX as usize)?;
+        let root = path::root(n.tid)?;
+        let start = match text.starts_with(b"/") {
+            true => path::root(n.tid)?,
+            false => path::descriptor(n.tid, dir)?,
+        };
+        let mask = field(n.tid, "Umask:").and_then(|m| u32::from_str_radix(&m, 8).ok());
+        let parent = path::parent(&root, start, &text)?.ok_or(Errno::EPERM)?;
+        if !self.listener.is_valid(n.id) {
+            return Err(Errno::EINTR);
+        }
+        let bits = mode & 0o7777 & !mask.unwrap_or(0o022);
+        let name = parent.name.as_os_str();
+        let permissions = Mode::from_bits_truncate(bits);
+        mknodat(&parent.directory, name, SFlag::S_IFREG, permissions, 0)?;
+        // linux/kdev_t.h, new_decode_dev().
+        let major = (device & 0xf_ff00) >> 8;
+        let minor = (device & 0xff) | ((device >> 12) & 0xf_ff00);
+        let block = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFBLK;
+        let stat = Stat {
+            uid: 0,
+            gid: 0,
+            mode: bits,
+            kind: match block {
+                true => FileType::Block(major, minor),
+                false => FileType::Char(major, minor),
+            },
+        };
+        let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW;
+        let made = nix::fcntl::openat(&parent.directory, name, flags, Mode::empty())?;
+        match xattr::set_path(
+            &path::name_of(&made),
+            OVERRIDE_STAT,
+            stat.to_string().as_bytes(),
+        ) {
+            // A file system without such attributes: the file alone is there.
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EPERM) => Ok(Answer::Return(0)),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn kind_of(file: &OwnedFd) -> Result<FileType, Errno> {
+    let mode = SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT;
+    Ok(match mode {
+        SFlag::S_IFDIR => FileType::Directory,
+        SFlag::S_IFLNK => FileType::Symlink,
+        SFlag::S_IFIFO => FileType::Pipe,
+        SFlag::S_IFREG => FileType::File,
+        // Devices of the host do not stand on the root file system.
+        _ => FileType::Socket,
+    })
+}
+
+/// Takes setuid, setgid and capabilities from a file, as chown(2) does, also
+/// for root. Returns the new mode.
+fn drop_privileges(name: &str, mode: u32) -> Result<u32, Errno> {
+    let group_executable = mode & 0o2010 == 0o2010;
+    let left = mode & if group_executable { !0o6000 } else { !0o4000 };
+    if left != mode {
+        let bits = Mode::from_bits_truncate(left);
+        let follow = FchmodatFlags::FollowSymlink;
+        fchmodat(nix::fcntl::AT_FDCWD, name, bits, follow)?;
+    }
+    let capability = capability_record();
+    if xattr::get_path(name, &capability)?.is_some() {
+        xattr::remove_path(name, &capability)?;
+    }
+    Ok(left)
+}
+
+fn capability_record() -> CString {
+    let name = [ATTRIBUTE_PREFIX, b"security.capability"].concat();
+    CString::new(name).unwrap_or_default()
+}

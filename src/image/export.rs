@@ -1,0 +1,252 @@
+//! Writing a stack of trees as one tar: what a container sees, with the
+//! owners, modes, devices and attributes that were recorded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode};
+
+use super::copy::open_to_read;
+use super::digest::unhex;
+use super::entry::{Fate, fate, join, show};
+use super::layer::About;
+use super::owners::Owners;
+use super::record::{
+    ATTRIBUTE_PREFIX, FileType, OVERRIDE_STAT, Record, Records, Stat, escape, unescape,
+};
+use super::tarwrite::{Kind, Member, TarWriter};
+use super::view::{Merged, Node, Other, View};
+use crate::sys::fs::identity;
+use crate::sys::xattr;
+
+/// Writes what `lowers` (the topmost first) show together. `owners` are those
+/// of the container whose changes are the topmost tree, if any.
+///
+/// A running container may change its files meanwhile: each file is as it was
+/// at some moment, and what vanishes before its turn is left out.
+pub fn export<W: Write>(lowers: &[PathBuf], owners: Option<&mut Owners>, out: W) -> Result<W> {
+    let mut known = None;
+    if let Some(owners) = owners {
+        owners.refresh().context("read the recorded owners")?;
+        known = Some(&*owners);
+    }
+    let records: Result<Vec<Records>> = lowers.iter().map(|tree| records(tree)).collect();
+    let mut exporting = Exporting {
+        changes: known.is_some(),
+        owners: known,
+        records: records?,
+        links: HashMap::new(),
+        out: TarWriter::new(out),
+    };
+    let view = View::new(lowers)?;
+    exporting.directory(&view.root(), b"")?;
+    exporting.out.finish().context("write the archive")
+}
+
+/// What is known of a layer's files beside its tree. Trees that are no layers
+/// have nothing.
+fn records(tree: &Path) -> Result<Records> {
+    let Some(directory) = tree.parent().filter(|_| tree.ends_with("fs")) else {
+        return Ok(Records::new());
+    };
+    match directory.join(About::FILE).exists() {
+        true => Ok(About::read(directory)?.records),
+        false => Ok(Records::new()),
+    }
+}
+
+struct Exporting<'a, W> {
+    /// Whether the topmost tree is a container's changes, where modes on the
+    /// files are later than the records.
+    changes: bool,
+    owners: Option<&'a Owners>,
+    /// By layer.
+    records: Vec<Records>,
+    /// Where files with more links stand in the archive, by device and inode.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    out: TarWriter<W>,
+}
+
+impl<W: Write> Exporting<'_, W> {
+    fn directory(&mut self, directory: &Merged, path: &[u8]) -> Result<()> {
+        let context = || match path {
+            b"" => "the root directory".to_owned(),
+            path => show(path),
+        };
+        let top = &*directory.layers[0];
+        let stat = top.stat().with_context(context)?;
+        let record = self.record(top.layer, path);
+        let attributes = attributes(top, record.as_ref()).with_context(context)?;
+        let recorded = recorded(top, record.as_ref())?;
+        let member = self.member(path, Kind::Directory, top.layer, &stat, recorded);
+        let member = Member {
+            xattrs: attributes,
+            ..member
+        };
+        self.out.header(&member).context("write the archive")?;
+        for (name, node) in directory.children().with_context(context)? {
+            let here = join(path, &name);
+            match node {
+                Node::Directory(below) => self.directory(&below, &here)?,
+                Node::Other(other) => self.other(&other, &here).with_context(|| show(&here))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, layer: usize, path: &[u8]) -> Option<Record> {
+        self.records[layer].get(&escape(path)).cloned()
+    }
+
+    fn member(
+        &self,
+        path: &[u8],
+        kind: Kind,
+        layer: usize,
+        stat: &FileStat,
+        recorded: Option<Stat>,
+    ) -> Member {
+        let actual = stat.st_mode & 0o7777;
+        Member {
+            path: path.to_vec(),
+            kind,
+            mode: match recorded {
+                Some(recorded) if layer > 0 || !self.changes => recorded.mode,
+                _ => actual,
+            },
+            uid: recorded.map_or(0, |r| r.uid),
+            gid: recorded.map_or(0, |r| r.gid),
+            mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
+            xattrs: Vec::new(),
+        }
+    }
+
+    fn other(&mut self, other: &Other, path: &[u8]) -> Result<()> {
+        let layer = other.parent.layer;
+        let stat = &other.stat;
+        let key = (stat.st_dev, stat.st_ino);
+        if let Some(first) = self.links.get(&key) {
+            let link = Kind::Link(first.clone());
+            let member = self.member(path, link, layer, stat, None);
+            return self.out.header(&member).context("write the archive");
+        }
+        let written = match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG => self.regular(other, path)?,
+            _ => self.special(other, path)?,
+        };
+        if written && stat.st_nlink > 1 {
+            self.links.insert(key, path.to_vec());
+        }
+        Ok(())
+    }
+
+    /// False if it is gone.
+    fn regular(&mut self, other: &Other, path: &[u8]) -> Result<bool> {
+        let file = match open_to_read(&*other.parent, &other.name, &other.stat) {
+            Ok(file) => file,
+            Err(e) if e.downcast_ref() == Some(&Errno::ENOENT) => return Ok(false),
+            Err(e) => return Err(e).context("open"),
+        };
+        let layer = other.parent.layer;
+        let record = self.record(layer, path);
+        let recorded = recorded(&file, record.as_ref())?;
+        let kind = match recorded.map(|r| r.kind) {
+            Some(device @ (FileType::Block(..) | FileType::Char(..))) => Kind::Special(device),
+            _ => Kind::File(file.metadata()?.len()),
+        };
+        let attributes = attributes(&file, record.as_ref())?;
+        let member = self.member(path, kind, layer, &other.stat, recorded);
+        let member = Member {
+            xattrs: attributes,
+            ..member
+        };
+        match member.kind {
+            Kind::File(size) => self.out.file(&member, size, file),
+            _ => self.out.header(&member),
+        }
+        .context("write the archive")?;
+        Ok(true)
+    }
+
+    /// Symbolic links and pipes. Sockets have no place in a tar; devices do
+    /// not occur in trees of ordinary users, but in the host's own.
+    fn special(&mut self, other: &Other, path: &[u8]) -> Result<bool> {
+        let (layer, stat) = (other.parent.layer, &other.stat);
+        let kind = match stat.st_mode & libc::S_IFMT {
+            libc::S_IFLNK => match readlinkat(&*other.parent, &*other.name) {
+                Ok(target) => Kind::Symlink(target.into_vec()),
+                Err(Errno::ENOENT) => return Ok(false),
+                Err(errno) => return Err(errno).context("read link"),
+            },
+            libc::S_IFIFO => Kind::Special(FileType::Pipe),
+            _ => return Ok(false),
+        };
+        let record = self.record(layer, path);
+        let mut recorded = parse(record.as_ref())?;
+        if let Some(owners) = self.owners {
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let fd = match openat(&*other.parent, &*other.name, flags, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(Errno::ENOENT) => return Ok(false),
+                Err(errno) => return Err(errno).context("open"),
+            };
+            recorded = owners.get(identity(&fd)?).or(recorded);
+        }
+        let mut member = self.member(path, kind, layer, stat, recorded);
+        if matches!(member.kind, Kind::Symlink(_)) {
+            member.mode = 0o777;
+        }
+        member.xattrs = beside(record.as_ref())?.into_iter().collect();
+        self.out.header(&member).context("write the archive")?;
+        Ok(true)
+    }
+}
+
+fn parse(record: Option<&Record>) -> Result<Option<Stat>> {
+    let text = record.and_then(|r| r.stat.as_deref());
+    text.map(str::parse).transpose()
+}
+
+/// What an open file or directory is recorded as.
+fn recorded(file: impl std::os::fd::AsFd, record: Option<&Record>) -> Result<Option<Stat>> {
+    match xattr::get(&file, OVERRIDE_STAT).context("read the recorded owner")? {
+        Some(text) => Ok(Some(String::from_utf8_lossy(&text).parse()?)),
+        None => parse(record),
+    }
+}
+
+/// Extended attributes that stand beside the tree.
+fn beside(record: Option<&Record>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for (name, value) in record.iter().flat_map(|r| &r.xattrs) {
+        let value = unhex(value).with_context(|| format!("attribute {name} in layer.json"))?;
+        found.insert(unescape(name), value);
+    }
+    Ok(found)
+}
+
+/// The extended attributes of an open file or directory: its own, those
+/// recorded on it, those beside the tree.
+fn attributes(
+    file: impl std::os::fd::AsFd,
+    record: Option<&Record>,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut found = beside(record)?;
+    for key in xattr::list(&file).context("list attributes")? {
+        let bytes = key.to_bytes();
+        let name = match bytes.strip_prefix(ATTRIBUTE_PREFIX) {
+            Some(name) => name,
+            None if bytes.starts_with(b"user.") && fate(bytes) == Fate::Set => bytes,
+            None => continue,
+        };
+        if let Some(value) = xattr::get(&file, &key).context("read attribute")? {
+            found.insert(name.to_vec(), value);
+        }
+    }
+    Ok(found.into_iter().collect())
+}
