@@ -102,6 +102,12 @@ pub enum Answer {
 impl Listener {
     /// Takes the descriptor that [`install_with_listener`] returned.
     pub fn new(fd: OwnedFd) -> Listener {
+        // Who asks hands its processor to who answers (Linux 6.6); older kernels
+        // answer a little later.
+        const SYNC_WAKE_UP: libc::c_ulong = 1;
+        let request = libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS;
+        // SAFETY: the argument is a plain number.
+        unsafe { libc::ioctl(fd.as_raw_fd(), request, SYNC_WAKE_UP) };
         Listener(fd)
     }
 
