@@ -7,7 +7,7 @@ use std::fs;
 
 /// Prints ids, namespaces, mounts, capabilities, limits and network.
 pub fn run() -> Result<()> {
-    println!("Hello from a container that bryo made. No root, no daemon, no helper.");
+    print("Hello from a container that bryo made. No root, no daemon, no helper.");
     section("Process");
     row("pid", &std::process::id().to_string());
     let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
@@ -24,12 +24,18 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
+/// Prints a line; a reader that has seen enough (`| head`) is no error, and
+/// there is nobody to tell of another one.
+fn print(text: impl std::fmt::Display) {
+    let _ = super::output::line(text);
+}
+
 fn section(name: &str) {
-    println!("\n{name}");
+    print(format_args!("\n{name}"));
 }
 
 fn row(name: &str, value: &str) {
-    println!("  {name:<18} {value}");
+    print(format_args!("  {name:<18} {value}"));
 }
 
 fn read(path: &str) -> String {

@@ -9,7 +9,9 @@ use super::spec::console_size;
 use super::user;
 use crate::image::owners::Owners;
 use crate::runtime::join::join;
-use crate::runtime::plan::{ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_SECCOMP};
+use crate::runtime::plan::{
+    ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_SECCOMP, clone_flag,
+};
 use crate::runtime::process::{ProcessPlan, Seccomp};
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::open_in_root;
@@ -21,7 +23,7 @@ use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::tcgetattr;
 use nix::unistd::Pid;
-use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, Spec};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -48,18 +50,8 @@ pub struct ExecOptions {
 /// The namespaces (`CLONE_NEW*`) of a spec that are not the caller's.
 pub fn joined(spec: &Spec) -> u64 {
     let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
-    let flag = |kind| match kind {
-        LinuxNamespaceType::Mount => libc::CLONE_NEWNS,
-        LinuxNamespaceType::Cgroup => libc::CLONE_NEWCGROUP,
-        LinuxNamespaceType::Uts => libc::CLONE_NEWUTS,
-        LinuxNamespaceType::Ipc => libc::CLONE_NEWIPC,
-        LinuxNamespaceType::User => libc::CLONE_NEWUSER,
-        LinuxNamespaceType::Pid => libc::CLONE_NEWPID,
-        LinuxNamespaceType::Network => libc::CLONE_NEWNET,
-        LinuxNamespaceType::Time => libc::CLONE_NEWTIME,
-    };
     let namespaces = namespaces.into_iter().flatten();
-    namespaces.fold(0, |all, n| all | flag(n.typ()) as u64)
+    namespaces.fold(0, |all, n| all | clone_flag(n.typ()))
 }
 
 /// Runs a command in `container`; returns docker's exit code.

@@ -159,7 +159,8 @@ pub const ANNOTATION_EMULATE_ROOT: &str = "bryo.emulate-root";
 /// bounding set.
 pub const ANNOTATION_SECCOMP: &str = "bryo.seccomp";
 
-fn clone_flag(kind: LinuxNamespaceType) -> CloneFlags {
+/// The `CLONE_NEW*` flag of a kind of namespace.
+pub fn clone_flag(kind: LinuxNamespaceType) -> CloneFlags {
     (match kind {
         LinuxNamespaceType::Mount => libc::CLONE_NEWNS,
         LinuxNamespaceType::Cgroup => libc::CLONE_NEWCGROUP,
