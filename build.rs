@@ -22,8 +22,12 @@ pub struct Instruction {
 
 const PROFILE: &str = "contrib/seccomp.json";
 
-/// The calls that root emulation answers.
-const EMULATION: &str = "src/runtime/seccomp/emulation.json";
+/// Fixed filters: the calls that root emulation answers, and those that the
+/// process of user-mode networking makes.
+const FIXED: [(&str, &str); 2] = [
+    ("src/runtime/seccomp/emulation.json", "emulation.rs"),
+    ("src/runtime/seccomp/translator.json", "translator.rs"),
+];
 
 /// Of the capabilities that the profile asks for, docker's default set holds
 /// one; with `--cap-drop ALL`, none is left.
@@ -64,19 +68,19 @@ fn main() -> Result<()> {
     writeln!(code, "] }}")?;
     write("seccomp.rs", &code)?;
 
-    println!("cargo::rerun-if-changed={EMULATION}");
-    let json = fs::read_to_string(EMULATION).context(EMULATION)?;
-    let profile: Profile = serde_json::from_str(&json).context(EMULATION)?;
-    let resolved = profile.resolve(Target {
-        holds: &|_| true,
-        arch,
-        kernel: (5, 3),
-    })?;
-    let compiled = compiler::compile(&resolved, arch)?;
-    write(
-        "emulation.rs",
-        &format!("&[{}]", instructions(compiled.program)?),
-    )
+    for (source, name) in FIXED {
+        println!("cargo::rerun-if-changed={source}");
+        let json = fs::read_to_string(source).context(source)?;
+        let profile: Profile = serde_json::from_str(&json).context(source)?;
+        let resolved = profile.resolve(Target {
+            holds: &|_| true,
+            arch,
+            kernel: (5, 3),
+        })?;
+        let compiled = compiler::compile(&resolved, arch)?;
+        write(name, &format!("&[{}]", instructions(compiled.program)?))?;
+    }
+    Ok(())
 }
 
 fn write(name: &str, code: &str) -> Result<()> {

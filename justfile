@@ -16,10 +16,11 @@ test *FILTER:
 bench:
     tests/bench/start
     tests/bench/unpack
+    tests/bench/networks
 
 # a fuzz target for a minute: just fuzz tar
 fuzz TARGET SECONDS="60":
-    cd tests/fuzz && cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+    cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . -s none {{TARGET}} -- -max_total_time={{SECONDS}}
 
 # all that CI does
 ci:

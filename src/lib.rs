@@ -6,13 +6,17 @@
 //! ```text
 //! cli        command-line verbs, one file each; output, errors with hints, exit codes
 //! engine     container records and states, supervisor, exec, spec generation
-//! runtime    image                 siblings that never import each other
+//! runtime    image    net    cgroup   siblings that never import each other
+//! idmap      id maps, granted ranges, the helper that writes maps
 //! sys        system calls: the only place with `unsafe`
 //! ```
 
+pub mod cgroup;
 pub mod cli;
 pub mod engine;
+pub mod idmap;
 pub mod image;
+pub mod net;
 pub mod runtime;
 #[allow(unsafe_code)]
 pub mod sys;

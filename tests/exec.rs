@@ -244,3 +244,22 @@ fn the_program_bryo_is_not_seen() {
     );
     end(&sandbox, running);
 }
+
+#[test]
+fn many_at_once() {
+    let sandbox = Sandbox::with_busybox();
+    let run = sandbox.bryo(["run", "-d", "--name", "c", "--network", "none", "busybox"]);
+    run.args(["sleep", "1000"]).output().expect(0);
+    let all: Vec<_> = (0..40)
+        .map(|n| {
+            let exec = sandbox.bryo(["exec", "-i", "c", "sh", "-c"]);
+            let exec = exec.arg(format!("cat; exit {n}"));
+            exec.stdin(format!("input {n}")).spawn()
+        })
+        .collect();
+    for (n, running) in all.into_iter().enumerate() {
+        let output = running.wait().expect(n as i32);
+        assert_eq!(output.stdout, format!("input {n}"));
+    }
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}

@@ -15,7 +15,7 @@ use bryo::image::copy::flatten;
 use bryo::image::digest::sha256;
 use bryo::image::progress::Quiet;
 use bryo::image::source::{Resolved, Source};
-use bryo::image::store::{Flavour, Image, Store};
+use bryo::image::store::{Image, Store};
 use bryo::image::view::View;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -76,11 +76,12 @@ impl Sandbox {
         image.unwrap_or_else(|| panic!("no image {name}"))
     }
 
-    /// The image's layers, the topmost first.
+    /// The image's layers with recorded owners, the topmost first.
     fn lowers(&self, name: &str) -> Vec<PathBuf> {
-        let image = self.image(name);
-        let lowers = self.store().lowers(&image, Flavour::Single, &Quiet);
-        lowers.unwrap()
+        let (store, image) = (self.store(), self.image(name));
+        // Those that were brought in may be for another map.
+        store.unpack(&image, &Quiet).unwrap();
+        store.lowers(&image).unwrap()
     }
 
     /// A file of the image.

@@ -1,7 +1,9 @@
 //! Errors as people see them: what failed, and a hint what to do.
 
 use crate::engine::attach::start_error;
+use crate::engine::limits;
 use crate::engine::machine::{NamespaceLimits, remedy};
+use crate::image::registry::failure::Failure;
 use crate::runtime::{StartError, Step};
 use crate::sys;
 use nix::errno::Errno;
@@ -12,7 +14,12 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
     let start = start_error(error);
     let hint = start.and_then(hint).or_else(|| clone_hint(error));
-    if let Some(hint) = hint.or_else(|| storage_hint(error)) {
+    let hint = hint.or_else(|| storage_hint(error));
+    let hint = hint.or_else(|| {
+        let unlimited = error.chain().any(|e| e.is::<limits::Unlimited>());
+        unlimited.then(|| limits::advice().hint())
+    });
+    if let Some(hint) = hint.or_else(|| registry_hint(error)) {
         let mut lines = hint.lines();
         eprintln!("hint:  {}", lines.next().unwrap_or_default());
         for line in lines {
@@ -27,6 +34,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// What to do about a failed start.
 fn hint(error: &StartError) -> Option<String> {
+    if error.step == Step::Limit {
+        return Some(limits::advice().hint());
+    }
     let limits = NamespaceLimits::read;
     match (error.step, error.errno?) {
         (Step::Clone | Step::Map, errno) => {
@@ -77,6 +87,21 @@ fn storage_hint(error: &anyhow::Error) -> Option<String> {
         Errno::EROFS => Some(remedy::read_only_disk().hint()),
         _ => None,
     }
+}
+
+/// What to do about a registry that does not do what is wanted.
+fn registry_hint(error: &anyhow::Error) -> Option<String> {
+    let failure = error.chain().find_map(|e| e.downcast_ref::<Failure>())?;
+    let hint = match (failure, failure.code()) {
+        (_, Some(401 | 403)) => "log in with bryo login, or see whether the name is right",
+        (_, Some(429)) => "who is logged in may often ask more: bryo login",
+        (Failure::Untrusted(_), _) => {
+            "if the registry has an authority of its own, put its certificate into \
+             ~/.config/containers/certs.d/HOST:PORT/ca.crt; --tls-verify=false trusts anybody"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// Prints what is less than was asked for.

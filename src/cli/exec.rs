@@ -1,7 +1,7 @@
 //! `bryo exec`.
 
 use super::Context;
-use crate::engine::exec::{ExecOptions, exec};
+use crate::engine::exec::{ExecOptions, exec, exec_detached};
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -15,6 +15,9 @@ pub struct Args {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     command: Vec<String>,
 
+    /// Leave the command running
+    #[arg(short, long, conflicts_with = "interactive")]
+    detach: bool,
     /// Keep standard input open
     #[arg(short, long)]
     interactive: bool,
@@ -43,12 +46,15 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let mut container = context.containers()?.find(&args.container)?;
     let options = ExecOptions {
         command: args.command.clone(),
-        env: super::run::environment(&args.env_file, &args.env)?,
+        env: super::environment::read(&args.env_file, &args.env)?,
         workdir: args.workdir.clone(),
         user: args.user.clone(),
         interactive: args.interactive,
         tty: args.tty,
         privileged: args.privileged,
     };
-    exec(&mut container, &options)
+    match args.detach {
+        true => exec_detached(&mut container, &options, &context.inherited).map(|()| 0),
+        false => exec(&mut container, &options),
+    }
 }

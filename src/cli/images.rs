@@ -1,10 +1,12 @@
 //! `bryo images`
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::format::{self, Form};
 use super::{Context, output};
+use crate::engine::images::Filters;
 use crate::image::digest;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, ImageSummary, Store};
@@ -32,18 +34,35 @@ pub struct Args {
     #[arg(short, long)]
     all: bool,
 
-    /// `table` or `json` (one object a line)
+    /// Only those that pass, as dangling=true, reference=PATTERN, label=KEY,
+    /// before=IMAGE, since=IMAGE, until=TIME, id=ID
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// table, json (one object a line), or a template as '{{.Repository}}'
     #[arg(long, default_value = "table", value_name = "FORMAT")]
-    format: String,
+    format: Form,
 }
 
 /// Prints the list.
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     let lock = store.lock_shared()?;
-    let images = store.list()?;
+    let (mut images, damaged) = store.survey()?;
     drop(lock);
+    for image in damaged {
+        let name = match image.names.first() {
+            Some(name) => name.clone(),
+            None => image.manifest.to_string(),
+        };
+        eprintln!(
+            "warning: image {name} is damaged ({:#}): see bryo check",
+            image.why
+        );
+    }
     let now = Timestamp::now();
+    let filters = Filters::parse(&args.filter, &images, now)?;
+    images.retain(|image| filters.pass(image));
     let lines = images.iter().flat_map(|image| lines(image, args, now));
     let lines: Vec<Line> = lines
         .filter(|line| {
@@ -62,12 +81,15 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         }
         return Ok(());
     }
-    match args.format.as_str() {
-        "json" => lines
+    match &args.format {
+        Form::Json => lines
             .iter()
             .try_for_each(|line| output::line(json_of(line)))?,
-        "table" => table(&lines, args.digests).print()?,
-        other => bail!("unknown format {other:?}: it is table or json"),
+        Form::Table => table(&lines, args.digests).print()?,
+        Form::Template(template) => {
+            let rows: Vec<serde_json::Value> = lines.iter().map(json_of).collect();
+            format::by_template(template, &rows, format::head)?;
+        }
     }
     Ok(())
 }
@@ -156,10 +178,22 @@ fn table(lines: &[Line], digests: bool) -> output::Table {
 pub fn describe(store: &Store, image: &Image) -> Result<serde_json::Value> {
     let config = store.config_json(image)?;
     let layers = image.layers.iter().map(|layer| layer.diff_id.to_string());
+    let is_digest = |name: &&String| name.contains('@');
+    let tags: Vec<&String> = image.references.iter().filter(|n| !is_digest(n)).collect();
+    let mut digests: Vec<String> = Vec::new();
+    for name in &image.references {
+        let name = name.parse::<Reference>().map(|name| name.familiar_name());
+        let digest = format!("{}@{}", name?, image.manifest);
+        if !digests.contains(&digest) {
+            digests.push(digest);
+        }
+    }
     Ok(json!({
         "Id": image.id.to_string(),
         "Digest": image.manifest.to_string(),
-        "RepoTags": image.references,
+        "RepoTags": tags,
+        "RepoDigests": digests,
+        "Size": store.size(image),
         "Created": config.get("created"),
         "Author": config.get("author"),
         "Architecture": config.get("architecture"),

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 
+use super::pull::limit;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::userns::unpacking;
 use crate::image::change::Change;
 use crate::image::import::{Options, import};
+use crate::image::layer::Limit;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 
@@ -37,6 +40,11 @@ pub struct Args {
     /// What the files are built for, as OS/ARCHITECTURE[/VARIANT]
     #[arg(long)]
     platform: Option<Platform>,
+
+    /// Largest size that a layer may have when it is unpacked, or `unlimited`
+    /// [default: 100 times what is read, but at least 1 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = limit)]
+    max_layer_size: Option<Limit>,
 }
 
 /// Imports the tar.
@@ -44,6 +52,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     store.sweep()?;
     empty_trash_behind(&store)?;
+    let store = unpacking(store)?;
     let name = args.name.clone().map(Reference::or_latest);
     if let Some(name) = &name {
         ensure!(
@@ -56,6 +65,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         message: args.message.clone(),
         platform: args.platform.clone(),
         created: Timestamp::now().to_string(),
+        limit: args.max_layer_size.unwrap_or_default(),
     };
     let progress = progress::new(false);
     let image = import(&store, &args.file, name.as_ref(), &options, &*progress)?;

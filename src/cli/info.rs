@@ -4,7 +4,8 @@ use super::Context;
 use super::output::{self, Format};
 use crate::engine::machine::{Machine, Tried};
 use crate::engine::record::State;
-use crate::engine::subid;
+use crate::engine::userns::{Base, is_remote};
+use crate::idmap::subid;
 use anyhow::Result;
 use serde_json::json;
 use std::fmt::Write;
@@ -61,8 +62,25 @@ fn driver(machine: &Machine) -> &'static str {
     }
 }
 
-/// The map that containers have now.
-const MAPPING: &str = "single";
+/// The map that containers have by default.
+fn mapping(machine: &Machine) -> &'static str {
+    match Base::find() {
+        _ if is_remote(&machine.storage.root) => "single",
+        Base::Here(_) => "range",
+        Base::Granted(_) if !machine.ids.writers.is_empty() => "range",
+        Base::Granted(_) | Base::Single => "single",
+    }
+}
+
+fn mapping_in_words(machine: &Machine) -> String {
+    let user = machine.ids.called();
+    match (mapping(machine), machine.ids.writers.first()) {
+        ("range", Some(writer)) => {
+            format!("range: root in containers is {user}, mapped by {writer}")
+        }
+        (mapping, _) => format!("{mapping}: root in containers is {user}"),
+    }
+}
 
 fn security(machine: &Machine) -> Vec<&'static str> {
     let system = &machine.system;
@@ -107,7 +125,8 @@ fn as_json(machine: &Machine, counts: &Counts) -> serde_json::Value {
         "NCPU": system.processors,
         "MemTotal": system.memory,
         "Name": system.host_name,
-        "IdMapping": MAPPING,
+        "IdMapping": mapping(machine),
+        "Config": super::config::in_force().ok(),
         "Machine": machine,
     })
 }
@@ -143,10 +162,7 @@ fn summary(machine: &Machine, counts: &Counts) -> String {
         "runtime directory",
         runtime.map_or_else(|| "refused".to_owned(), |d| d.display().to_string()),
     );
-    page.row(
-        "id mapping",
-        format!("{MAPPING}: root in containers is {}", machine.ids.called()),
-    );
+    page.row("id mapping", mapping_in_words(machine));
 
     page.section("Machine");
     page.row("name", &system.host_name);
@@ -180,6 +196,17 @@ fn summary(machine: &Machine, counts: &Counts) -> String {
         ),
     );
     page.row("control groups", groups(machine));
+
+    page.section("Configuration (docs/config.md)");
+    match super::config::in_force() {
+        Ok(settings) => {
+            for setting in settings {
+                let value = setting.value.as_deref().unwrap_or("-");
+                page.row(setting.name, format!("{value} ({})", setting.from));
+            }
+        }
+        Err(error) => page.row("error", format!("{error:#}")),
+    }
 
     page.section("Devices and network");
     page.row("/dev/net/tun", machine.tun.describe());

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use super::pull::limit;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::userns::unpacking;
+use crate::image::layer::Limit;
 use crate::image::load::load;
 use crate::image::platform::Platform;
 
@@ -27,6 +30,11 @@ pub struct Args {
     /// Take images for this platform, as OS/ARCHITECTURE[/VARIANT]
     #[arg(long)]
     platform: Option<Platform>,
+
+    /// Largest size that a layer may have when it is unpacked, or `unlimited`
+    /// [default: 100 times what is read, but at least 1 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = limit)]
+    max_layer_size: Option<Limit>,
 }
 
 /// Loads the images and prints what they are called.
@@ -37,9 +45,11 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     store.sweep()?;
     empty_trash_behind(&store)?;
+    let store = unpacking(store)?;
     let path = args.input.as_deref().unwrap_or(Path::new("-"));
     let progress = progress::new(args.quiet);
-    for loaded in load(&store, path, args.platform.as_ref(), &*progress)? {
+    let limit = args.max_layer_size.unwrap_or_default();
+    for loaded in load(&store, path, args.platform.as_ref(), limit, &*progress)? {
         if loaded.names.is_empty() {
             output::line(format!("Loaded image ID: {}", loaded.image.id))?;
         }

@@ -1,31 +1,80 @@
 //! The command line: one file per verb, each an `Args` and a `run`.
 
+mod attach;
+mod check;
+mod commit;
+mod completion;
+mod config;
+mod confirm;
+mod container;
+mod copy;
+mod cp;
+mod create;
+mod devices;
+mod diff;
 mod doctor;
+mod environment;
 mod error;
+mod events;
 mod exec;
 mod export;
+mod format;
+mod generate;
 mod hello;
+mod help;
+mod history;
+mod image;
 mod images;
 mod import;
 mod info;
 mod inspect;
 mod kill;
+mod limits;
 mod load;
+mod login;
+mod logout;
+mod logs;
+mod man;
+mod manifest;
+mod network;
 pub mod output;
+mod pause;
+mod port;
 mod progress;
+mod prune;
 mod ps;
+mod pull;
+mod push;
+mod registry;
+mod rename;
 mod rm;
 mod rmi;
 mod run;
+mod save;
+mod start;
+mod stats;
+mod stop;
+mod system;
 mod tag;
+pub mod template;
+mod top;
+mod tree;
 mod unsupported;
+mod untag;
+mod update;
+mod values;
 mod version;
+mod volume;
+mod wait;
 
+use crate::engine::activation::Sockets;
 use crate::engine::containers::Containers;
 use crate::engine::paths;
 use crate::image::store::Store;
+use crate::sys;
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,7 +99,39 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create and run a container from an image
-    Run(Box<run::Args>),
+    Run(Box<run::RunArgs>),
+    /// Create a container without starting it
+    Create(Box<create::Args>),
+    /// Start containers that do not run
+    Start(start::Args),
+    /// Stop containers: ask them to end, and kill those that do not
+    Stop(stop::Args),
+    /// Restart containers
+    Restart(stop::RestartArgs),
+    /// Connect to the standard streams of a container that runs
+    Attach(attach::Args),
+    /// Show the processes of a container
+    Top(top::Args),
+    /// Show where a container's ports are published
+    Port(port::Args),
+    /// Show what containers use
+    Stats(stats::Args),
+    /// Show what happens to containers
+    Events(events::Args),
+    /// Show what a container changed of its image
+    Diff(diff::Args),
+    /// Show what containers printed
+    Logs(logs::Args),
+    /// Wait until containers end, and print their exit codes
+    Wait(wait::Args),
+    /// Let no process of the containers go on
+    Pause(pause::Args),
+    /// Let paused containers go on
+    Unpause(pause::UnpauseArgs),
+    /// Give a container another name
+    Rename(rename::Args),
+    /// Change how containers are looked after, and what they may use
+    Update(Box<update::Args>),
     /// Run a command in a running container
     Exec(exec::Args),
     /// List containers
@@ -61,23 +142,66 @@ enum Command {
     Kill(kill::Args),
     /// Remove containers
     Rm(rm::Args),
+    /// Copy files between a container and the host
+    Cp(cp::Args),
+    /// Make an image of what a container changed
+    Commit(commit::Args),
     /// Write a container's root file system as a tar
     Export(export::Args),
+    /// Manage networks: containers on one reach each other by name
+    Network(network::Args),
+    /// Manage containers
+    Container(container::Args),
+    /// Manage volumes: directories that outlive containers
+    Volume(volume::Args),
     /// Bring a root file system in as an image
     Import(import::Args),
     /// Bring images in from an archive
     Load(load::Args),
+    /// Write images to an archive
+    Save(save::Args),
+    /// Fetch images from registries
+    Pull(pull::Args),
+    /// Send an image to a registry
+    Push(push::Args),
+    /// Copy an image from one place to another
+    Copy(copy::Args),
+    /// Put images for several platforms together under one name
+    Manifest(manifest::Args),
+    /// Remember who you are to a registry
+    Login(login::Args),
+    /// Forget who you are to a registry
+    Logout(logout::Args),
     /// List images
     Images(images::Args),
     /// Remove images
     Rmi(rmi::Args),
     /// Give an image a further name
     Tag(tag::Args),
+    /// Take names from an image
+    Untag(untag::Args),
+    /// Show how an image was made
+    History(history::Args),
+    /// Look after images
+    Image(image::Args),
+    /// Look after the store as a whole
+    System(system::Args),
+    /// Look for damage in the store, and mend it
+    Check(check::Args),
     /// Show what bryo has and what this machine offers
     Info(info::Args),
     /// Tell what keeps containers from running well here, and what to do
     /// about it
     Doctor(doctor::Args),
+    /// Write files for other programs: units of systemd
+    Generate(generate::Args),
+    /// Print what makes a shell complete bryo's command lines
+    Completion(completion::Args),
+    /// Write manual pages
+    Man(man::Args),
+    /// What a shell's completion asks
+    #[command(hide = true)]
+    Complete(completion::WordsArgs),
     /// Show bryo's version
     Version(version::Args),
     /// What the image `hello` runs: shows what a container sees
@@ -90,6 +214,10 @@ enum Command {
 pub struct Context {
     /// The store's directory.
     pub root: PathBuf,
+    /// Descriptors that our caller left open for us.
+    pub inherited: Vec<i32>,
+    /// Those of them that are for the container.
+    pub sockets: Sockets,
 }
 
 impl Context {
@@ -107,7 +235,22 @@ impl Context {
 /// Parses the command line, runs the verb, prints its error, and returns the
 /// exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    if help::is_wanted() {
+        return match help::print(<Cli as clap::CommandFactory>::command()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => error::report(&error),
+        };
+    }
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let parsed = match config::command(&words) {
+        Ok(None) => alone(&words).map_or_else(|| Cli::try_parse_from(&words), Ok),
+        Ok(Some(command)) => {
+            let matches = command.try_get_matches_from(&words);
+            matches.and_then(|matches| Cli::from_arg_matches(&matches))
+        }
+        Err(error) => return error::report(&error),
+    };
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -115,6 +258,36 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
         Err(error) => error::report(&error),
     }
+}
+
+/// One verb without the others.
+#[derive(Debug, Parser)]
+struct Alone<A: clap::Args> {
+    #[arg(long)]
+    root: Option<PathBuf>,
+    #[command(flatten)]
+    args: A,
+}
+
+/// The command line, if it is one of a verb that is used all the time: to tell
+/// the parser of all verbs takes half of the work before a start. `None` also
+/// for what is wrong with it, which the parser of all verbs explains.
+fn alone(words: &[OsString]) -> Option<Cli> {
+    fn parse<A: clap::Args>(words: &[OsString]) -> Option<Alone<A>> {
+        Alone::try_parse_from(words).ok()
+    }
+    let (root, command) = match words.get(1)?.to_str()? {
+        "run" => {
+            let Alone { root, args } = parse(&words[1..])?;
+            (root, Command::Run(Box::new(args)))
+        }
+        "exec" => {
+            let Alone { root, args } = parse(&words[1..])?;
+            (root, Command::Exec(args))
+        }
+        _ => return None,
+    };
+    Some(Cli { root, command })
 }
 
 /// Does something for each of several names: an error with one does not keep
@@ -151,26 +324,82 @@ impl Cli {
         if let Command::Hello = self.command {
             return hello::run().map(|()| 0);
         }
+        let command = match self.command {
+            Command::Container(args) => args.command(),
+            other => other,
+        };
         let root = match self.root {
             Some(root) => std::path::absolute(root)?,
             None => paths::data_root()?,
         };
-        let context = Context { root };
-        match &self.command {
+        // Before any is opened here.
+        let inherited = match command {
+            Command::Run(_) | Command::Exec(_) | Command::Start(_) | Command::Restart(_) => {
+                sys::fd::inherited()
+            }
+            _ => Vec::new(),
+        };
+        let sockets = match inherited.is_empty() {
+            true => Sockets::default(),
+            false => Sockets::of_this_process()?,
+        };
+        let context = Context {
+            root,
+            inherited,
+            sockets,
+        };
+        match &command {
             Command::Run(args) => return run::run(args, &context),
+            Command::Create(args) => create::run(args, &context),
+            Command::Start(args) => return start::run(args, &context),
+            Command::Stop(args) => stop::run(args, &context),
+            Command::Restart(args) => stop::restart(args, &context),
+            Command::Attach(args) => return attach::run(args, &context),
+            Command::Top(args) => top::run(args, &context),
+            Command::Port(args) => port::run(args, &context),
+            Command::Stats(args) => stats::run(args, &context),
+            Command::Events(args) => events::run(args, &context),
+            Command::Diff(args) => diff::run(args, &context),
+            Command::Logs(args) => logs::run(args, &context),
+            Command::Wait(args) => wait::run(args, &context),
+            Command::Pause(args) => pause::run(args, &context),
+            Command::Unpause(args) => pause::unpause(args, &context),
+            Command::Rename(args) => rename::run(args, &context),
+            Command::Update(args) => update::run(args, &context),
             Command::Exec(args) => return exec::run(args, &context),
             Command::Ps(args) => ps::run(args, &context),
             Command::Inspect(args) => inspect::run(args, &context),
             Command::Kill(args) => kill::run(args, &context),
             Command::Rm(args) => rm::run(args, &context),
+            Command::Cp(args) => cp::run(args, &context),
+            Command::Commit(args) => commit::run(args, &context),
             Command::Export(args) => export::run(args, &context),
+            Command::Network(args) => return network::run(args, &context),
+            Command::Container(args) => return container::run(args, &context),
+            Command::Volume(args) => return volume::run(args, &context),
             Command::Import(args) => import::run(args, &context),
             Command::Load(args) => load::run(args, &context),
+            Command::Save(args) => save::run(args, &context),
+            Command::Pull(args) => pull::run(args, &context),
+            Command::Push(args) => push::run(args, &context),
+            Command::Copy(args) => copy::run(args, &context),
+            Command::Manifest(args) => manifest::run(args, &context),
+            Command::Login(args) => login::run(args),
+            Command::Logout(args) => logout::run(args),
             Command::Images(args) => images::run(args, &context),
             Command::Rmi(args) => rmi::run(args, &context),
             Command::Tag(args) => tag::run(args, &context),
+            Command::Untag(args) => untag::run(args, &context),
+            Command::History(args) => history::run(args, &context),
+            Command::Image(args) => return image::run(args, &context),
+            Command::System(args) => return system::run(args, &context),
+            Command::Check(args) => return check::run(args, &context),
             Command::Info(args) => info::run(args, &context),
             Command::Doctor(args) => return doctor::run(args, &context),
+            Command::Generate(args) => generate::run(args, &context),
+            Command::Completion(args) => completion::run(args),
+            Command::Man(args) => man::run(args),
+            Command::Complete(args) => completion::words(args, &context),
             Command::Version(args) => version::run(args),
             Command::Hello => hello::run(),
         }?;
@@ -185,5 +414,28 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_verb_alone_is_parsed_as_among_the_others() {
+        use clap::Parser;
+        for (line, quick) in [
+            ("bryo run -it --rm -e A=1 --root /r deb sh -c ls", true),
+            ("bryo exec -u 5 c ls -l", true),
+            ("bryo exec --root=/r c -x", true),
+            ("bryo run --no-such deb", false),
+            ("bryo run --help", false),
+            ("bryo run", false),
+            ("bryo --root /r run deb", false),
+            ("bryo ps", false),
+        ] {
+            let words: Vec<_> = line.split(' ').map(std::ffi::OsString::from).collect();
+            let alone = super::alone(&words);
+            assert_eq!(alone.is_some(), quick, "{line}");
+            if let Some(alone) = alone {
+                let whole = super::Cli::try_parse_from(&words).unwrap();
+                assert_eq!(format!("{alone:?}"), format!("{whole:?}"), "{line}");
+            }
+        }
     }
 }

@@ -62,7 +62,8 @@ pub fn line(text: impl std::fmt::Display) -> io::Result<()> {
     closed_is_fine(writeln!(io::stdout().lock(), "{text}"))
 }
 
-fn closed_is_fine(result: io::Result<()>) -> io::Result<()> {
+/// A reader that went away is no error.
+pub fn closed_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,

@@ -1,13 +1,17 @@
 //! `bryo ps`.
 
-use super::Context;
-use super::output::{Format, Table, duration};
+use super::format::{self, Form};
+use super::output::{Table, duration, size};
+use super::{Context, output};
+use crate::engine::changes::written;
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::{Container, short};
+use crate::engine::filter::Filters;
+use crate::engine::publish;
 use crate::engine::record::State;
 use anyhow::Result;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// List containers
 #[derive(Debug, clap::Args)]
@@ -21,9 +25,22 @@ pub struct Args {
     /// Do not shorten ids and commands
     #[arg(long)]
     no_trunc: bool,
-    /// Form of the output
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Only those that pass, as name=web, status=exited, label=KEY[=VALUE],
+    /// id, ancestor, exited, before, since, health, network, volume
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// The newest so many, whatever their state
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    last: Option<usize>,
+    /// The newest one, whatever its state
+    #[arg(short, long)]
+    latest: bool,
+    /// Show what they wrote
+    #[arg(short, long)]
+    size: bool,
+    /// table, json, or a template as '{{.ID}} {{.Names}}'
+    #[arg(long, default_value = "table")]
+    format: Form,
 }
 
 /// Prints the containers, the newest first.
@@ -35,42 +52,71 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 fn print(args: &Args, mut containers: Vec<Container>) -> Result<()> {
-    containers.retain(|c| args.all || matches!(c.state, State::Running { .. }));
+    let filters = Filters::parse(&args.filter, &containers)?;
+    let newest = if args.latest { Some(1) } else { args.last };
+    if let Some(count) = newest {
+        containers.truncate(count);
+    }
+    let any = args.all || newest.is_some() || filters.name_a_state();
+    containers.retain(|c| (any || c.state.is_active()) && filters.pass(c));
     let id = |c: &Container| match args.no_trunc {
         true => c.record.id.clone(),
         false => short(&c.record.id).to_owned(),
     };
     if args.quiet {
-        for container in &containers {
-            println!("{}", id(container));
-        }
-        return Ok(());
+        return containers.iter().try_for_each(|c| Ok(output::line(id(c))?));
     }
-    if args.format == Format::Json {
-        let list: Vec<_> = containers.iter().map(|c| describe(c, &id(c))).collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
-        return Ok(());
+    if let Form::Table = args.format {
+        return table(args, &containers, id);
     }
-    let mut table = Table::new(&[
+    let rows = containers.iter().map(|c| describe(c, &id(c), args));
+    let rows: Vec<Value> = rows.collect();
+    match &args.format {
+        Form::Template(template) => format::by_template(template, &rows, head),
+        _ => Ok(output::line(serde_json::to_string_pretty(&rows)?)?),
+    }
+}
+
+fn table(args: &Args, containers: &[Container], id: impl Fn(&Container) -> String) -> Result<()> {
+    let mut heads = vec![
         "CONTAINER ID",
         "IMAGE",
         "COMMAND",
         "CREATED",
         "STATUS",
+        "PORTS",
         "NAMES",
-    ]);
-    for container in &containers {
+    ];
+    if args.size {
+        heads.push("SIZE");
+    }
+    let mut table = Table::new(&heads);
+    for container in containers {
         let record = &container.record;
-        table.row(vec![
+        let mut row = vec![
             id(container),
             record.image.clone(),
             command(container, args.no_trunc),
             ago(record.created),
-            status(&container.state),
+            status(container),
+            publish::show(container.published()),
             record.name.clone(),
-        ]);
+        ];
+        if args.size {
+            row.push(size(written(container)));
+        }
+        table.row(row);
     }
     Ok(table.print()?)
+}
+
+/// The heads of columns that docker does not call by their fields.
+fn head(field: &str) -> String {
+    match field {
+        "ID" => "CONTAINER ID".into(),
+        "RunningFor" => "CREATED".into(),
+        other => format::head(other),
+    }
 }
 
 fn command(container: &Container, whole: bool) -> String {
@@ -96,36 +142,53 @@ fn ago(time: Timestamp) -> String {
 }
 
 /// A state as docker words it: `Up 2 minutes`, `Exited (0) 3 hours ago`.
-fn status(state: &State) -> String {
-    match state {
+fn status(container: &Container) -> String {
+    let health = container.history.health.as_ref();
+    match &container.state {
         State::Created => "Created".into(),
         State::Running { since, .. } => {
-            format!("Up {}", since_then(*since))
+            let up = format!("Up {}", since_then(*since));
+            match health {
+                Some(health) => format!("{up} ({})", health.words()),
+                None => up,
+            }
         }
+        State::Paused { since, .. } => format!("Up {} (Paused)", since_then(*since)),
+        State::Restarting { code, at } => format!("Restarting ({code}) {}", ago(*at)),
+        State::Dead { .. } => "Dead".into(),
         State::Exited { code, at, .. } => format!("Exited ({code}) {}", ago(*at)),
     }
 }
 
-fn describe(container: &Container, id: &str) -> serde_json::Value {
+fn describe(container: &Container, id: &str, args: &Args) -> Value {
     let record = &container.record;
-    let pid = match &container.state {
-        State::Running { process, .. } => Some(process.pid),
-        _ => None,
-    };
+    let pid = container.state.process().map(|process| process.pid);
     let code = match &container.state {
         State::Exited { code, .. } => Some(*code),
         _ => None,
     };
-    json!({
+    let labels = record.labels.iter();
+    let labels: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let mut row = json!({
         "ID": id,
         "Names": record.name,
         "Image": record.image,
-        "Command": record.command,
+        "Command": command(container, args.no_trunc),
         "CreatedAt": record.created,
+        "RunningFor": ago(record.created),
         "State": container.state.name(),
-        "Status": status(&container.state),
+        "Status": status(container),
+        "Ports": publish::show(container.published()),
         "Pid": pid,
         "ExitCode": code,
-        "Labels": record.labels,
-    })
+        "Labels": labels.join(","),
+        "Restarts": container.history.restarts,
+    });
+    // Docker has the field always; to measure it takes time.
+    if let (true, Value::Object(fields)) = (args.size, &mut row) {
+        fields.insert("Size".into(), size(written(container)).into());
+    }
+    row
 }

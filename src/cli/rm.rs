@@ -1,11 +1,10 @@
 //! `bryo rm`.
 
-use super::Context;
+use super::{Context, output};
 use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::containers::{Container, Containers, NotFound};
-use crate::sys::pidfd;
-use anyhow::{Result, bail};
-use std::time::{Duration, Instant};
+use crate::engine::containers::{Container, NotFound};
+use crate::engine::lifecycle;
+use anyhow::Result;
 
 /// Remove containers
 #[derive(Debug, clap::Args)]
@@ -20,7 +19,7 @@ pub struct Args {
     /// All containers
     #[arg(short, long, conflicts_with = "containers")]
     all: bool,
-    /// Remove anonymous volumes too (there are none yet)
+    /// Remove the volumes that were made for them alone too
     #[arg(short, long)]
     volumes: bool,
 }
@@ -28,6 +27,17 @@ pub struct Args {
 /// Removes each container, and prints what it was called by.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let containers = context.containers()?;
+    let mut found: Vec<(String, Container)> = Vec::new();
+    let mut find = |name: &str| {
+        let mut container = match containers.find(name) {
+            Err(e) if args.force && e.is::<NotFound>() => return Ok(()),
+            other => other?,
+        };
+        // All are told first, so that they end side by side.
+        lifecycle::begin_remove(&mut container, args.force)?;
+        found.push((name.to_owned(), container));
+        Ok(())
+    };
     let names = match args.all {
         true => containers
             .list()?
@@ -36,43 +46,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             .collect(),
         false => args.containers.clone(),
     };
-    let result = super::each(&names, |name| {
-        let mut container = match containers.find(name) {
-            Err(e) if args.force && e.is::<NotFound>() => return Ok(()),
-            other => other?,
-        };
-        remove_one(&containers, &mut container, args.force)?;
-        println!("{name}");
-        Ok(())
+    let told = super::each(&names, &mut find);
+    let mut found = found.into_iter();
+    let names: Vec<String> = found.clone().map(|(name, _)| name).collect();
+    let removed = super::each(&names, |name| {
+        if let Some((_, container)) = found.next() {
+            lifecycle::finish_remove(&containers, &container, args.force, args.volumes)?;
+        }
+        Ok(output::line(name)?)
     });
     empty_trash_behind(&context.store()?)?;
-    result
-}
-
-fn remove_one(containers: &Containers, container: &mut Container, force: bool) -> Result<()> {
-    let name = container.record.name.clone();
-    if let Ok(process) = container.running_process() {
-        if !force {
-            bail!("container {name} is running: stop it first, or use -f");
-        }
-        let _ = pidfd::kill(process, libc::SIGKILL);
-    }
-    // Its supervisor lets go of it once it has recorded the end.
-    let patience = Instant::now() + Duration::from_secs(10);
-    let lock = loop {
-        match container.try_lock() {
-            Ok(Some(lock)) => break lock,
-            // With --rm the supervisor removes it first.
-            Err(_) if !container.dir.exists() => return Ok(()),
-            Err(e) => return Err(e),
-            Ok(None) if force && Instant::now() < patience => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Ok(None) => bail!("container {name} is in use by another bryo"),
-        }
-    };
-    if !container.dir.exists() {
-        return Ok(());
-    }
-    containers.remove(container, &lock).map(drop)
+    told.and(removed)
 }

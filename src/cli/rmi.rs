@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::{Context, output};
 use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::containers::Containers;
+use crate::engine::images::users;
 use crate::image::store::Image;
 
 /// Remove images
@@ -27,9 +27,14 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     store.sweep()?;
     let containers = ctx.containers()?;
+    // Asked under the store's lock, so that none is added meanwhile.
+    let users = |image: &Image| {
+        let users = users(&containers).unwrap_or_default();
+        users.get(image.id.as_ref()).cloned().unwrap_or_default()
+    };
     let mut failed = Vec::new();
     for name in &args.images {
-        match store.remove(name, args.force, &|image| users(&containers, image)) {
+        match store.remove(name, args.force, &users) {
             Ok(removed) => {
                 for name in &removed.untagged {
                     output::line(format!("Untagged: {name}"))?;
@@ -46,12 +51,4 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         bail!("{}", failed.join("\nerror: "));
     }
     Ok(())
-}
-
-/// Names of the containers that stand on the image's layers.
-fn users(containers: &Containers, image: &Image) -> Vec<String> {
-    let id = image.id.to_string();
-    let all = containers.list().unwrap_or_default().into_iter();
-    let users = all.filter(|c| c.record.image_id.as_ref() == Some(&id));
-    users.map(|c| c.record.name).collect()
 }

@@ -1,27 +1,89 @@
-//! `bryo run`.
+//! `bryo run`, and the flags that it shares with `bryo create`.
 
-use super::{Context, error};
-use crate::engine::names;
+use super::{Context, error, limits, output, values};
+use crate::engine::attach::End;
+use crate::engine::containers::{Container, Containers, Lock};
+use crate::engine::health::{HealthOptions, OnFailure};
+use crate::engine::keeping::Keeping;
+use crate::engine::launch::{self, Launch, Wanted};
+use crate::engine::log::{Driver, LogConfig};
+use crate::engine::mounts::{self, ImageVolumes, MountOption};
 use crate::engine::options::{
-    self, CapabilityChanges, Dns, MountOption, Network, RunOptions, SeccompOption, Sharing, Unmask,
+    self, CapabilityChanges, Dns, Network, RunOptions, SeccompOption, Sharing, Unmask,
 };
-use crate::engine::run::{Subject, run as run_container};
+use crate::engine::policy::Restart;
+use crate::engine::publish::{self, Port};
+use crate::engine::run::{Subject, create as create_container};
+use crate::engine::systemd::SystemdMode;
+use crate::engine::userns::UserNs;
+use crate::engine::{detach, names, signals};
 use crate::image::platform::Platform;
+use crate::image::registry::pull::{self, Policy};
+use crate::image::store::Store;
 use anyhow::{Context as _, Result, bail};
+use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Create and run a container from an image
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
+pub struct RunArgs {
+    #[command(flatten)]
+    container: Args,
+
+    /// Leave the container running and print its id
+    #[arg(short, long)]
+    detach: bool,
+    /// Keys that leave a container with a terminal
+    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    detach_keys: String,
+    /// Pass signals on
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+    /// Stay attached to these alone: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM", conflicts_with = "detach")]
+    attach: Vec<StreamName>,
+}
+
+/// A standard stream by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StreamName {
+    /// Standard input.
+    Stdin,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// The streams by these names, all if there are none.
+pub fn wanted(names: &[StreamName]) -> Wanted {
+    let has = |name| names.is_empty() || names.contains(&name);
+    Wanted {
+        input: has(StreamName::Stdin),
+        output: has(StreamName::Stdout),
+        errors: has(StreamName::Stderr),
+    }
+}
+
+/// What a container is made of: the flags that `run` and `create` share
+#[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Image of the store, `hello`, `host`, or docker-archive:FILE,
-    /// oci-archive:FILE, oci:DIR[:TAG], tar:FILE, dir:DIR
-    image: String,
-
-    /// Command and arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<String>,
+    /// oci-archive:FILE, oci:DIR[:TAG], tar:FILE, dir:DIR; behind it, command
+    /// and arguments
+    // One argument: no flag behind the image is ours, whatever it looks like.
+    #[arg(
+        id = "image",
+        value_name = "IMAGE [COMMAND]",
+        required = true,
+        trailing_var_arg = true
+    )]
+    image_and_command: Vec<String>,
 
     /// Give the container a name
     #[arg(long)]
@@ -68,10 +130,17 @@ pub struct Args {
     #[arg(long, value_name = "OCTAL")]
     umask: Option<String>,
 
-    /// Show a file or directory of the host
-    #[arg(short, long, value_name = "HOST:CONTAINER[:OPTIONS]")]
+    /// Mount a volume, by its name or a new one, or a file or directory of the
+    /// host
+    #[arg(short, long, value_name = "[NAME|HOST:]CONTAINER[:OPTIONS]")]
     volume: Vec<String>,
-    /// Mount something, as type=bind,source=…,target=…
+    /// Mount what another container has mounted
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    volumes_from: Vec<String>,
+    /// What the directories get that an image calls volumes
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    image_volume: ImageVolumes,
+    /// Mount something, as type=bind|volume|tmpfs|image,source=…,target=…
     #[arg(long, value_name = "KEY=VALUE,…")]
     mount: Vec<String>,
     /// Mount an empty file system in memory
@@ -109,14 +178,53 @@ pub struct Args {
     #[arg(long, value_name = "-1000..1000", allow_hyphen_values = true)]
     oom_score_adj: Option<i32>,
 
-    /// Network: none or host
+    #[command(flatten)]
+    limits: limits::Limits,
+    #[command(flatten)]
+    place: limits::Place,
+    /// Prepare the container for systemd as its first process: auto (by the
+    /// command's name), always or false
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = ["auto", "always", "true", "false"])]
+    systemd: String,
+
+    /// Network: user[:OPTIONS], none, host, container:NAME, ns:PATH, or the
+    /// name of one
+    ///
+    /// user, the default where it works: an interface of its own, served by a
+    /// process of bryo's through ordinary sockets. Its options, separated by
+    /// commas: mtu=BYTES, cidr=NETWORK, ipv6=off, outbound-addr=ADDRESS,
+    /// dns=ADDRESS, host-loopback (the host's loopback is at the gateway's
+    /// address), block-host (not the host's own addresses),
+    /// allow=CIDR[:PORT] (these alone).
+    ///
+    /// container: that of another container, ns: a network namespace of
+    /// yours, by a file that stands for it.
     #[arg(
         long,
         visible_alias = "net",
-        value_name = "MODE",
-        default_value = "host"
+        value_name = "MODE|NAME",
+        default_value = "default",
+        hide_default_value = true
     )]
-    network: String,
+    network: Vec<String>,
+    /// Publish a port, or a range of ports
+    #[arg(short, long, value_name = "[[ADDRESS:][HOST]:]CONTAINER[/PROTOCOL]")]
+    publish: Vec<String>,
+    /// Publish all ports that the image or --expose names, at free ports
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+    /// Name a port for -P
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    expose: Vec<String>,
+    /// A further name of the container on its networks
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    network_alias: Vec<String>,
+    /// The address that it wants on its network
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<String>,
+    /// The IPv6 address that it wants on its network
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<String>,
     /// PID namespace: private or host
     #[arg(long, value_name = "MODE", default_value = "private")]
     pid: String,
@@ -129,9 +237,32 @@ pub struct Args {
     /// cgroup namespace: private or host
     #[arg(long, value_name = "MODE", default_value = "private")]
     cgroupns: String,
-    /// User namespace: host, where the container's root is you
-    #[arg(long, value_name = "MODE", default_value = "host")]
+    /// Ids: auto, host, single, range, keep-id[:uid=N,gid=N] or nomap
+    ///
+    /// single: one id, yours; root in the container is you. range: your
+    /// subordinate ids too. auto, host: a range where you have one, else
+    /// single. keep-id: you are yourself in the container, or the ids given.
+    /// nomap: a range without you.
+    #[arg(long, value_name = "MODE", default_value = "auto")]
     userns: String,
+    /// Map user ids: ids of the container to those of your range, of which 0
+    /// is you
+    #[arg(
+        long,
+        value_name = "CONTAINER:RANGE[:COUNT]",
+        conflicts_with = "userns"
+    )]
+    uidmap: Vec<String>,
+    /// Map group ids
+    #[arg(
+        long,
+        value_name = "CONTAINER:RANGE[:COUNT]",
+        conflicts_with = "userns"
+    )]
+    gidmap: Vec<String>,
+    /// Add a supplementary group, or keep-groups to stay in yours
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
 
     /// Answer what root alone may do (chown, set*id, mknod) as if it had
     /// succeeded, and record it: auto, on or off
@@ -142,7 +273,8 @@ pub struct Args {
     #[arg(long, value_name = "CLOCK=SECONDS")]
     time_offset: Vec<String>,
 
-    /// Add a line to /etc/hosts
+    /// Add a line to /etc/hosts; the address host-gateway is the host's as the
+    /// container can reach it
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
     /// Ask this name server
@@ -164,62 +296,191 @@ pub struct Args {
     /// Signal that asks the container to stop
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
+    /// Seconds between that signal and the end
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u32>,
+    /// When to start it again: no, on-failure[:TIMES], always,
+    /// unless-stopped
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    restart: Restart,
+    /// What keeps its output: json-file, k8s-file, journald, none
+    #[arg(long, value_name = "DRIVER")]
+    log_driver: Option<String>,
+    /// An option of the log driver, as max-size=10m
+    #[arg(long, value_name = "NAME=VALUE")]
+    log_opt: Vec<String>,
+    /// Check its health by this command
+    #[arg(long, value_name = "COMMAND")]
+    health_cmd: Option<String>,
+    /// Time between two checks
+    #[arg(long, value_name = "DURATION")]
+    health_interval: Option<String>,
+    /// Time that a check may take
+    #[arg(long, value_name = "DURATION")]
+    health_timeout: Option<String>,
+    /// Time in which failures do not count
+    #[arg(long, value_name = "DURATION")]
+    health_start_period: Option<String>,
+    /// Failures in a row that make it unhealthy
+    #[arg(long, value_name = "NUMBER")]
+    health_retries: Option<u32>,
+    /// What to do when it is unhealthy
+    #[arg(long, value_enum, default_value_t)]
+    health_on_failure: OnFailure,
+    /// Leave out the image's health check
+    #[arg(long)]
+    no_healthcheck: bool,
+    /// Write the container's id to a new file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Write the first process's id to a file
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
     /// Run the image of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+
+    /// When to ask a registry for the image: missing (in the store), always,
+    /// newer (if the registry can be asked) or never
+    #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = super::pull::policy)]
+    pull: Policy,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    registry: super::registry::Flags,
 
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }
 
-/// Runs the container in the foreground; its exit code is ours.
-pub fn run(args: &Args, context: &Context) -> Result<i32> {
-    let options = args.options()?;
+/// Runs the container; in the foreground its exit code is ours.
+pub fn run(args: &RunArgs, context: &Context) -> Result<i32> {
+    let mut options = args.container.options()?;
+    let detach_keys = detach::parse(&args.detach_keys)?;
+    let wanted = wanted(&args.attach);
+    options.keeping.input_once = options.interactive && !args.detach;
+    if !args.detach && options.auto_remove && args.container.log_driver.is_none() {
+        // It would go with the container.
+        options.keeping.log.driver = Driver::None;
+    }
+    if !args.detach && options.tty && options.interactive && wanted.input {
+        launch::terminal_settings()?;
+    }
     let store = context.store()?;
-    let subject = match args.rootfs {
-        true => Subject::Rootfs(PathBuf::from(&args.image)),
-        false => Subject::Image(args.image.clone()),
+    let (container, lock, spec) = args.container.create(&store, &options)?;
+    let id = container.record.id.clone();
+    let how = Launch {
+        attach: (!args.detach).then_some(wanted),
+        foreground: !args.detach,
+        detach_keys,
+        keep_signals: !args.sig_proxy,
+        inherited: context.inherited.clone(),
+        sockets: context.sockets.clone(),
     };
-    let progress = super::progress::new(false);
-    run_container(
-        &store,
-        &subject,
-        &options,
-        args.platform.as_ref(),
-        &*progress,
-        &error::warn,
-    )
+    let containers = Containers::open(&store);
+    match launch::launch(&containers, container, lock, spec, &how, &error::warn)? {
+        End::Exited(code) => Ok(code),
+        End::Left => {
+            if args.detach {
+                output::line(id)?;
+            }
+            Ok(0)
+        }
+    }
 }
 
 impl Args {
-    fn options(&self) -> Result<RunOptions> {
+    /// Creates the container that these flags describe.
+    pub fn create(&self, store: &Store, options: &RunOptions) -> Result<(Container, Lock, Spec)> {
+        let image = &self.image_and_command[0];
+        let mut subject = match self.rootfs {
+            true => Subject::Rootfs(PathBuf::from(image)),
+            false => Subject::Image(image.clone()),
+        };
+        let progress = super::progress::new(self.quiet);
+        let platform = self.platform.as_ref();
+        if let Subject::Image(name) = &subject {
+            let wanted = pull::Wanted {
+                platform,
+                ..pull::Wanted::default()
+            };
+            let (flags, when) = (&self.registry, self.pull);
+            let found = super::pull::before_run(store, flags, name, wanted, when, &*progress)?;
+            if &found != name && store.find(name)?.is_none() {
+                subject = Subject::Image(found);
+            }
+        }
+        // Before anything is made: it must be new.
+        let cidfile = match &self.cidfile {
+            Some(path) => {
+                let file = std::fs::File::create_new(path);
+                let what = || format!("--cidfile {}", path.display());
+                Some((path, file.with_context(what)?))
+            }
+            None => None,
+        };
+        let created =
+            create_container(store, &subject, options, platform, &*progress, &error::warn);
+        if let Some((path, mut file)) = cidfile {
+            match &created {
+                Ok((container, ..)) => file.write_all(container.record.id.as_bytes())?,
+                Err(_) => std::fs::remove_file(path)?,
+            }
+        }
+        created
+    }
+
+    fn keeping(&self) -> Result<Keeping> {
+        if self.rm && self.restart != Restart::No {
+            bail!("--rm removes the container when it ends: leave out --restart");
+        }
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        let (aliases, addresses) = (&self.network_alias, [&self.ip, &self.ip6]);
+        let networks = super::network::attachments(&self.network, aliases, addresses)?;
+        let dns = match networks.is_empty() {
+            true => Vec::new(),
+            false => super::network::servers(&self.dns)?,
+        };
+        Ok(Keeping {
+            restart: self.restart,
+            stop_timeout: self.stop_timeout,
+            log: LogConfig::parse(self.log_driver.as_deref(), &self.log_opt)?,
+            cidfile: absolute(&self.cidfile)?,
+            pidfile: absolute(&self.pidfile)?,
+            networks,
+            dns,
+            ..Keeping::default()
+        })
+    }
+
+    /// The options that these flags stand for.
+    pub fn options(&self) -> Result<RunOptions> {
         if let Some(name) = &self.name {
             names::check(name)?;
         }
-        match self.userns.as_str() {
-            "host" | "auto" | "single" => {}
-            other => {
-                bail!("--userns {other}: not supported yet; host maps the container's root to you")
-            }
+        let keep_groups = self.group_add.iter().any(|group| group == "keep-groups");
+        if keep_groups && self.group_add.len() > 1 {
+            bail!("--group-add keep-groups goes with no other --group-add");
         }
-        let network = match self.network.as_str() {
-            "host" => Network::Host,
-            "none" => Network::None,
-            other => bail!("--network {other}: not supported yet; there are host and none"),
+        let keeping = self.keeping()?;
+        let network = match keeping.networks.is_empty() {
+            true => Network::parse(&self.network[0])?,
+            false => Network::Named,
         };
-        let mut mounts = Vec::new();
+        let mut asked = Vec::new();
         for text in &self.volume {
-            mounts.push(options::parse_volume(text)?);
+            asked.push(mounts::parse_volume(text)?);
         }
         for text in &self.mount {
-            mounts.push(options::parse_mount(text)?);
+            asked.push(mounts::parse_mount(text)?);
         }
         for text in &self.tmpfs {
-            mounts.push(options::parse_tmpfs(text)?);
+            asked.push(mounts::parse_tmpfs(text)?);
         }
         if self.read_only {
-            add_writable(&mut mounts);
+            add_writable(&mut asked);
         }
         let capabilities = |list: &[String]| {
             list.iter()
@@ -231,18 +492,20 @@ impl Args {
             auto_remove: self.rm,
             interactive: self.interactive,
             tty: self.tty,
-            command: self.command.clone(),
+            command: self.image_and_command[1..].to_vec(),
             entrypoint: self
                 .entrypoint
                 .as_deref()
-                .map(parse_entrypoint)
+                .map(values::parse_entrypoint)
                 .transpose()?,
-            env: environment(&self.env_file, &self.env)?,
+            env: super::environment::read(&self.env_file, &self.env)?,
             workdir: self.workdir.clone(),
             user: self.user.clone(),
             hostname: self.hostname.clone(),
             domainname: self.domainname.clone(),
-            mounts,
+            mounts: asked,
+            volumes_from: self.volumes_from.clone(),
+            image_volumes: self.image_volume,
             read_only: self.read_only,
             capabilities: CapabilityChanges {
                 add: capabilities(&self.cap_add)?,
@@ -259,6 +522,9 @@ impl Args {
             sysctls: pairs("sysctl", &self.sysctl)?,
             shm_size: options::parse_bytes(&self.shm_size)?,
             network,
+            ports: ports(&self.publish, publish::parse)?,
+            publish_all: self.publish_all,
+            exposed: ports(&self.expose, publish::exposed)?,
             pid: sharing("pid", &self.pid)?,
             ipc: sharing("ipc", &self.ipc)?,
             uts: sharing("uts", &self.uts)?,
@@ -266,15 +532,15 @@ impl Args {
             time_offsets: self
                 .time_offset
                 .iter()
-                .map(|t| time_offset(t))
+                .map(|t| values::time_offset(t))
                 .collect::<Result<_>>()?,
             init: self.init,
-            labels: labels(&self.label),
+            labels: values::labels(&self.label),
             annotations: pairs("annotation", &self.annotation)?,
             add_hosts: self
                 .add_host
                 .iter()
-                .map(|h| add_host(h))
+                .map(|h| values::add_host(h))
                 .collect::<Result<_>>()?,
             dns: Dns {
                 servers: self.dns.clone(),
@@ -282,17 +548,39 @@ impl Args {
                 options: self.dns_option.clone(),
             },
             stop_signal: self.stop_signal.clone(),
+            userns: UserNs::parse(&self.userns, &self.uidmap, &self.gidmap)?,
+            groups: match keep_groups {
+                true => Vec::new(),
+                false => self.group_add.clone(),
+            },
+            keep_groups,
             root_emulation: match self.root_emulation.as_str() {
                 "on" => Some(true),
                 "off" => Some(false),
                 _ => None,
             },
             oom_score_adj: self.oom_score_adj,
-            umask: self.umask.as_deref().map(parse_umask).transpose()?,
+            umask: self.umask.as_deref().map(values::parse_umask).transpose()?,
+            limits: limits::options(&self.limits, &self.place)?,
+            systemd: match self.systemd.as_str() {
+                "always" => SystemdMode::Always,
+                "false" => SystemdMode::Never,
+                _ => SystemdMode::Auto,
+            },
+            keeping,
+            health: HealthOptions {
+                off: self.no_healthcheck,
+                command: self.health_cmd.clone(),
+                interval: self.health_interval.clone(),
+                timeout: self.health_timeout.clone(),
+                start_period: self.health_start_period.clone(),
+                retries: self.health_retries,
+                on_failure: self.health_on_failure,
+            },
             ..RunOptions::default()
         };
         if let Some(signal) = &self.stop_signal {
-            super::kill::parse_signal(signal)?;
+            signals::parse(signal)?;
         }
         for option in &self.security_opt {
             security(&mut run, option)?;
@@ -303,7 +591,11 @@ impl Args {
     fn devices(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
         let mut devices = Vec::new();
         if self.privileged {
-            devices.extend(host_devices().into_iter().map(|d| (d.clone(), d)));
+            devices.extend(
+                super::devices::host_devices()
+                    .into_iter()
+                    .map(|d| (d.clone(), d)),
+            );
         }
         for text in &self.device {
             let parts: Vec<&str> = text.split(':').collect();
@@ -328,17 +620,18 @@ impl Args {
 
 /// `--read-only` leaves places that programs write to, in memory (podman's
 /// `--read-only-tmpfs`).
-fn add_writable(mounts: &mut Vec<MountOption>) {
+fn add_writable(asked: &mut Vec<MountOption>) {
     for path in ["/run", "/tmp", "/var/tmp"] {
-        let taken = mounts.iter().any(|m| match m {
-            MountOption::Bind { destination, .. } | MountOption::Tmpfs { destination, .. } => {
-                destination == Path::new(path)
-            }
-        });
+        let taken = asked.iter().any(|m| m.destination() == Path::new(path));
         if !taken {
-            mounts.extend(options::parse_tmpfs(path));
+            asked.extend(mounts::parse_tmpfs(path));
         }
     }
+}
+
+fn ports(texts: &[String], parse: impl Fn(&str) -> Result<Vec<Port>>) -> Result<Vec<Port>> {
+    let all = texts.iter().map(|text| parse(text));
+    Ok(all.collect::<Result<Vec<_>>>()?.concat())
 }
 
 fn sharing(flag: &str, text: &str) -> Result<Sharing> {
@@ -346,31 +639,6 @@ fn sharing(flag: &str, text: &str) -> Result<Sharing> {
         "private" | "shareable" | "" => Ok(Sharing::Private),
         "host" => Ok(Sharing::Host),
         other => bail!("--{flag} {other}: not supported yet; there are private and host"),
-    }
-}
-
-fn time_offset(text: &str) -> Result<(String, i64)> {
-    let fail = || format!("--time-offset {text}: CLOCK=SECONDS is wanted, as boottime=3600");
-    let (clock, seconds) = text.split_once('=').with_context(fail)?;
-    if clock != "monotonic" && clock != "boottime" {
-        bail!("--time-offset {text}: there are the clocks monotonic and boottime");
-    }
-    Ok((clock.to_owned(), seconds.parse().ok().with_context(fail)?))
-}
-
-fn parse_umask(text: &str) -> Result<u32> {
-    let mask = u32::from_str_radix(text, 8).ok().filter(|m| *m <= 0o777);
-    mask.with_context(|| format!("umask '{text}': an octal number up to 777 is wanted"))
-}
-
-/// A program, or a JSON list of program and arguments.
-fn parse_entrypoint(text: &str) -> Result<Vec<String>> {
-    match text {
-        "" => Ok(Vec::new()),
-        list if list.starts_with('[') => {
-            serde_json::from_str(list).with_context(|| format!("entrypoint {list}"))
-        }
-        program => Ok(vec![program.to_owned()]),
     }
 }
 
@@ -382,57 +650,6 @@ fn pairs(flag: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
         Ok((key.to_owned(), value.to_owned()))
     };
     list.iter().map(pair).collect()
-}
-
-fn labels(list: &[String]) -> BTreeMap<String, String> {
-    let label = |text: &String| {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        (key.to_owned(), value.to_owned())
-    };
-    list.iter().map(label).collect()
-}
-
-fn add_host(text: &str) -> Result<(String, String)> {
-    let parts = text.split_once([':', '=']);
-    let (name, address) =
-        parts.with_context(|| format!("--add-host {text}: NAME:ADDRESS is wanted"))?;
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<std::net::IpAddr>().is_err() {
-        bail!("--add-host {text}: '{address}' is not an address");
-    }
-    Ok((name.to_owned(), bare.to_owned()))
-}
-
-/// Variables of files, then of flags; a name alone passes ours on.
-pub fn environment(files: &[PathBuf], flags: &[String]) -> Result<Vec<(String, String)>> {
-    let mut all = Vec::new();
-    let mut add = |text: &str| match text.split_once('=') {
-        Some(("", _)) => bail!("variable '{text}' has no name"),
-        Some((key, value)) => {
-            all.push((key.to_owned(), value.to_owned()));
-            Ok(())
-        }
-        None => {
-            all.extend(
-                std::env::var(text)
-                    .ok()
-                    .map(|value| (text.to_owned(), value)),
-            );
-            Ok(())
-        }
-    };
-    for path in files {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("--env-file {}", path.display()))?;
-        let lines = text.lines().map(str::trim_start);
-        for line in lines.filter(|l| !l.is_empty() && !l.starts_with('#')) {
-            add(line).with_context(|| format!("--env-file {}", path.display()))?;
-        }
-    }
-    for flag in flags {
-        add(flag)?;
-    }
-    Ok(all)
 }
 
 fn security(run: &mut RunOptions, option: &str) -> Result<()> {
@@ -448,39 +665,12 @@ fn security(run: &mut RunOptions, option: &str) -> Result<()> {
         ("unmask", paths) => {
             run.unmask = Unmask::Paths(paths.split(':').map(PathBuf::from).collect());
         }
+        ("writable-cgroups", "" | "true") => run.writable_cgroups = true,
+        ("writable-cgroups", "false") => run.writable_cgroups = false,
         ("systempaths", "unconfined") => run.unmask = Unmask::Everything,
         // There is nothing to switch off: no such label was ever set.
         ("label", "disable") | ("apparmor", "unconfined") => {}
         _ => bail!("--security-opt {option}: unknown or not supported yet"),
     }
     Ok(())
-}
-
-/// The device nodes of the host that a privileged container gets: all but
-/// terminals and what every container has anyway.
-fn host_devices() -> Vec<PathBuf> {
-    use std::os::unix::fs::FileTypeExt;
-    let mut devices = Vec::new();
-    let mut directories = vec![PathBuf::from("/dev")];
-    while let Some(dir) = directories.pop() {
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let (path, Ok(kind)) = (entry.path(), entry.file_type()) else {
-                continue;
-            };
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let own = ["pts", "shm", "mqueue", "fd", "ptmx", "console"];
-            if own.contains(&name.as_str()) || name.starts_with("tty") || name.starts_with("vcs") {
-                continue;
-            }
-            if kind.is_dir() {
-                directories.push(path);
-            } else if (kind.is_char_device() || kind.is_block_device())
-                && !name.contains([',', ':'])
-            {
-                devices.push(path);
-            }
-        }
-    }
-    devices.sort();
-    devices
 }

@@ -1,6 +1,6 @@
 //! `bryo version`.
 
-use super::output::Format;
+use super::output::{self, Format};
 use anyhow::Result;
 
 /// Show bryo's version
@@ -15,14 +15,16 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let (version, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     match args.format {
-        Format::Table => println!("bryo {version} (linux/{arch}, OCI runtime spec 1.2.0)"),
+        Format::Table => output::line(format_args!(
+            "bryo {version} (linux/{arch}, OCI runtime spec 1.2.0)"
+        ))?,
         Format::Json => {
             let value = serde_json::json!({
                 "Version": version,
                 "OsArch": format!("linux/{arch}"),
                 "OciRuntimeSpec": "1.2.0",
             });
-            println!("{value}");
+            output::line(value)?;
         }
     }
     Ok(())

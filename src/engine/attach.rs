@@ -1,12 +1,13 @@
 //! The side of the caller: its terminal and its signals are the container's
-//! until that ends.
+//! until that ends, or until it is left.
 
-use super::supervisor::Report;
+use super::control::{Data, MAX_DATA, Reply, Request};
+use super::detach::Keys;
 use crate::runtime::StartError;
 use crate::sys::channel::Channel;
 use crate::sys::signal::SignalFd;
-use crate::sys::{pidfd, tty};
-use anyhow::{Context, Result, anyhow};
+use crate::sys::{pidfd, socket, tty};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcsetattr};
@@ -14,56 +15,318 @@ use nix::unistd::{read, write};
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A container in the foreground.
+/// Being attached to a container.
 #[derive(Debug)]
-pub struct Foreground {
+pub struct Attachment {
+    /// Its supervisor.
+    pub control: Channel,
+    /// What carries its streams, unless they are the caller's own.
+    pub data: Option<OwnedFd>,
     /// The caller's signals, held since before the start: none may be lost
     /// or end the caller alone.
     pub signals: SignalFd,
-    /// Its supervisor.
-    pub supervisor: Channel,
     /// Whether standard input goes to it.
-    pub interactive: bool,
+    pub input: bool,
+    /// Whether the container has a terminal.
+    pub tty: bool,
     /// The caller's terminal as it was, if the container has one.
     pub terminal: Option<Termios>,
+    /// Keys that end it.
+    pub detach_keys: Vec<u8>,
+    /// Do not pass signals on.
+    pub keep_signals: bool,
+    /// Whether it goes on once the container runs.
+    pub stays: bool,
 }
 
-/// Waits for the container's end; returns its exit code.
+/// How an attachment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The container ended, with docker's exit code.
+    Exited(i32),
+    /// The container runs on.
+    Left,
+}
+
+/// What a command killed by SIGPIPE exits with.
+const BROKEN_PIPE: i32 = 128 + libc::SIGPIPE;
+
+/// Carries the container's streams until one of the two ends.
 ///
 /// # Errors
 /// A [`StartError`] if it did not start; the death of its supervisor.
-pub fn wait(foreground: Foreground, warn: &dyn Fn(&str)) -> Result<i32> {
-    let signals = foreground.signals;
-    let supervisor = &foreground.supervisor;
-    let mut session = Session::new(foreground.interactive);
-    loop {
-        let events = session.poll(supervisor.as_fd(), &signals)?;
-        for signal in pending(&signals) {
-            if session.resized(signal) {
-                continue;
+pub fn follow(attachment: Attachment, warn: &dyn Fn(&str)) -> Result<End> {
+    let relay = Relay {
+        keys: Keys::new(&attachment.detach_keys),
+        input_open: false,
+        pending: None,
+        data_open: attachment.data.is_some(),
+        exited: None,
+        at: attachment,
+        raw: None,
+    };
+    relay.carry(warn)
+}
+
+struct Relay {
+    at: Attachment,
+    keys: Keys,
+    input_open: bool,
+    /// Input that the supervisor has no room for yet.
+    pending: Option<Vec<u8>>,
+    data_open: bool,
+    exited: Option<i32>,
+    /// The caller's terminal while it is transparent.
+    raw: Option<Raw>,
+}
+
+/// What has happened.
+#[derive(Default)]
+struct Ready {
+    told: bool,
+    output: bool,
+    input: bool,
+    room: bool,
+}
+
+impl Relay {
+    fn carry(mut self, warn: &dyn Fn(&str)) -> Result<End> {
+        loop {
+            if let (Some(code), false) = (self.exited, self.data_open) {
+                return Ok(End::Exited(code));
             }
-            supervisor.send(&signal.to_ne_bytes(), None)?;
-        }
-        session.copy(&events);
-        if !events.told {
-            continue;
-        }
-        let lost = "the container's supervisor was killed, and the container with it";
-        let message = supervisor.receive()?.context(lost)?;
-        match Report::decode(&message.data).context("the supervisor said nonsense")? {
-            Report::Warning(text) => warn(&text),
-            Report::Started => {
-                if let Some(master) = message.fd {
-                    session.open(master, foreground.terminal.as_ref())?;
-                }
+            let ready = self.wait()?;
+            if let Some(end) = self.pass_signals()? {
+                return Ok(end);
             }
-            Report::Failed(error) => return Err(anyhow!(error)),
-            Report::Exited(code) => {
-                session.drain();
-                return Ok(code);
+            if ready.told && self.listen(warn)? {
+                return Ok(End::Left);
+            }
+            // What the container prints is for a terminal that is raw.
+            let waits = self.at.terminal.is_some() && self.raw.is_none() && self.exited.is_none();
+            if ready.output && !waits && !self.copy_output() {
+                return Ok(End::Exited(BROKEN_PIPE));
+            }
+            if ready.input && self.copy_input() {
+                self.request(Request::Release);
+                return Ok(End::Left);
+            }
+            if ready.room {
+                self.push();
             }
         }
     }
+
+    fn wait(&self) -> Result<Ready> {
+        let stdin = std::io::stdin();
+        let none = PollFlags::empty();
+        let mut fds = vec![PollFd::new(self.at.signals.as_fd(), PollFlags::POLLIN)];
+        let control = match self.exited {
+            None => Some(self.at.control.as_fd()),
+            Some(_) => None,
+        };
+        let data = self.at.data.as_ref().filter(|_| self.data_open);
+        let places = [
+            control.map(|fd| (fd, PollFlags::POLLIN)),
+            data.map(|fd| {
+                let mut events = PollFlags::POLLIN;
+                events.set(PollFlags::POLLOUT, self.pending.is_some());
+                (fd.as_fd(), events)
+            }),
+            (self.input_open && self.pending.is_none()).then(|| (stdin.as_fd(), PollFlags::POLLIN)),
+        ];
+        fds.extend(
+            places
+                .iter()
+                .flatten()
+                .map(|(fd, events)| PollFd::new(*fd, *events)),
+        );
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e).context("poll"),
+        }
+        let mut seen = fds[1..].iter().map(|fd| fd.revents().unwrap_or(none));
+        let mut next = |place: usize| match places[place] {
+            Some(_) => seen.next().unwrap_or(none),
+            None => none,
+        };
+        let (control, data, input) = (next(0), next(1), next(2));
+        Ok(Ready {
+            told: !control.is_empty(),
+            output: data.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR),
+            room: data.contains(PollFlags::POLLOUT),
+            input: !input.is_empty(),
+        })
+    }
+
+    fn request(&self, request: Request) {
+        // It may be gone by now; then we hear of that.
+        let _ = self.at.control.send(&request.encode(), None);
+    }
+
+    fn pass_signals(&mut self) -> Result<Option<End>> {
+        let signals: Vec<i32> = pending(&self.at.signals).collect();
+        for signal in signals {
+            if signal == libc::SIGWINCH && self.at.tty {
+                self.copy_size();
+            } else if !self.at.keep_signals {
+                self.request(Request::Signal(signal));
+            } else if [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&signal) {
+                return Ok(Some(End::Left));
+            }
+        }
+        Ok(None)
+    }
+
+    fn copy_size(&self) {
+        if let Ok(size) = tty::window_size(std::io::stdout()) {
+            self.request(Request::Resize(size.ws_row, size.ws_col));
+        }
+    }
+
+    /// Hears what the supervisor says; true if that is all there is to hear.
+    fn listen(&mut self, warn: &dyn Fn(&str)) -> Result<bool> {
+        let Some(message) = self.at.control.receive()? else {
+            bail!("the container's supervisor was killed, and the container with it");
+        };
+        match Reply::decode(&message.data).context("the supervisor said nonsense")? {
+            Reply::Warning(text) => warn(&text),
+            Reply::Started => return self.begin().map(|()| !self.at.stays),
+            Reply::Failed(error) => return Err(anyhow!(error)),
+            Reply::Exited(code) => self.exited = Some(code),
+            Reply::Refused(text) => bail!(text),
+            Reply::Done => {}
+        }
+        Ok(false)
+    }
+
+    /// The container runs: its streams are carried from here on.
+    fn begin(&mut self) -> Result<()> {
+        if let Some(settings) = &self.at.terminal {
+            self.raw = Some(Raw::set(settings)?);
+        }
+        self.input_open = self.at.input && self.data_open;
+        if self.at.tty && self.at.stays {
+            // It may have changed since the container was asked for.
+            self.copy_size();
+        }
+        Ok(())
+    }
+
+    /// Prints what came; false if nobody reads it any more.
+    fn copy_output(&mut self) -> bool {
+        let mut buffer = vec![0; MAX_DATA + 1];
+        for _ in 0..16 {
+            let Some(data) = &self.at.data else { break };
+            let count = match socket::try_receive(data, &mut buffer) {
+                Ok(0) => {
+                    self.data_open = false;
+                    self.input_open = false;
+                    break;
+                }
+                Ok(count) => count,
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => continue,
+                Err(_) => {
+                    self.data_open = false;
+                    break;
+                }
+            };
+            if let Some(Data::Output(stream, text)) = Data::decode(&buffer[..count]) {
+                let written = match stream {
+                    super::log::Stream::Stdout => write_all(std::io::stdout().as_fd(), text),
+                    super::log::Stream::Stderr => write_all(std::io::stderr().as_fd(), text),
+                };
+                if written == Err(Errno::EPIPE) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends what was typed; true if that was the keys to leave by.
+    fn copy_input(&mut self) -> bool {
+        let mut buffer = [0; 16384];
+        let (message, left) = match read(std::io::stdin(), &mut buffer) {
+            Ok(0) | Err(_) => {
+                self.input_open = false;
+                (Data::InputEnd.encode(), false)
+            }
+            Ok(count) if self.at.tty => {
+                let (typed, left) = self.keys.feed(&buffer[..count]);
+                (Data::Input(&typed).encode(), left)
+            }
+            Ok(count) => (Data::Input(&buffer[..count]).encode(), false),
+        };
+        self.pending = Some(message);
+        self.push();
+        left
+    }
+
+    /// Sends the input that waits, if there is room now.
+    fn push(&mut self) {
+        if let (Some(data), Some(message)) = (&self.at.data, &self.pending) {
+            match socket::try_send(data, message) {
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => {}
+                _ => self.pending = None,
+            }
+        }
+    }
+}
+
+/// Attaches to a container that runs.
+pub fn attachment(
+    container: &super::containers::Container,
+    wanted: super::launch::Wanted,
+) -> Result<Attachment> {
+    let keeping = &container.record.keeping;
+    let input = wanted.input && keeping.interactive;
+    let terminal = match keeping.tty && input {
+        true => Some(super::launch::terminal_settings()?),
+        false => None,
+    };
+    let data = Channel::from(container.connect()?);
+    data.send(
+        &Request::Attach(input, wanted.output, wanted.errors).encode(),
+        None,
+    )?;
+    let lost = || format!("container {} has just ended", container.record.name);
+    match data.receive()?.and_then(|m| Reply::decode(&m.data)) {
+        Some(Reply::Done) => {}
+        Some(Reply::Refused(text)) => {
+            bail!("attach to container {}: {text}", container.record.name)
+        }
+        _ => bail!(lost()),
+    }
+    let control = Channel::from(container.connect()?);
+    control.send(&Request::Wait.encode(), None)?;
+    Ok(Attachment {
+        control,
+        data: Some(data.into()),
+        signals: SignalFd::new()?,
+        input,
+        tty: keeping.tty,
+        terminal,
+        detach_keys: Vec::new(),
+        keep_signals: false,
+        stays: true,
+    })
+}
+
+/// Carries the streams of a container that runs.
+pub fn join(attachment: Attachment) -> Result<End> {
+    let mut relay = Relay {
+        keys: Keys::new(&attachment.detach_keys),
+        input_open: false,
+        pending: None,
+        data_open: true,
+        exited: None,
+        at: attachment,
+        raw: None,
+    };
+    relay.begin()?;
+    relay.carry(&|_| {})
 }
 
 /// Waits for a process that this one started itself (`exec`) with the same
@@ -106,8 +369,7 @@ fn pending(signals: &SignalFd) -> impl Iterator<Item = i32> + '_ {
 struct Session {
     interactive: bool,
     master: Option<OwnedFd>,
-    /// Settings to be restored.
-    before: Option<Termios>,
+    raw: Option<Raw>,
     input_open: bool,
 }
 
@@ -123,7 +385,7 @@ impl Session {
         Session {
             interactive,
             master: None,
-            before: None,
+            raw: None,
             input_open: false,
         }
     }
@@ -131,10 +393,7 @@ impl Session {
     /// Takes the container's terminal, and makes the caller's transparent.
     fn open(&mut self, master: OwnedFd, settings: Option<&Termios>) -> Result<()> {
         if let Some(settings) = settings {
-            let mut raw = settings.clone();
-            cfmakeraw(&mut raw);
-            tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw).context("set terminal to raw")?;
-            self.before = Some(settings.clone());
+            self.raw = Some(Raw::set(settings)?);
         }
         self.input_open = self.interactive;
         self.master = Some(master);
@@ -192,12 +451,12 @@ impl Session {
                     let _ = write(master, &[4]);
                     self.input_open = false;
                 }
-                Ok(n) => write_all(master.as_fd(), &buffer[..n]),
+                Ok(n) => drop(write_all(master.as_fd(), &buffer[..n])),
             }
         }
         if events.output {
             match read(master, &mut buffer) {
-                Ok(n) if n > 0 => write_all(std::io::stdout().as_fd(), &buffer[..n]),
+                Ok(n) if n > 0 => drop(write_all(std::io::stdout().as_fd(), &buffer[..n])),
                 // Nobody has the other side open any more.
                 _ => self.master = None,
             }
@@ -220,15 +479,27 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
-        }
+/// The caller's terminal while it passes everything on; it is as it was
+/// before when this goes.
+#[derive(Debug)]
+struct Raw(Termios);
+
+impl Raw {
+    fn set(before: &Termios) -> Result<Raw> {
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw).context("set terminal to raw")?;
+        Ok(Raw(before.clone()))
     }
 }
 
-fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) {
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &self.0);
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
     while !data.is_empty() {
         match write(fd, data) {
             Ok(n) => data = &data[n..],
@@ -237,9 +508,10 @@ fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) {
                 let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
                 let _ = poll(&mut fds, PollTimeout::NONE);
             }
-            Err(_) => return,
+            Err(e) => return Err(e),
         }
     }
+    Ok(())
 }
 
 /// Whether standard input is a terminal.

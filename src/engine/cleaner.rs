@@ -3,6 +3,7 @@
 //! killed.
 
 use super::supervisor::release_stdio;
+use super::userns;
 use crate::image::store::Store;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use anyhow::{Context, Result};
@@ -18,8 +19,13 @@ pub fn empty_trash_behind(store: &Store) -> Result<()> {
         let _ = nix::unistd::setsid();
         let _ = release_stdio();
         let _ = nix::sys::prctl::set_name(c"bryo-clean");
-        let code = i32::from(store.empty_trash().is_err());
-        exit_now(code)
+        let mut result = store.empty_trash();
+        if result.is_err() {
+            // Files of subordinate ids can only be removed where they are
+            // somebody.
+            result = userns::enter_base().and_then(|()| store.empty_trash());
+        }
+        exit_now(i32::from(result.is_err()))
     }
     Ok(())
 }

@@ -6,14 +6,22 @@
 //! its record, so a lock that is free means that nobody does, whatever the
 //! state says. `names/<name>` is a link to the id.
 
-use super::record::{Record, State};
-use crate::image::remove::remove_tree;
+mod creation;
+
+pub use creation::Creation;
+
+use super::json::{read_json, replace_json};
+use super::names;
+use super::network::Attachment;
+use super::policy::Restart;
+use super::record::{History, Record, State};
+use super::volumes::Volumes;
 use crate::image::store::Store;
 use anyhow::{Context, Result, anyhow, bail};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,6 +41,31 @@ pub struct Container {
     pub record: Record,
     /// How it is, as of the last look.
     pub state: State,
+    /// What was before.
+    pub history: History,
+    /// What was changed since it was created.
+    pub changes: Changes,
+}
+
+/// `state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    #[serde(flatten)]
+    state: State,
+    #[serde(flatten)]
+    history: History,
+}
+
+/// What was changed since a container was created: `changes.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changes {
+    /// `rename`.
+    pub name: Option<String>,
+    /// `update --restart`.
+    pub restart: Option<Restart>,
+    /// `network connect` and `network disconnect`.
+    pub networks: Option<Vec<Attachment>>,
 }
 
 /// The right to run, change or remove a container. It ends with the last
@@ -43,19 +76,16 @@ pub struct Lock {
     file: File,
 }
 
-/// A container that is being created; its directory goes with the value
-/// unless it is [completed](Creation::complete).
-#[derive(Debug)]
-pub struct Creation {
-    staging: PathBuf,
-    directory: PathBuf,
-    name_link: Option<PathBuf>,
-    lock: Option<Lock>,
-}
-
 /// No container has the name or id.
 #[derive(Debug)]
 pub struct NotFound(String);
+
+impl NotFound {
+    /// No container has this name or id.
+    pub fn new(name: &str) -> NotFound {
+        NotFound(name.to_owned())
+    }
+}
 
 impl std::fmt::Display for NotFound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,6 +107,11 @@ impl Containers {
         }
     }
 
+    /// The store's directory.
+    pub fn root(&self) -> &Path {
+        self.store.root()
+    }
+
     fn directory(&self) -> PathBuf {
         self.store.root().join("containers")
     }
@@ -91,30 +126,6 @@ impl Containers {
         self.store.root().join("rootfs")
     }
 
-    /// Starts to create the container `id`, in a directory of its own.
-    pub fn create(&self, id: &str) -> Result<Creation> {
-        let all = self.directory();
-        let staging = all.join(format!(".{id}"));
-        let make = || DirBuilder::new().mode(0o700).create(&staging);
-        match make() {
-            Err(e) if e.kind() == ErrorKind::NotFound => make_directory(&all)
-                .and_then(|()| make_directory(&self.mount_point()))
-                .and_then(|()| make()),
-            other => other,
-        }
-        .with_context(|| format!("create {}", staging.display()))?;
-        let record = staging.join("record.json");
-        let file = File::create_new(&record).with_context(|| record.display().to_string())?;
-        let lock = lock_now(file).with_context(|| record.display().to_string())?;
-        let lock = lock.context("the new container is locked already")?;
-        Ok(Creation {
-            directory: all.join(id),
-            staging,
-            name_link: None,
-            lock: Some(lock),
-        })
-    }
-
     /// Gives the name to container `id`.
     ///
     /// # Errors
@@ -122,13 +133,15 @@ impl Containers {
     fn claim_name(&self, name: &str, id: &str) -> Result<PathBuf> {
         let link = self.names().join(name);
         for _ in 0..8 {
-            match std::os::unix::fs::symlink(id, &link) {
+            match std::os::unix::fs::symlink(names::to_link(id), &link) {
                 Ok(()) => return Ok(link),
                 Err(e) if e.kind() == ErrorKind::NotFound => make_directory(&self.names())?,
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    let holder = std::fs::read_link(&link).unwrap_or_default();
-                    let staging = format!(".{}", holder.display());
-                    let staging = self.directory().join(staging);
+                    // None: it was given up just now.
+                    let Some(holder) = names::from_link(&link) else {
+                        continue;
+                    };
+                    let staging = self.directory().join(format!(".{holder}"));
                     // A creation that was killed holds no lock any more. This
                     // is looked at first: it gets its name in between.
                     let creating = matches!(try_lock(&staging), Ok(None));
@@ -137,7 +150,7 @@ impl Containers {
                         bail!(
                             "the name '{name}' is taken by container {}: remove that one or use \
                              another name",
-                            short(&holder.to_string_lossy())
+                            short(&holder)
                         );
                     }
                     let _ = std::fs::remove_file(&link);
@@ -166,20 +179,29 @@ impl Containers {
                 all.push(container);
             }
         }
-        self.sweep_names();
+        self.sweep_names(&all);
+        let _ = Volumes::open(&self.store).sweep();
         all.sort_by_key(|c| std::cmp::Reverse(c.record.created));
         Ok(all)
     }
 
-    /// Removes names of creations that were killed.
-    fn sweep_names(&self) {
+    /// Removes names of creations that were killed, and those that containers
+    /// had before they were renamed.
+    fn sweep_names(&self, all: &[Container]) {
+        let current: HashMap<&str, &str> = all
+            .iter()
+            .map(|c| (c.record.id.as_str(), c.record.name.as_str()))
+            .collect();
         for entry in std::fs::read_dir(self.names()).into_iter().flatten() {
             let Ok(entry) = entry else { continue };
-            let Ok(id) = std::fs::read_link(entry.path()) else {
+            let Some(id) = names::from_link(&entry.path()) else {
                 continue;
             };
-            let staging = self.directory().join(format!(".{}", id.display()));
-            let unused = !staging.exists() && !self.directory().join(&id).exists();
+            let staging = self.directory().join(format!(".{id}"));
+            let unused = match current.get(id.as_str()) {
+                Some(name) => entry.file_name() != *name,
+                None => !staging.exists() && !self.directory().join(&id).exists(),
+            };
             if unused && is_old(entry.metadata()) {
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -199,15 +221,26 @@ impl Containers {
 
     /// Reads a container; `None` if it is gone by now.
     fn load(&self, dir: &Path) -> Result<Option<Container>> {
-        let Some(record) = read_json::<Record>(&dir.join("record.json"))? else {
-            return Ok(None);
+        let record = match read_json::<Record>(&dir.join("record.json")) {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(None),
+            Err(error) => return Ok(Some(Container::dead(dir, &error))),
         };
-        let state = read_json(&dir.join("state.json"))?.unwrap_or(State::Created);
         let mut container = Container {
             dir: dir.to_owned(),
             record,
-            state,
+            state: State::Created,
+            history: History::default(),
+            changes: Changes::default(),
         };
+        let mut unreadable = container.read_changes().err();
+        if let Err(error) = container.read_state() {
+            unreadable = Some(error);
+        }
+        if let Some(error) = unreadable {
+            self.repair_unreadable(&mut container, &error)?;
+            return Ok(Some(container));
+        }
         let ended_well = matches!(container.state, State::Exited { .. });
         if ended_well || container.record.host != hostname() {
             return Ok(Some(container));
@@ -224,12 +257,31 @@ impl Containers {
         }
     }
 
+    /// A crash of the machine left half a file: the container does not run.
+    fn repair_unreadable(&self, container: &mut Container, error: &anyhow::Error) -> Result<()> {
+        container.state = State::Exited {
+            code: 255,
+            at: jiff::Timestamp::now(),
+            error: Some(format!("its state was lost: {error:#}")),
+        };
+        if let Some(_lock) = container.try_lock()? {
+            container.save_state()?;
+            container.save_changes()?;
+        }
+        Ok(())
+    }
+
     /// Ends what is left of a container whose supervisor is dead.
     fn repair(&self, container: &mut Container, lock: &Lock) -> Result<()> {
         // It may have ended in order between the reading and the lock.
-        let state = read_json(&container.dir.join("state.json"))?;
-        container.state = state.unwrap_or(State::Created);
+        container.read_state()?;
+        let mut code = 137;
         if let State::Running {
+            process,
+            user_namespace,
+            ..
+        }
+        | State::Paused {
             process,
             user_namespace,
             ..
@@ -238,17 +290,33 @@ impl Containers {
             if let Some(process) = process.open() {
                 let _ = crate::sys::pidfd::kill(&process, libc::SIGKILL);
             }
-            if let Some(namespace) = user_namespace {
+            if !process.is_of_this_boot() {
+                code = 255;
+            } else if let Some(namespace) = user_namespace {
                 super::record::end_all_in(*namespace);
             }
-            container.state = State::Exited {
-                code: 137,
-                at: jiff::Timestamp::now(),
-                error: Some("its supervisor was killed".into()),
+        }
+        container.remove_groups_of_the_dead();
+        if container.state.is_active() {
+            let why = match code {
+                137 => "its supervisor was killed",
+                _ => "the machine was restarted",
             };
+            let now = jiff::Timestamp::now();
+            container.state = State::Exited {
+                code,
+                at: now,
+                error: Some(why.into()),
+            };
+            container.history.finished = Some(now);
             container.save_state()?;
+            let _ = std::fs::remove_file(container.dir.join(super::control::SOCKET));
+            let code = code.to_string();
+            let details = [("exitCode", code.as_str())];
+            super::events::emit(self, super::events::Action::Die, container, &details);
         }
         if container.record.auto_remove {
+            self.release_volumes(container)?;
             self.remove(container, lock)?;
         }
         Ok(())
@@ -260,8 +328,8 @@ impl Containers {
     /// [`NotFound`]; several ids start so.
     pub fn find(&self, name: &str) -> Result<Container> {
         let not_found = || anyhow!(NotFound(name.to_owned()));
-        let by_name = std::fs::read_link(self.names().join(name));
-        if let (Ok(id), Ok(())) = (by_name, super::names::check(name)) {
+        let by_name = names::from_link(&self.names().join(name));
+        if let (Some(id), Ok(())) = (by_name, names::check(name)) {
             let found = self.load(&self.directory().join(id))?;
             return found.ok_or_else(not_found);
         }
@@ -284,12 +352,52 @@ impl Containers {
     /// Removes a container that does not run: out of sight at once. Returns
     /// what is left to be deleted. The lock goes with the directory.
     pub fn remove(&self, container: &Container, _lock: &Lock) -> Result<PathBuf> {
-        let name = self.names().join(&container.record.name);
-        if std::fs::read_link(&name).is_ok_and(|id| id.as_os_str() == container.record.id.as_str())
-        {
-            let _ = std::fs::remove_file(&name);
-        }
+        let mut current = container.clone();
+        // It may have been renamed.
+        let _ = current.read_changes();
+        self.give_up_name(&current.record.name, &container.record.id);
         self.discard(&container.dir)
+    }
+
+    /// Removes the volumes that were made for a container alone. Returns what is
+    /// left to be deleted. Before the container itself, which says which they
+    /// are.
+    pub fn release_volumes(&self, container: &Container) -> Result<Vec<PathBuf>> {
+        let record = &container.record;
+        Volumes::open(&self.store).release(&record.id, &record.mounts)
+    }
+
+    /// The records of all containers, as far as they can be read. Nothing is
+    /// repaired.
+    pub fn records(&self) -> Vec<Record> {
+        let entries = std::fs::read_dir(self.directory());
+        let entries = entries.into_iter().flatten().flatten();
+        let complete = entries.filter(|e| !e.file_name().as_encoded_bytes().starts_with(b"."));
+        let record = |path: PathBuf| read_json(&path.join("record.json")).ok().flatten();
+        complete.filter_map(|entry| record(entry.path())).collect()
+    }
+
+    fn give_up_name(&self, name: &str, id: &str) {
+        let link = self.names().join(name);
+        if names::from_link(&link).is_some_and(|holder| holder == id) {
+            let _ = std::fs::remove_file(&link);
+        }
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// Another container has it.
+    pub fn rename(&self, container: &mut Container, name: &str) -> Result<()> {
+        let link = self.claim_name(name, &container.record.id)?;
+        let old = std::mem::replace(&mut container.record.name, name.to_owned());
+        container.changes.name = Some(name.to_owned());
+        if let Err(error) = container.save_changes() {
+            let _ = std::fs::remove_file(link);
+            return Err(error);
+        }
+        self.give_up_name(&old, &container.record.id);
+        Ok(())
     }
 
     /// Moves a directory out of the way; its files are deleted later.
@@ -298,63 +406,127 @@ impl Containers {
     }
 }
 
-impl Creation {
-    /// The directory while the container is being created.
-    pub fn staging(&self) -> &Path {
-        &self.staging
-    }
-
-    /// The directory that it will be.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Claims the container's name.
-    pub fn name(&mut self, containers: &Containers, record: &Record) -> Result<()> {
-        self.name_link = Some(containers.claim_name(&record.name, &record.id)?);
-        Ok(())
-    }
-
-    /// Writes the record and gives the directory its name.
-    pub fn complete(mut self, record: Record) -> Result<(Container, Lock)> {
-        let mut lock = self.lock.take().context("creation without lock")?;
-        let data = serde_json::to_vec(&record)?;
-        let renamed = lock
-            .file
-            .write_all(&data)
-            .and_then(|()| std::fs::rename(&self.staging, &self.directory));
-        if let Err(e) = renamed {
-            self.lock = Some(lock);
-            return Err(e).with_context(|| format!("create {}", self.directory.display()));
-        }
-        let dir = self.directory.clone();
-        let container = Container {
-            dir,
-            record,
-            state: State::Created,
-        };
-        Ok((container, lock))
-    }
-}
-
-impl Drop for Creation {
-    fn drop(&mut self) {
-        if self.lock.is_some() {
-            if let Some(link) = &self.name_link {
-                let _ = std::fs::remove_file(link);
-            }
-            let _ = remove_tree(&self.staging);
-        }
-    }
-}
-
 impl Container {
     /// Writes the state, so that a reader sees the old or the new one.
     pub fn save_state(&self) -> Result<()> {
         let path = self.dir.join("state.json");
-        let new = self.dir.join("state.json.new");
-        write_json(&new, &self.state)?;
-        std::fs::rename(&new, &path).with_context(|| path.display().to_string())
+        let saved = Saved {
+            state: self.state.clone(),
+            history: self.history.clone(),
+        };
+        replace_json(&path, &saved)
+    }
+
+    /// Reads the state anew.
+    pub fn read_state(&mut self) -> Result<()> {
+        let saved: Option<Saved> = read_json(&self.dir.join("state.json"))?;
+        if let Some(saved) = saved {
+            (self.state, self.history) = (saved.state, saved.history);
+        }
+        Ok(())
+    }
+
+    /// Reads what was changed since it was created.
+    pub fn read_changes(&mut self) -> Result<()> {
+        self.changes = read_json(&self.dir.join("changes.json"))?.unwrap_or_default();
+        if let Some(name) = &self.changes.name {
+            self.record.name.clone_from(name);
+        }
+        Ok(())
+    }
+
+    /// Writes what was changed since it was created.
+    pub fn save_changes(&self) -> Result<()> {
+        replace_json(&self.dir.join("changes.json"), &self.changes)
+    }
+
+    /// Writes the OCI spec.
+    pub fn save_spec(&self, spec: &oci_spec::runtime::Spec) -> Result<()> {
+        replace_json(&self.dir.join("config.json"), spec)
+    }
+
+    /// A container of which nothing can be read but its id.
+    fn dead(dir: &Path, error: &anyhow::Error) -> Container {
+        let id = dir.file_name().unwrap_or_default().to_string_lossy();
+        Container {
+            dir: dir.to_owned(),
+            record: Record::unknown(&id),
+            state: State::Dead {
+                why: format!("{error:#}"),
+            },
+            history: History::default(),
+            changes: Changes::default(),
+        }
+    }
+
+    /// When it is started again, as of now.
+    pub fn restart_policy(&self) -> Restart {
+        let changes: Option<Changes> = read_json(&self.dir.join("changes.json")).ok().flatten();
+        let changed = changes.and_then(|changes| changes.restart);
+        changed.unwrap_or(self.record.keeping.restart)
+    }
+
+    /// Whether the user asked for its end: then it is not started again.
+    pub fn stop_was_asked(&self) -> bool {
+        self.dir.join(STOPPED).exists()
+    }
+
+    /// Remembers that the user asked for its end, or does not any more.
+    pub fn ask_stop(&self, asked: bool) -> Result<()> {
+        let path = self.dir.join(STOPPED);
+        let done = match asked {
+            true => File::create(&path).map(drop),
+            false => std::fs::remove_file(&path),
+        };
+        match done {
+            Err(e) if asked || e.kind() != ErrorKind::NotFound => {
+                Err(e).with_context(|| path.display().to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where its ports are published, while it runs.
+    pub fn published(&self) -> &[super::publish::Published] {
+        match self.state.is_active() {
+            true => &self.history.published,
+            false => &[],
+        }
+    }
+
+    /// The number of the signal that asks it to stop.
+    pub fn stop_signal(&self) -> i32 {
+        let signal = self.record.stop_signal.as_deref();
+        signal
+            .and_then(|text| super::signals::parse(text).ok())
+            .unwrap_or(libc::SIGTERM)
+    }
+
+    /// What goes with every record of its log.
+    pub fn log_details(&self) -> std::collections::BTreeMap<String, String> {
+        let log = &self.record.keeping.log;
+        let mut details = std::collections::BTreeMap::new();
+        for key in &log.labels {
+            if let Some(value) = self.record.labels.get(key) {
+                details.insert(key.clone(), value.clone());
+            }
+        }
+        let spec = (!log.env.is_empty()).then(|| self.spec().ok()).flatten();
+        let process = spec.as_ref().and_then(|spec| spec.process().as_ref());
+        for entry in process.and_then(|p| p.env().as_ref()).into_iter().flatten() {
+            if let Some((key, value)) = entry.split_once('=')
+                && log.env.iter().any(|wanted| wanted == key)
+            {
+                details.insert(key.into(), value.into());
+            }
+        }
+        details
+    }
+
+    /// A connection to its supervisor.
+    pub fn connect(&self) -> Result<std::os::fd::OwnedFd> {
+        let connection = crate::sys::socket::connect(&self.dir, super::control::SOCKET);
+        connection.with_context(|| format!("container {}: no supervisor", self.record.name))
     }
 
     /// Takes the container's lock, if nobody has it.
@@ -364,7 +536,7 @@ impl Container {
 
     /// Waits, if its supervisor is just starting it: its command may run
     /// already, while the state does not say so yet.
-    fn await_start(&mut self) -> Result<()> {
+    pub fn await_start(&mut self) -> Result<()> {
         let patience = Instant::now() + Duration::from_secs(10);
         while self.state == State::Created
             && self.record.host == hostname()
@@ -372,9 +544,7 @@ impl Container {
             && Instant::now() < patience
         {
             std::thread::sleep(Duration::from_millis(1));
-            if let Some(state) = read_json(&self.dir.join("state.json"))? {
-                self.state = state;
-            }
+            self.read_state()?;
         }
         Ok(())
     }
@@ -399,20 +569,28 @@ impl Container {
             )
         };
         match &self.state {
-            State::Running { .. } if self.record.host != hostname() => bail!(
-                "container {} runs on {}, not on this machine",
-                self.record.name,
-                self.record.host
-            ),
-            State::Running { process, .. } => process.open().ok_or_else(not_running),
+            State::Running { .. } | State::Paused { .. } if self.record.host != hostname() => {
+                bail!(
+                    "container {} runs on {}, not on this machine",
+                    self.record.name,
+                    self.record.host
+                )
+            }
+            State::Running { process, .. } | State::Paused { process, .. } => {
+                let ended = || anyhow!("container {} has just ended", self.record.name);
+                process.open().ok_or_else(ended)
+            }
             _ => Err(not_running()),
         }
     }
 }
 
+/// The file that says that the user asked for the container's end.
+const STOPPED: &str = "stopped";
+
 /// Whether something was made long enough ago for its maker to be dead or
 /// done with it: after two seconds.
-fn is_old(metadata: std::io::Result<std::fs::Metadata>) -> bool {
+pub(super) fn is_old(metadata: std::io::Result<std::fs::Metadata>) -> bool {
     let age = metadata.and_then(|m| m.modified());
     let age = age.ok().and_then(|t| t.elapsed().ok());
     age.is_some_and(|age| age.as_secs() >= 2)
@@ -445,21 +623,4 @@ fn lock_now(file: File) -> std::io::Result<Option<Lock>> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) => Err(e),
     }
-}
-
-/// Reads a JSON file; `None` if there is none.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match std::fs::read(path) {
-        Ok(data) => serde_json::from_slice(&data)
-            .map(Some)
-            .with_context(|| path.display().to_string()),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).with_context(|| path.display().to_string()),
-    }
-}
-
-/// Writes a JSON file.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let data = serde_json::to_vec(value).with_context(|| path.display().to_string())?;
-    std::fs::write(path, data).with_context(|| path.display().to_string())
 }

@@ -3,10 +3,19 @@
 
 use super::options::{Dns, Network};
 use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// What stands for the host's address in `--add-host` (docker's).
+pub const HOST_GATEWAY: &str = "host-gateway";
 
 /// `/etc/hosts` (hosts(5)): loopback, the container's own name, and the
 /// user's additions; with the host's network also what the host's file says.
-pub fn hosts(name: &str, additions: &[(String, String)], host_file: Option<&str>) -> String {
+pub fn hosts(
+    name: &str,
+    network: &Network,
+    additions: &[(String, String)],
+    host_file: Option<&str>,
+) -> String {
     let mut text = String::new();
     for (host, address) in additions {
         let _ = writeln!(text, "{address}\t{host}");
@@ -23,18 +32,35 @@ pub fn hosts(name: &str, additions: &[(String, String)], host_file: Option<&str>
              ip6-loopback\n",
         ),
     }
+    let mut own = "127.0.1.1".to_owned();
+    if let Network::User(user) = network {
+        own = user.address().to_string();
+        if let Some(host) = user.host_address() {
+            let _ = writeln!(
+                text,
+                "{host}\thost.containers.internal host.docker.internal"
+            );
+        }
+    }
     if !name.is_empty() {
-        let _ = writeln!(text, "127.0.1.1\t{name}");
+        let _ = writeln!(text, "{own}\t{name}");
     }
     text
 }
 
 /// `/etc/resolv.conf` (resolv.conf(5)): the host's, each part replaced by the
 /// user's where given. Without a network there is nobody to ask.
-pub fn resolv_conf(dns: &Dns, network: Network, host_file: &str) -> String {
+pub fn resolv_conf(dns: &Dns, network: &Network, host_file: &str) -> String {
     let from_host = |keyword: &str| -> Vec<String> {
-        if network == Network::None {
-            return Vec::new();
+        match network {
+            Network::None => return Vec::new(),
+            // The network's own are put in at each start.
+            Network::Named if keyword == "nameserver" => return Vec::new(),
+            // It asks the host's, wherever they are.
+            Network::User(user) if keyword == "nameserver" => {
+                return vec![user.gateway().to_string()];
+            }
+            _ => {}
         }
         let lines = host_file.lines().map(str::trim_start);
         let mut found: Vec<String> = lines
@@ -49,6 +75,9 @@ pub fn resolv_conf(dns: &Dns, network: Network, host_file: &str) -> String {
         found
     };
     let choose = |given: &[String], keyword| match given {
+        _ if *network == Network::Named && keyword == "nameserver" => from_host(keyword),
+        // A name without a dot may be a container's.
+        [] if *network == Network::Named && keyword == "options" => vec!["ndots:0".to_owned()],
         [] => from_host(keyword),
         given if keyword == "nameserver" => given.to_vec(),
         given if given == ["."] => Vec::new(),
@@ -67,6 +96,38 @@ pub fn resolv_conf(dns: &Dns, network: Network, host_file: &str) -> String {
     text
 }
 
+/// `/etc/hosts` with these addresses as those of the host name, in the place of
+/// what stood for it.
+pub fn with_own_addresses(text: &str, hostname: &str, addresses: &[IpAddr]) -> String {
+    let is_own = |line: &&str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (_, name, more) = (fields.next(), fields.next(), fields.next());
+        name == Some(hostname) && more.is_none() && !line.starts_with('#')
+    };
+    let mut new = String::new();
+    for line in text.lines().filter(|line| !is_own(line)) {
+        let _ = writeln!(new, "{line}");
+    }
+    for address in addresses {
+        let _ = writeln!(new, "{address}\t{hostname}");
+    }
+    new
+}
+
+/// `/etc/resolv.conf` with these name servers alone.
+pub fn with_name_servers(text: &str, servers: &[IpAddr]) -> String {
+    let is_server = |line: &&str| line.starts_with("nameserver");
+    let mut new = String::new();
+    for line in text.lines().filter(|line| !is_server(line)) {
+        let _ = writeln!(new, "{line}");
+    }
+    // Those behind the third are not asked (resolv.conf(5)).
+    for server in servers.iter().take(3) {
+        let _ = writeln!(new, "nameserver {server}");
+    }
+    new
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,22 +136,42 @@ mod tests {
 
     #[test]
     fn resolv_conf_takes_the_users_parts() {
-        let text = resolv_conf(&Dns::default(), Network::Host, HOST);
+        let text = resolv_conf(&Dns::default(), &Network::Host, HOST);
         assert_eq!(text, "search a b\nnameserver 127.0.0.53\noptions edns0\n");
         let dns = Dns {
             servers: vec!["1.1.1.1".into(), "::1".into()],
             search: vec![".".into()],
             options: Vec::new(),
         };
-        let text = resolv_conf(&dns, Network::Host, HOST);
+        let text = resolv_conf(&dns, &Network::Host, HOST);
         assert_eq!(text, "nameserver 1.1.1.1\nnameserver ::1\noptions edns0\n");
-        assert_eq!(resolv_conf(&Dns::default(), Network::None, HOST), "");
+        assert_eq!(resolv_conf(&Dns::default(), &Network::None, HOST), "");
+    }
+
+    #[test]
+    fn what_networks_give_is_put_in() {
+        let text = "127.0.0.1\tlocalhost\n10.0.0.9\tweb db\n127.0.1.1\tweb\n";
+        let new = with_own_addresses(text, "web", &["10.89.0.2".parse().unwrap()]);
+        assert_eq!(
+            new,
+            "127.0.0.1\tlocalhost\n10.0.0.9\tweb db\n10.89.0.2\tweb\n"
+        );
+        let new = with_name_servers("search a\nnameserver 1.1.1.1\n", &["::1".parse().unwrap()]);
+        assert_eq!(new, "search a\nnameserver ::1\n");
     }
 
     #[test]
     fn hosts_has_the_own_name() {
-        let text = hosts("web", &[("db".into(), "10.0.0.2".into())], None);
+        let text = hosts(
+            "web",
+            &Network::None,
+            &[("db".into(), "10.0.0.2".into())],
+            None,
+        );
         assert!(text.contains("10.0.0.2\tdb\n") && text.contains("127.0.1.1\tweb\n"));
-        assert!(hosts("web", &[], Some("127.0.0.1 x")).contains("127.0.0.1 x\n127.0.1.1"));
+        assert!(
+            hosts("web", &Network::Host, &[], Some("127.0.0.1 x"))
+                .contains("127.0.0.1 x\n127.0.1.1")
+        );
     }
 }

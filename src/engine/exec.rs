@@ -2,31 +2,39 @@
 
 use super::attach;
 use super::containers::Container;
+use super::control::Reply;
 use super::emulation::Emulator;
 use super::options::CapabilityChanges;
 use super::record::State;
 use super::spec::console_size;
 use super::user;
+use crate::idmap::IdMap;
 use crate::image::owners::Owners;
 use crate::runtime::join::join;
 use crate::runtime::plan::{
-    ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_SECCOMP, clone_flag,
+    ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_KEEP_GROUPS, ANNOTATION_SECCOMP,
+    allows_setgroups, clone_flag,
 };
 use crate::runtime::process::{ProcessPlan, Seccomp};
+use crate::runtime::{StartError, Step};
+use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::open_in_root;
 use crate::sys::signal::SignalFd;
 use crate::sys::{pidfd, tty};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::tcgetattr;
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, Spec};
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// What `exec` asks for.
 #[derive(Debug, Clone, Default)]
@@ -59,20 +67,11 @@ pub fn joined(spec: &Spec) -> u64 {
 /// # Errors
 /// The container does not run; the command cannot be started.
 pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
-    let mut target = container.running_process()?;
-    let spec = container.spec()?;
-    let mut pid = match &container.state {
-        State::Running { process, .. } => process.pid,
-        _ => bail!("container {} is not running", container.record.name),
-    };
-    let annotations = spec.annotations().as_ref();
-    if annotations.and_then(|a| a.get(ANNOTATION_INIT)).is_some() {
-        // Nobody may look at the process of bryo's that is PID 1, nor enter
-        // its namespaces; the command, its first child, has the same.
-        pid = first_child(pid).context("find the container's command")?;
-        target = pidfd::open(Pid::from_raw(pid))?;
-    }
-    let plan = plan(pid, &spec, options)?;
+    let Prepared {
+        target,
+        plan,
+        group,
+    } = prepare(container, options)?;
     let terminal = match options.tty && options.interactive {
         true if !attach::stdin_is_terminal() => {
             bail!("-i and -t together need a terminal as standard input: leave out -t")
@@ -84,18 +83,215 @@ pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
         crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
     }
     let signals = SignalFd::new()?;
-    let mut started = join(&target, container.record.namespaces, &plan)?;
+    let mut started = join(
+        &target,
+        container.record.namespaces,
+        &plan,
+        borrowed(&group),
+    )?;
     if let Some(listener) = started.listener.take() {
-        let owners = Owners::open(&container.dir).ok();
+        let owners = Owners::new(&container.dir);
         emulate_beside(Emulator::new(listener, owners), &target)?;
     }
     drop(target);
     attach::wait_for_child(started, &signals, options.interactive, terminal.as_ref())
 }
 
+/// What it takes to run something in a container.
+struct Prepared {
+    /// The process to join.
+    target: OwnedFd,
+    /// What is to be run beside it.
+    plan: ProcessPlan,
+    /// The container's control group.
+    group: Option<OwnedFd>,
+}
+
+fn borrowed(group: &Option<OwnedFd>) -> Option<BorrowedFd<'_>> {
+    group.as_ref().map(AsFd::as_fd)
+}
+
+fn prepare(container: &mut Container, options: &ExecOptions) -> Result<Prepared> {
+    let mut target = container.running_process()?;
+    if let State::Paused { .. } = container.state {
+        bail!(
+            "container {} is paused: bryo unpause lets it go on",
+            container.record.name
+        );
+    }
+    let spec = container.spec()?;
+    let (pid, inner) = command_process(container, &spec)?;
+    if let Some(inner) = inner {
+        target = inner;
+    }
+    let group = match &container.history.confinement.placed {
+        Some(placed) => {
+            placed.approach()?;
+            Some(placed.payload().open()?)
+        }
+        None => None,
+    };
+    Ok(Prepared {
+        target,
+        plan: plan(pid, &spec, options)?,
+        group,
+    })
+}
+
+/// The process that runs a running container's command, and a descriptor of it
+/// if that is not its first one.
+pub(super) fn command_process(
+    container: &Container,
+    spec: &Spec,
+) -> Result<(i32, Option<OwnedFd>)> {
+    let (State::Running { process, .. } | State::Paused { process, .. }) = &container.state else {
+        bail!("container {} is not running", container.record.name)
+    };
+    let annotations = spec.annotations().as_ref();
+    if annotations.and_then(|a| a.get(ANNOTATION_INIT)).is_none() {
+        return Ok((process.pid, None));
+    }
+    // Nobody may look at the process of bryo's that is PID 1, nor enter
+    // its namespaces; the command, its first child, has the same.
+    let pid = first_child(process.pid).context("find the container's command")?;
+    Ok((pid, Some(pidfd::open(Pid::from_raw(pid))?)))
+}
+
+/// Starts a command in `container` and leaves it running; what it prints is
+/// nobody's. `inherited` are the caller's descriptors, of which none is kept.
+///
+/// # Errors
+/// The container does not run; the command cannot be executed.
+pub fn exec_detached(
+    container: &mut Container,
+    options: &ExecOptions,
+    inherited: &[i32],
+) -> Result<()> {
+    let Prepared {
+        target,
+        plan,
+        group,
+    } = prepare(container, options)?;
+    let (ours, theirs) = Channel::pair()?;
+    match clone3(0, Parent::Caller)? {
+        Forked::Child => {
+            drop(ours);
+            let _ = nix::unistd::setsid();
+            crate::sys::fd::close_inherited(inherited);
+            let started = super::supervisor::release_stdio()
+                .map_err(|e| StartError::new(Step::Supervise, &e))
+                .and_then(|()| {
+                    join(
+                        &target,
+                        container.record.namespaces,
+                        &plan,
+                        borrowed(&group),
+                    )
+                });
+            let reply = match &started {
+                Ok(_) => Reply::Started,
+                Err(error) => Reply::Failed(error.clone()),
+            };
+            let _ = theirs.send(&reply.encode(), None);
+            drop(theirs);
+            // The command ends with the process that started it.
+            let Ok(mut started) = started else {
+                exit_now(1)
+            };
+            if let Some(listener) = started.listener.take() {
+                let owners = Owners::new(&container.dir);
+                let _ = emulate_beside(Emulator::new(listener, owners), &target);
+            }
+            drop(target);
+            // Its terminal is read by nobody, but must not fill up.
+            if let Some(master) = started.console.take() {
+                let mut buffer = [0; 4096];
+                while nix::unistd::read(&master, &mut buffer).is_ok_and(|count| count > 0) {}
+            }
+            let _ = waitpid(started.child.pid, None);
+            exit_now(0)
+        }
+        Forked::Parent(_) => {
+            drop(theirs);
+            let reply = ours.receive()?.and_then(|m| Reply::decode(&m.data));
+            match reply.context("the process that starts it was killed")? {
+                Reply::Failed(error) => Err(anyhow!(error)),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// Runs a command in `container` to its end; returns docker's exit code,
+/// nothing if it took longer than to `deadline` and was killed, and the first
+/// `limit` bytes that it printed. The calling process has nothing at its
+/// descriptors 0 to 2.
+pub fn probe(
+    container: &mut Container,
+    command: &[String],
+    deadline: Instant,
+    limit: usize,
+) -> Result<(Option<i32>, Vec<u8>)> {
+    let options = ExecOptions {
+        command: command.to_vec(),
+        ..ExecOptions::default()
+    };
+    container.read_state()?;
+    let Prepared {
+        target,
+        plan,
+        group,
+    } = prepare(container, &options)?;
+    let (reader, writer) = crate::sys::fd::pipe_to_read()?;
+    super::supervisor::release_stdio()?;
+    for number in [1, 2] {
+        crate::sys::fd::duplicate_to(&writer, number)?;
+    }
+    drop(writer);
+    let started = join(
+        &target,
+        container.record.namespaces,
+        &plan,
+        borrowed(&group),
+    );
+    super::supervisor::release_stdio()?;
+    let mut started = started?;
+    if let Some(listener) = started.listener.take() {
+        let owners = Owners::new(&container.dir);
+        emulate_beside(Emulator::new(listener, owners), &target)?;
+    }
+    let mut output = Vec::new();
+    let mut reading = true;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = vec![PollFd::new(started.child.pidfd.as_fd(), PollFlags::POLLIN)];
+        if reading {
+            fds.push(PollFd::new(reader.as_fd(), PollFlags::POLLIN));
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let count = poll(&mut fds, timeout).unwrap_or(0);
+        let ended = fds[0].any().unwrap_or(false);
+        let mut buffer = [0; 4096];
+        while let Ok(count) = nix::unistd::read(&reader, &mut buffer) {
+            reading = count > 0;
+            if count == 0 {
+                break;
+            }
+            let room = limit.saturating_sub(output.len()).min(count);
+            output.extend(&buffer[..room]);
+        }
+        if ended || count == 0 && left.is_zero() {
+            let _ = pidfd::kill(&started.child.pidfd, libc::SIGKILL);
+            let status = waitpid(started.child.pid, None).context("wait")?;
+            let code = ended.then(|| super::supervisor::exit_code(status));
+            return Ok((code, output));
+        }
+    }
+}
+
 /// Answers for the command in a process of its own: what the command leaves
 /// behind may ask when this one is gone.
-fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
+pub(super) fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
     if let Forked::Child = clone3(0, Parent::Caller)? {
         let _ = nix::unistd::setsid();
         let _ = crate::sys::signal::reset();
@@ -103,6 +299,8 @@ fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
         // Not to be looked into by who has all capabilities in there.
         let _ = nix::sys::prctl::set_dumpable(false);
         let _ = nix::sched::setns(target, CloneFlags::CLONE_NEWUSER);
+        // Locks and connections of the process it was cloned from.
+        crate::sys::fd::close_all_but(&emulator.descriptors());
         emulator.serve_all();
         exit_now(0);
     }
@@ -170,7 +368,10 @@ fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
         .and_then(|l| l.gid_mappings().as_ref())
         .into_iter()
         .flatten();
-    let setgroups = maps.clone().count() > 1 || maps.clone().any(|m| m.size() > 1);
+    let maps: Vec<IdMap> = maps
+        .map(|m| IdMap::new(m.container_id(), m.host_id(), m.size()))
+        .collect();
+    let setgroups = allows_setgroups(&maps) && annotation(ANNOTATION_KEEP_GROUPS) != Some("1");
     let emulate = annotation(ANNOTATION_EMULATE_ROOT) == Some("true");
     ProcessPlan::new(&process, Seccomp::of(profile, default), setgroups, emulate)
 }

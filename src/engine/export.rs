@@ -1,6 +1,7 @@
 //! `export`: a container's root file system as a tar.
 
 use super::containers::Container;
+use super::userns;
 use crate::image::export::export as write_tar;
 use crate::image::owners::Owners;
 use crate::runtime::plan::TMPFS_UPPER;
@@ -8,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 use oci_spec::runtime::Spec;
+use std::collections::HashSet;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Writes the root file system of `container`, which may run, without what is
@@ -21,14 +24,17 @@ pub fn export<W: Write>(container: &Container, out: W) -> Result<W> {
     // Nobody removes or starts it meanwhile; what runs is not removed.
     let _lock = container.try_lock()?;
     let trees = trees(&container.spec()?, container).with_context(what)?;
-    let mut owners = Owners::open(&container.dir).with_context(what)?;
-    // Without it, files that their mode closes to their owner stay closed.
-    let _ = become_root();
-    write_tar(&trees, Some(&mut owners), out).with_context(what)
+    let mut owners = Owners::new(&container.dir);
+    let true_owners = userns::enter_owners(&container.spec()?).with_context(what)?;
+    if true_owners.is_none() {
+        // Without it, files that their mode closes to their owner stay closed.
+        let _ = become_root();
+    }
+    write_tar(&trees, Some(&mut owners), true_owners.as_ref(), out).with_context(what)
 }
 
 /// The trees that make up the root file system, the topmost first.
-fn trees(spec: &Spec, container: &Container) -> Result<Vec<PathBuf>> {
+pub fn trees(spec: &Spec, container: &Container) -> Result<Vec<PathBuf>> {
     let copy = container.dir.join("copy");
     if copy.exists() {
         return Ok(vec![copy]);
@@ -49,9 +55,19 @@ fn trees(spec: &Spec, container: &Container) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// Where something is mounted in the container, from its root.
+pub fn mount_points(spec: &Spec) -> HashSet<Vec<u8>> {
+    let mounts = spec.mounts().iter().flatten();
+    let bytes = mounts.map(|m| m.destination().as_os_str().as_bytes());
+    bytes
+        .map(|path| path.strip_prefix(b"/").unwrap_or(path))
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
 /// Makes this process root of a user namespace, where it may read all files of
 /// its user. It must have one thread.
-fn become_root() -> Result<()> {
+pub fn become_root() -> Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
         return Ok(());

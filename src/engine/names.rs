@@ -2,6 +2,9 @@
 
 use crate::sys::random;
 use anyhow::{Result, bail};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use std::path::Path;
 
 const ADJECTIVES: [&str; 48] = [
     "amber", "ashen", "bold", "bright", "calm", "clear", "cool", "damp", "deep", "dewy", "eager",
@@ -69,6 +72,23 @@ pub fn new_id() -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The target of the symbolic link that stands for a name: the id in 43
+/// characters. ext4 keeps up to 59 in the inode itself; a longer target takes
+/// a block, and to free that takes longer than all else that ends a container.
+pub fn to_link(id: &str) -> String {
+    let digit = |at| u8::from_str_radix(id.get(at..at + 2).unwrap_or_default(), 16);
+    let bytes: Result<Vec<u8>, _> = (0..id.len()).step_by(2).map(digit).collect();
+    BASE64.encode(bytes.unwrap_or_default())
+}
+
+/// The id to which the link that stands for a name points; none if there is no
+/// such link.
+pub fn from_link(link: &Path) -> Option<String> {
+    let target = std::fs::read_link(link).ok()?;
+    let bytes = BASE64.decode(target.as_os_str().as_encoded_bytes()).ok()?;
+    Some(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
 /// A name for a container that was given none.
 pub fn generate() -> String {
     let [a, b, c] = random::bytes();
@@ -105,5 +125,16 @@ mod tests {
         for bad in ["", "-x", ".x", "a/b", "a b", "ä"] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn links_are_short_and_come_back() {
+        let place = tempfile::tempdir().unwrap();
+        let link = place.path().join("name");
+        let id = new_id();
+        std::os::unix::fs::symlink(to_link(&id), &link).unwrap();
+        assert_eq!(to_link(&id).len(), 43);
+        assert_eq!(from_link(&link), Some(id));
+        assert_eq!(from_link(&place.path().join("other")), None);
     }
 }

@@ -1,10 +1,14 @@
 //! What `run` asks for, checked and parsed: the flags of docker and podman in
 //! the form that the engine works with.
 
+use super::mounts::{ImageVolumes, MountOption};
+use super::publish::Port;
+use super::usernet::UserNetwork;
+use super::userns::UserNs;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{Capabilities, Capability, PosixRlimitType};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A container to be created.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +37,10 @@ pub struct RunOptions {
     pub domainname: Option<String>,
     /// Mounts, in order.
     pub mounts: Vec<MountOption>,
+    /// `--volumes-from`: containers whose mounts it has too.
+    pub volumes_from: Vec<String>,
+    /// What becomes of the image's volumes.
+    pub image_volumes: ImageVolumes,
     /// `--read-only`.
     pub read_only: bool,
     /// Changes to the default capabilities.
@@ -55,6 +63,12 @@ pub struct RunOptions {
     pub shm_size: u64,
     /// Network.
     pub network: Network,
+    /// Published ports.
+    pub ports: Vec<Port>,
+    /// `-P`: all ports that the image or `--expose` names are published.
+    pub publish_all: bool,
+    /// `--expose`.
+    pub exposed: Vec<Port>,
     /// Whose PID, IPC, UTS and cgroup namespaces.
     pub pid: Sharing,
     /// See `pid`.
@@ -77,22 +91,124 @@ pub struct RunOptions {
     pub dns: Dns,
     /// Signal that asks the container to stop.
     pub stop_signal: Option<String>,
+    /// Which ids it has.
+    pub userns: UserNs,
+    /// `--group-add keep-groups`: the caller's supplementary groups stay.
+    pub keep_groups: bool,
+    /// `--group-add`: further supplementary groups, by name or number.
+    pub groups: Vec<String>,
     /// `--root-emulation`; by itself on where it is of use.
     pub root_emulation: Option<bool>,
     /// Score for the out-of-memory killer.
     pub oom_score_adj: Option<i32>,
     /// File mode creation mask.
     pub umask: Option<u32>,
+    /// What it may use.
+    pub limits: super::limits::LimitOptions,
+    /// Whether its first process is systemd.
+    pub systemd: super::systemd::SystemdMode,
+    /// Its processes may make control groups below its own.
+    pub writable_cgroups: bool,
+    /// How it is looked after.
+    pub keeping: super::keeping::Keeping,
+    /// How its health is checked.
+    pub health: super::health::HealthOptions,
 }
 
 /// The container's network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Network {
-    /// The host's.
+    /// User-mode networking where it works, else the host's.
     #[default]
+    Default,
+    /// The host's.
     Host,
     /// Loopback alone.
     None,
+    /// Named networks.
+    Named,
+    /// An interface of its own, served by a process of bryo's.
+    User(UserNetwork),
+    /// That of another container, which is named, or has this id.
+    Container(String),
+    /// The network namespace that this file stands for.
+    Namespace(PathBuf),
+}
+
+impl Network {
+    /// Reads a `--network`.
+    ///
+    /// # Errors
+    /// What is unknown or not supported.
+    pub fn parse(text: &str) -> Result<Network> {
+        let (kind, options) = text.split_once(':').unwrap_or((text, ""));
+        match kind {
+            "default" if options.is_empty() => Ok(Network::Default),
+            "host" if options.is_empty() => Ok(Network::Host),
+            "none" if options.is_empty() => Ok(Network::None),
+            "user" => Ok(Network::User(options.parse()?)),
+            "container" if !options.is_empty() => Ok(Network::Container(options.to_owned())),
+            "ns" if !options.is_empty() => {
+                let path = std::path::absolute(options).with_context(|| format!("ns:{options}"))?;
+                Ok(Network::Namespace(path))
+            }
+            _ => bail!(
+                "--network {text}: there are user[:OPTIONS], host, none, container:NAME, ns:PATH \
+                 and the names of networks"
+            ),
+        }
+    }
+
+    /// As it is read.
+    pub fn name(&self) -> String {
+        match self {
+            Network::Default => "default".to_owned(),
+            Network::Host => "host".to_owned(),
+            Network::None => "none".to_owned(),
+            Network::Named => "named".to_owned(),
+            Network::User(user) => match user.to_string().as_str() {
+                "" => "user".to_owned(),
+                options => format!("user:{options}"),
+            },
+            Network::Container(name) => format!("container:{name}"),
+            Network::Namespace(path) => format!("ns:{}", path.display()),
+        }
+    }
+
+    /// Whether it is another network namespace than bryo's.
+    pub fn is_own(&self) -> bool {
+        !matches!(self, Network::Default | Network::Host)
+    }
+
+    /// What is to be had in the place of what was asked for.
+    ///
+    /// # Errors
+    /// User-mode networking that was asked for and does not work here.
+    pub fn settle(self, warn: &dyn Fn(&str)) -> Result<Network> {
+        let (asked, mut user) = match self {
+            Network::Default => (false, UserNetwork::default()),
+            Network::User(user) => (true, user),
+            other => return Ok(other),
+        };
+        if let Err(error) = crate::sys::tap::probe() {
+            if asked {
+                return Err(error).context("--network user");
+            }
+            warn(&format!(
+                "no network of its own, the host's is used: {error}; --network host is without \
+                 this warning, --network none without network"
+            ));
+            return Ok(Network::Host);
+        }
+        user.settle();
+        Ok(Network::User(user))
+    }
+}
+
+/// Whether a `--network` is one of bryo's own modes, and no network's name.
+pub fn is_network_mode(text: &str) -> bool {
+    let kind = text.split(':').next().unwrap_or(text);
+    ["default", "host", "none", "user", "container", "ns"].contains(&kind)
 }
 
 /// Whose namespace a container is in.
@@ -149,27 +265,6 @@ pub struct CapabilityChanges {
     pub drop: Vec<Option<Capability>>,
 }
 
-/// A mount given by `-v`, `--mount` or `--tmpfs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MountOption {
-    /// A file or directory of the host.
-    Bind {
-        /// On the host, absolute.
-        source: PathBuf,
-        /// In the container, absolute.
-        destination: PathBuf,
-        /// Words of mount(8).
-        options: Vec<String>,
-    },
-    /// A new file system in memory.
-    Tmpfs {
-        /// In the container, absolute.
-        destination: PathBuf,
-        /// Words of mount(8).
-        options: Vec<String>,
-    },
-}
-
 /// Docker's default capabilities.
 pub const DEFAULT_CAPABILITIES: [Capability; 14] = [
     Capability::Chown,
@@ -219,168 +314,6 @@ impl CapabilityChanges {
             set.remove(dropped);
         }
         set
-    }
-}
-
-/// Splits a `-v` at its colons: source, destination, options.
-///
-/// # Errors
-/// A destination that is not absolute; named and anonymous volumes, which
-/// are not supported yet.
-pub fn parse_volume(text: &str) -> Result<MountOption> {
-    let fail = |why: &str| format!("volume '{text}': {why}");
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, destination, options) = match parts.as_slice() {
-        [_] => bail!(fail(
-            "anonymous volumes are not supported yet; give HOST:CONTAINER"
-        )),
-        [source, destination] => (*source, *destination, ""),
-        [source, destination, options] => (*source, *destination, *options),
-        _ => bail!(fail("too many colons; use --mount for such a path")),
-    };
-    if !source.starts_with(['/', '.', '~']) {
-        bail!(fail(
-            "named volumes are not supported yet; a path starts with '/' or '.'"
-        ));
-    }
-    let mut words: Vec<String> = Vec::new();
-    for word in options.split(',').filter(|w| !w.is_empty()) {
-        match word {
-            // Written through to every mount below, where the kernel can.
-            "ro" => words.push("rro".into()),
-            "U" | "O" => bail!(fail(&format!("option '{word}' is not supported yet"))),
-            "copy" | "nocopy" => {}
-            other => words.push(other.into()),
-        }
-    }
-    Ok(MountOption::Bind {
-        source: absolute_source(source).with_context(|| fail("source"))?,
-        destination: absolute(destination).with_context(|| fail("destination"))?,
-        options: bind_words(words),
-    })
-}
-
-/// Parses `--mount type=bind,source=…,target=…,…`.
-///
-/// # Errors
-/// An unknown type or key, a missing target.
-pub fn parse_mount(text: &str) -> Result<MountOption> {
-    let fail = |why: String| format!("mount '{text}': {why}");
-    let (mut kind, mut source, mut target) = ("volume", None, None);
-    let mut words: Vec<String> = Vec::new();
-    for field in text.split(',') {
-        let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None => (field, None),
-        };
-        let flag = || match value {
-            None | Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(other) => bail!(fail(format!("{key}={other} is neither true nor false"))),
-        };
-        let needed = || value.with_context(|| fail(format!("{key} needs a value")));
-        match key {
-            "type" => kind = needed()?,
-            "source" | "src" => source = Some(needed()?),
-            "target" | "destination" | "dst" => target = Some(needed()?),
-            "readonly" | "ro" => {
-                if flag()? {
-                    words.push("rro".into());
-                }
-            }
-            "bind-propagation" => words.push(needed()?.into()),
-            "bind-nonrecursive" => {
-                if flag()? {
-                    words.push("bind".into());
-                }
-            }
-            "bind-recursive" => match needed()? {
-                "enabled" | "readonly" => {}
-                "writable" => words.retain(|w| w != "rro"),
-                "disabled" => words.push("bind".into()),
-                other => bail!(fail(format!("bind-recursive={other} is unknown"))),
-            },
-            "tmpfs-size" => words.push(format!("size={}", needed()?)),
-            "tmpfs-mode" => words.push(format!("mode={}", needed()?)),
-            "consistency" => {}
-            "nosuid" | "nodev" | "noexec" | "exec" | "suid" | "dev" | "rw" | "notmpcopyup"
-            | "tmpcopyup" => words.push(key.into()),
-            other => bail!(fail(format!("'{other}' is unknown or not supported yet"))),
-        }
-    }
-    let target = target.with_context(|| fail("target: missing".into()))?;
-    let destination = absolute(target).with_context(|| fail("target".into()))?;
-    match kind {
-        "bind" => {
-            let source = source.with_context(|| fail("source: missing".into()))?;
-            Ok(MountOption::Bind {
-                source: absolute_source(source).with_context(|| fail("source".into()))?,
-                destination,
-                options: bind_words(words),
-            })
-        }
-        "tmpfs" if source.is_some() => bail!(fail("a tmpfs has no source".into())),
-        "tmpfs" => Ok(MountOption::Tmpfs {
-            destination,
-            options: tmpfs_words(words),
-        }),
-        "volume" | "image" => bail!(fail(format!("type {kind} is not supported yet"))),
-        other => bail!(fail(format!("type '{other}' is none of bind, tmpfs"))),
-    }
-}
-
-/// Parses `--tmpfs PATH[:OPTIONS]`.
-pub fn parse_tmpfs(text: &str) -> Result<MountOption> {
-    let (path, options) = text.split_once(':').unwrap_or((text, ""));
-    let words = options.split(',').filter(|w| !w.is_empty());
-    Ok(MountOption::Tmpfs {
-        destination: absolute(path).with_context(|| format!("tmpfs '{text}'"))?,
-        options: tmpfs_words(words.map(str::to_owned).collect()),
-    })
-}
-
-fn bind_words(words: Vec<String>) -> Vec<String> {
-    let mut all = Vec::with_capacity(words.len() + 2);
-    if !words.iter().any(|w| w == "bind" || w == "rbind") {
-        all.push("rbind".into());
-    }
-    let propagation = ["private", "shared", "slave", "unbindable"];
-    let given = |w: &String| propagation.contains(&w.strip_prefix('r').unwrap_or(w));
-    if !words.iter().any(given) {
-        all.push("rprivate".into());
-    }
-    all.extend(words);
-    all
-}
-
-/// Docker's defaults for a tmpfs, and podman's copy of what is below.
-fn tmpfs_words(words: Vec<String>) -> Vec<String> {
-    let mut all: Vec<String> = ["nosuid", "nodev", "noexec", "tmpcopyup"]
-        .map(String::from)
-        .into();
-    if !words.iter().any(|w| w.starts_with("mode=")) {
-        all.push("mode=1777".into());
-    }
-    all.extend(words);
-    all
-}
-
-fn absolute(path: &str) -> Result<PathBuf> {
-    let path = Path::new(path);
-    if !path.is_absolute() {
-        bail!("{} is not an absolute path", path.display());
-    }
-    Ok(path.to_owned())
-}
-
-fn absolute_source(path: &str) -> Result<PathBuf> {
-    let path = match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => std::path::absolute(path)?,
-    };
-    match path.symlink_metadata() {
-        Ok(_) => Ok(path),
-        Err(e) => Err(e).with_context(|| path.display().to_string()),
     }
 }
 
@@ -434,57 +367,8 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn any_flag_is_survived(text in "[a-z0-9:=,/.~ \\PC]{0,40}", path in "(/[a-z.]{0,4}){1,4}") {
+        fn any_flag_is_survived(text in "[a-z0-9:=,/.~ \\PC]{0,40}") {
             let _ = (parse_capability(&text), parse_ulimit(&text), parse_bytes(&text));
-            let all = [
-                parse_volume(&text),
-                parse_volume(&format!("/:{path}:{text}")),
-                parse_mount(&text),
-                parse_mount(&format!("type=bind,src=/,dst={path},{text}")),
-                parse_tmpfs(&text),
-                parse_tmpfs(&format!("{path}:{text}")),
-            ];
-            for mount in all.into_iter().flatten() {
-                let (MountOption::Bind { destination, .. } | MountOption::Tmpfs { destination, .. }) = mount;
-                prop_assert!(destination.is_absolute());
-            }
-        }
-    }
-
-    #[test]
-    fn volumes() {
-        let parsed = parse_volume("/etc:/x:ro,noexec").unwrap();
-        let MountOption::Bind {
-            source,
-            destination,
-            options,
-        } = parsed
-        else {
-            panic!("not a bind")
-        };
-        assert_eq!(source, Path::new("/etc"));
-        assert_eq!(destination, Path::new("/x"));
-        assert_eq!(options, ["rbind", "rprivate", "rro", "noexec"]);
-        for bad in ["data:/x", "/x", "/etc:x", "/nowhere:/x", "/a:/b:c:d"] {
-            let error = format!("{:#}", parse_volume(bad).unwrap_err());
-            assert!(error.contains(bad), "{error}");
-        }
-    }
-
-    #[test]
-    fn mounts() {
-        let parsed = parse_mount("type=tmpfs,target=/t,tmpfs-size=1m").unwrap();
-        let MountOption::Tmpfs { options, .. } = parsed else {
-            panic!("not a tmpfs")
-        };
-        assert!(options.contains(&"size=1m".to_owned()));
-        for bad in [
-            "type=bind,target=/x",
-            "type=magic,target=/x",
-            "type=bind,src=/etc",
-            "target=/x",
-        ] {
-            assert!(parse_mount(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,5 +1,9 @@
 //! What is known of a container: an immutable record, and its state.
 
+use super::health::Health;
+use super::keeping::Keeping;
+use super::limits::Confinement;
+use super::mounts::{Kind, Mounted};
 use crate::sys::pidfd;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -34,8 +38,48 @@ pub struct Record {
     pub auto_remove: bool,
     /// The namespaces (`CLONE_NEW*`) that are not the caller's.
     pub namespaces: u64,
+    /// Its network, as `--network` has it.
+    #[serde(default)]
+    pub network: String,
+    /// Its published ports, as they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<super::publish::Port>,
     /// The signal that asks it to stop.
     pub stop_signal: Option<String>,
+    /// How it is looked after.
+    #[serde(default)]
+    pub keeping: Keeping,
+    /// What was asked to be mounted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mounted>,
+    /// How many words of the command are the entry point.
+    #[serde(default)]
+    pub entrypoint: usize,
+    /// `-u`, or the image's user.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
+}
+
+/// What has been with a container so far; beside its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// When it was last started.
+    pub started: Option<Timestamp>,
+    /// When it last ended.
+    pub finished: Option<Timestamp>,
+    /// How often its policy started it again.
+    pub restarts: u32,
+    /// Where its ports are published.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<super::publish::Published>,
+    /// What its health checks found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Its control groups.
+    pub confinement: Confinement,
+    /// Processes that were killed for want of memory, since its last start.
+    pub oom_kills: u64,
 }
 
 /// A container's state. `state.json` in its directory.
@@ -56,6 +100,29 @@ pub enum State {
         #[serde(skip_serializing_if = "Option::is_none")]
         user_namespace: Option<u64>,
     },
+    /// It runs, but the kernel lets none of its processes go on.
+    Paused {
+        /// Its first process.
+        #[serde(flatten)]
+        process: ProcessId,
+        /// Since when it runs.
+        since: Timestamp,
+        /// As of a running one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_namespace: Option<u64>,
+    },
+    /// It ended, and its supervisor will start it again.
+    Restarting {
+        /// Exit code.
+        code: i32,
+        /// When it ended.
+        at: Timestamp,
+    },
+    /// What is known of it cannot be read; it can only be removed.
+    Dead {
+        /// Why.
+        why: String,
+    },
     /// It ran, or failed to.
     Exited {
         /// Exit code, 128 + n for signal n.
@@ -68,14 +135,69 @@ pub enum State {
     },
 }
 
+impl Record {
+    /// The entry point and its arguments.
+    pub fn split_command(&self) -> (&[String], &[String]) {
+        let at = self.entrypoint.min(self.command.len());
+        self.command.split_at(at)
+    }
+
+    /// Whether it stands on an image, by its id, or has it mounted.
+    pub fn uses_image(&self, id: &str) -> bool {
+        let mut mounts = self.mounts.iter();
+        self.image_id.as_deref() == Some(id)
+            || mounts.any(|m| m.kind == Kind::Image && m.source == id)
+    }
+
+    /// The record of a container of which only the id can be read.
+    pub fn unknown(id: &str) -> Record {
+        Record {
+            id: id.to_owned(),
+            name: super::containers::short(id).to_owned(),
+            created: Timestamp::UNIX_EPOCH,
+            host: super::containers::hostname(),
+            image: String::new(),
+            image_id: None,
+            layers: Vec::new(),
+            command: Vec::new(),
+            labels: BTreeMap::new(),
+            auto_remove: false,
+            network: String::new(),
+            ports: Vec::new(),
+            namespaces: 0,
+            stop_signal: None,
+            keeping: Keeping::default(),
+            mounts: Vec::new(),
+            entrypoint: 0,
+            user: String::new(),
+        }
+    }
+}
+
 impl State {
     /// Its name, as docker's `ps` filters know it.
     pub fn name(&self) -> &'static str {
         match self {
             State::Created => "created",
             State::Running { .. } => "running",
+            State::Paused { .. } => "paused",
+            State::Restarting { .. } => "restarting",
+            State::Dead { .. } => "dead",
             State::Exited { .. } => "exited",
         }
+    }
+
+    /// Its first process, while it has one.
+    pub fn process(&self) -> Option<&ProcessId> {
+        match self {
+            State::Running { process, .. } | State::Paused { process, .. } => Some(process),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody has to look after it.
+    pub fn is_active(&self) -> bool {
+        self.process().is_some() || matches!(self, State::Restarting { .. })
     }
 }
 
@@ -87,6 +209,10 @@ pub struct ProcessId {
     /// When it started, in clock ticks since boot (proc_pid_stat(5), field
     /// 22).
     pub start_time: u64,
+    /// Since which boot: the first half of the kernel's number for it
+    /// (random(4), `boot_id`). 0 is unknown.
+    #[serde(default)]
+    pub boot: u64,
 }
 
 impl ProcessId {
@@ -98,7 +224,13 @@ impl ProcessId {
         Ok(ProcessId {
             pid: pid.as_raw(),
             start_time,
+            boot: boot(),
         })
+    }
+
+    /// Whether the machine has not been restarted since.
+    pub fn is_of_this_boot(&self) -> bool {
+        self.boot == 0 || self.boot == boot()
     }
 
     /// A descriptor of the process, if it still is this one.
@@ -108,6 +240,20 @@ impl ProcessId {
         let now = ProcessId::of(Pid::from_raw(self.pid)).ok()?;
         (now == *self).then_some(fd)
     }
+}
+
+/// This boot's number.
+fn boot() -> u64 {
+    static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text
+            .chars()
+            .filter(char::is_ascii_hexdigit)
+            .take(16)
+            .collect();
+        u64::from_str_radix(&digits, 16).unwrap_or(0)
+    })
 }
 
 /// The number of a process's user namespace.
@@ -186,6 +332,7 @@ mod tests {
             process: ProcessId {
                 pid: 7,
                 start_time: 9,
+                boot: 0,
             },
             since: Timestamp::UNIX_EPOCH,
             user_namespace: None,

@@ -2,11 +2,12 @@
 
 use super::containers::Container;
 use super::host::Parts;
+use super::userns::Mapping;
 use crate::image::copy::flatten;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
 use crate::image::source::{self, Source};
-use crate::image::store::{Flavour, Image, Store};
+use crate::image::store::{Image, Store};
 use crate::image::view::View;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
@@ -44,6 +45,8 @@ pub struct ImageDefaults {
     pub labels: BTreeMap<String, String>,
     /// `StopSignal`.
     pub stop_signal: Option<String>,
+    /// `Volumes`.
+    pub volumes: Vec<String>,
 }
 
 /// An image to run, found.
@@ -62,25 +65,37 @@ pub const HELLO: &str = "hello";
 /// The image that is the host's own root.
 pub const HOST: &str = "host";
 
+/// Whether an image of that name is part of the program.
+pub fn is_built_in(name: &str) -> bool {
+    matches!(name, HELLO | HOST)
+}
+
 /// Finds what `name` stands for: an image of the store, an archive or
 /// directory (`tar:PATH`, `dir:PATH`, …), or one of the built-in images. An
-/// image of the store goes before a built-in one of the same name.
+/// image of the store goes before a built-in one of the same name. What has to
+/// be unpacked is unpacked where `mapping` has the owners of files. The caller
+/// holds the store's lock, shared.
 pub fn resolve(
     store: &Store,
     name: &str,
     platform: Option<&Platform>,
+    mapping: &Mapping,
     progress: &dyn Progress,
 ) -> Result<Resolved> {
     let source = Source::parse(name)?;
     let now = jiff::Timestamp::now().to_string();
+    if source.is_archive() {
+        // Brought in; below it is only looked up.
+        mapping.inside(|| source.resolve(store, platform, &now, progress).map(drop))?;
+    }
     let found = match (source.resolve(store, platform, &now, progress)?, name) {
         (Some(source::Resolved::Image(image)), _) => *image,
         (Some(source::Resolved::Directory(path)), _) => return Ok(directory(&path)),
         (None, HELLO) => return hello(store.root()),
         (None, HOST) => return host(),
         (None, _) => bail!(
-            "no image '{name}' in the store: bryo import or bryo load brings one in, bryo images \
-             lists them"
+            "no image '{name}' in the store: bryo pull, bryo import or bryo load brings one in, \
+             bryo images lists them"
         ),
     };
     let config = &found.config;
@@ -93,7 +108,14 @@ pub fn resolve(
     if let Some(wanted) = platform.filter(|wanted| wanted.runs(&built_for).is_none()) {
         bail!("image '{name}' is for {built_for}, not for {wanted}");
     }
-    let lowers = store.lowers(&found, Flavour::Single, progress)?;
+    let lowers = match store.lowers(&found) {
+        Some(lowers) => lowers,
+        None => {
+            mapping.inside(|| store.unpack(&found, progress))?;
+            let lowers = store.lowers(&found);
+            lowers.with_context(|| format!("layers of image '{name}' vanished"))?
+        }
+    };
     Ok(Resolved {
         root: Root {
             lowers,
@@ -155,6 +177,7 @@ fn defaults(image: &Image) -> ImageDefaults {
             .into_iter()
             .collect(),
         stop_signal: config.stop_signal().clone(),
+        volumes: words(config.volumes()),
     }
 }
 
@@ -238,7 +261,8 @@ fn host() -> Result<Resolved> {
             command: vec![shell],
             env: std::env::vars_os()
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-                .filter(|(key, _)| key != "HOSTNAME")
+                // Sockets are told anew to who gets them.
+                .filter(|(key, _)| key != "HOSTNAME" && !key.starts_with("LISTEN_"))
                 .collect(),
             workdir: cwd.map(|c| c.display().to_string()).unwrap_or_default(),
             ..ImageDefaults::default()

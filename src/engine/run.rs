@@ -1,28 +1,28 @@
-//! `run`: a container from options and an image, started in the foreground.
+//! `create`: a container from options and an image.
 
-use super::attach::{self, Foreground};
 use super::containers::{Container, Containers, Creation, Lock, hostname};
+use super::events::{self, Action};
+use super::keeping::Keeping;
+use super::mounting::{self, Site};
+use super::network::Networks;
 use super::options::{Network, RunOptions, SeccompOption};
+use super::publish::{self, Port};
 use super::record::Record;
 use super::root::{self, Resolved};
+use super::sharing;
 use super::spec::{self, Facts};
-use super::supervisor::Supervisor;
-use super::{etc, names, user};
+use super::userns::Mapping;
+use super::{etc, mountpoints, names, systemd, user};
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
 use crate::image::store::Store;
 use crate::runtime::seccomp;
-use crate::sys::channel::Channel;
-use crate::sys::clone::{Forked, Parent, clone3};
-use crate::sys::signal::SignalFd;
 use crate::sys::{cred, tty};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use nix::sys::stat::Mode;
-use nix::sys::termios::{Termios, tcgetattr};
 use oci_spec::runtime::{Capabilities, LinuxSeccomp, Spec};
-use std::io::IsTerminal;
-use std::os::fd::AsFd;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// What to run.
@@ -34,94 +34,165 @@ pub enum Subject {
     Rootfs(PathBuf),
 }
 
-/// Creates and runs a container; returns docker's exit code.
+/// Creates a container. Nothing is left of it if that fails.
 ///
 /// # Errors
-/// Whatever keeps the container from being created or started. Nothing is
-/// left of it then, unless it was to be kept and could be created.
-pub fn run(
+/// Whatever keeps the container from being created.
+pub fn create(
     store: &Store,
     subject: &Subject,
     options: &RunOptions,
     platform: Option<&Platform>,
     progress: &dyn Progress,
     warn: &dyn Fn(&str),
-) -> Result<i32> {
-    let terminal = terminal_settings(options)?;
-    let (container, lock, spec) = create(store, subject, options, platform, progress)?;
-    let (ours, theirs) = Channel::pair()?;
-    if !options.interactive {
-        crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
-    }
-    let signals = SignalFd::new()?;
-    match clone3(0, Parent::Caller).context("start the supervisor")? {
-        Forked::Child => {
-            drop((ours, signals));
-            let supervisor = Supervisor {
-                containers: Containers::open(store),
-                container,
-                lock,
-                spec,
-                caller: theirs,
-                terminal,
-            };
-            supervisor.run()
-        }
-        Forked::Parent(_) => {
-            drop((theirs, lock));
-            let foreground = Foreground {
-                signals,
-                supervisor: ours,
-                interactive: options.interactive,
-                terminal,
-            };
-            attach::wait(foreground, warn)
-        }
-    }
-}
-
-/// The settings of the caller's terminal, if the container is to have it.
-fn terminal_settings(options: &RunOptions) -> Result<Option<Termios>> {
-    let stdin = std::io::stdin();
-    if !options.tty || !options.interactive {
-        return Ok(None);
-    }
-    if !stdin.is_terminal() {
-        bail!("-i and -t together need a terminal as standard input: leave out -t");
-    }
-    Ok(Some(
-        tcgetattr(stdin.as_fd()).context("read terminal settings")?,
-    ))
-}
-
-fn create(
-    store: &Store,
-    subject: &Subject,
-    options: &RunOptions,
-    platform: Option<&Platform>,
-    progress: &dyn Progress,
 ) -> Result<(Container, Lock, Spec)> {
+    let networks = Networks::open(store.root());
+    for attachment in &options.keeping.networks {
+        networks.find(&attachment.network)?;
+    }
+    let mut options = options.clone();
+    options.network = options.network.settle(warn)?;
+    let other = sharing::of(&Containers::open(store), &mut options)?;
+    let wants_ports = options.publish_all || !options.ports.is_empty();
+    match &options.network {
+        Network::User(_) | Network::Named => {}
+        Network::None if wants_ports => bail!("-p: there is no network; leave out --network none"),
+        Network::Container(_) | Network::Namespace(_) if wants_ports => {
+            bail!("-p: ports are published by who makes the network; here it is shared")
+        }
+        _ if wants_ports => warn("-p: the network is the host's, its ports are as they are"),
+        _ => {}
+    }
+    name_host(&mut options, &networks)?;
+    let options = &options;
+    let mapping = Mapping::decide(&options.userns, options.root_emulation, store, warn)?;
+    let store = &store.clone().with_flavour(mapping.flavour());
     // What is found must not be removed before the record says it is in use.
     let _in_use = store.lock_shared()?;
     let mut resolved = match subject {
-        Subject::Image(name) => root::resolve(store, name, platform, progress)?,
+        Subject::Image(name) => root::resolve(store, name, platform, &mapping, progress)?,
         Subject::Rootfs(path) => root::direct(path)?,
     };
     resolved.root.volatile = options.auto_remove;
     let id = names::new_id();
     let containers = Containers::open(store);
+    let wanted = mounting::wanted(&containers, options, &resolved)?;
     let mut creation = containers.create(&id)?;
-    let facts = facts(&id, &containers, &creation, &resolved, options)?;
-    let spec = spec::build(options, &resolved.root, &resolved.defaults, &facts)?;
-    let record = record(id, subject, &resolved, options, &spec);
-    creation.name(&containers, &record)?;
+    let facts = facts(&id, &containers, &creation, &resolved, options, &mapping)?;
+    let site = Site {
+        store,
+        id: &id,
+        image: &resolved,
+        mapping: &mapping,
+        user: &facts.user,
+        progress,
+    };
+    let mut prepared = mounting::prepare(&site, wanted)?;
+    let asked = std::mem::take(&mut prepared.mounts);
+    let spec = spec::build(options, &resolved.root, &resolved.defaults, &facts, asked)?;
+    if let Some(other) = &other {
+        sharing::check(&spec, other)?;
+    }
+    let mut record = record(id, subject, &resolved, options, &spec);
+    record.mounts.clone_from(&prepared.mounted);
+    let image = resolved.image.as_ref();
+    let image = image.filter(|_| !options.health.off || options.publish_all);
+    let image = image.map(|image| store.config_json(image)).transpose()?;
+    let image = image.as_ref().map(|config| &config["config"]);
+    record.ports = ports(options, image)?;
+    for port in &mut record.ports {
+        // Who comes by IPv6 would find nobody.
+        if matches!(options.network, Network::Named) && !has_ipv6(options, &networks) {
+            port.address.get_or_insert(Ipv4Addr::UNSPECIFIED.into());
+        }
+    }
+    let check = image.and_then(|config| config.get("Healthcheck"));
+    record.keeping.health = options.health.check(check)?;
+    let mut named = creation.name(&containers, &record);
+    for _ in 0..16 {
+        if named.is_ok() || options.name.is_some() {
+            break;
+        }
+        // Taken, and nobody asked for this one.
+        record.name = names::generate();
+        named = creation.name(&containers, &record);
+    }
+    named?;
     write_files(&creation, options, &spec)?;
+    give_to_root(&creation, &mapping)?;
     if let Some(parts) = &resolved.root.parts {
         parts.make(creation.staging())?;
     }
-    super::containers::write_json(&creation.staging().join("config.json"), &spec)?;
+    super::json::write_json(&creation.staging().join("config.json"), &spec)?;
     let (container, lock) = creation.complete(record)?;
+    prepared.publish()?;
+    events::emit(&containers, Action::Create, &container, &[]);
     Ok((container, lock, spec))
+}
+
+/// Whether the network at which ports of a container are published has IPv6.
+fn has_ipv6(options: &RunOptions, networks: &Networks) -> bool {
+    let names = options.keeping.networks.iter().map(|a| &a.network);
+    let mut all = names.filter_map(|name| networks.find(name).ok());
+    let first = all.find(|definition| !definition.internal);
+    first.is_some_and(|d| d.gateways.iter().any(|g| g.address.is_ipv6()))
+}
+
+/// Puts the host's address, as the container can reach it, in the place of the
+/// word for it in `--add-host`.
+fn name_host(options: &mut RunOptions, networks: &Networks) -> Result<()> {
+    let is_host = |address: &String| address == etc::HOST_GATEWAY;
+    if !options
+        .add_hosts
+        .iter()
+        .any(|(_, address)| is_host(address))
+    {
+        return Ok(());
+    }
+    let address = match &options.network {
+        Network::Host | Network::Default => Some(Ipv4Addr::LOCALHOST.into()),
+        Network::User(user) => user.host_address(),
+        Network::Named => {
+            let mut names = options.keeping.networks.iter().map(|a| &a.network);
+            names.find_map(|name| networks.find(name).ok()?.way_out().ok()??.host_address())
+        }
+        Network::None | Network::Container(_) | Network::Namespace(_) => None,
+    };
+    let address = address.context(
+        "--add-host: the container cannot reach the host, so there is no host-gateway: leave it out",
+    )?;
+    for (_, wanted) in options.add_hosts.iter_mut().filter(|(_, a)| is_host(a)) {
+        *wanted = address.to_string();
+    }
+    Ok(())
+}
+
+/// The ports to publish; `image` is the image's configuration.
+fn ports(options: &RunOptions, image: Option<&serde_json::Value>) -> Result<Vec<Port>> {
+    if !matches!(options.network, Network::User(_) | Network::Named) {
+        return Ok(Vec::new());
+    }
+    let mut ports = options.ports.clone();
+    if options.publish_all {
+        let mut all = options.exposed.clone();
+        let named = image.and_then(|config| config["ExposedPorts"].as_object());
+        for (text, _) in named.into_iter().flatten() {
+            all.extend(publish::exposed(text)?);
+        }
+        let taken = |port: &Port| {
+            let same = |other: &Port| {
+                (other.container, other.transport) == (port.container, port.transport)
+            };
+            ports.iter().any(same)
+        };
+        all.retain(|port| !taken(port));
+        for port in all {
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+    }
+    Ok(ports)
 }
 
 fn facts(
@@ -130,16 +201,30 @@ fn facts(
     creation: &Creation,
     resolved: &Resolved,
     options: &RunOptions,
+    mapping: &Mapping,
 ) -> Result<Facts> {
-    let file = |path| root::read_file(&resolved.root, path).map(Option::unwrap_or_default);
-    let wanted = options.user.as_deref().unwrap_or(&resolved.defaults.user);
+    let file = |path| {
+        mapping.read_inside(|| Ok(root::read_file(&resolved.root, path)?.unwrap_or_default()))
+    };
+    let wanted = options.user.as_deref().or(mapping.user());
+    let wanted = wanted.unwrap_or(&resolved.defaults.user);
     let passwd = file("etc/passwd")?;
     // Root's groups are asked for by nobody, and a number needs no lookup.
     let group = match wanted {
-        "" | "0" | "root" => Vec::new(),
+        "" | "0" | "root" if options.groups.is_empty() => Vec::new(),
         _ => file("etc/group")?,
     };
-    let user = user::resolve(wanted, &passwd, &group)?;
+    let mut user = user::resolve(wanted, &passwd, &group)?;
+    if !options.groups.is_empty() && mapping.owners().is_none() {
+        bail!(
+            "--group-add: with one id there are no groups but yours, in which you are anyway \
+             (keep-groups); --userns range has more, where you have subordinate ids"
+        );
+    }
+    for name in &options.groups {
+        user.groups.push(user::group_id(name, &group)?);
+    }
+    let (uid_map, gid_map) = mapping.maps(&user)?;
     let capabilities = known_capabilities();
     let seccomp = match &options.seccomp {
         SeccompOption::File(path) if !options.privileged => {
@@ -156,8 +241,12 @@ fn facts(
         id: id.to_owned(),
         directory: creation.directory().to_owned(),
         mount_point: containers.mount_point(),
-        uid: nix::unistd::geteuid().as_raw(),
-        gid: nix::unistd::getegid().as_raw(),
+        mount_points: mountpoints::tree(containers.root())?,
+        uid_map,
+        gid_map,
+        owners: mapping.owners(),
+        // Without a user of the image's there is nothing to put in their place.
+        keep_groups: options.keep_groups || options.user.is_none() && mapping.user().is_some(),
         user,
         capabilities,
         seccomp,
@@ -214,6 +303,9 @@ fn record(
     let mut labels = resolved.defaults.labels.clone();
     labels.extend(options.labels.clone());
     let command = spec.process().as_ref().and_then(|p| p.args().clone());
+    let entrypoint = options.entrypoint.as_ref();
+    let entrypoint = entrypoint.unwrap_or(&resolved.defaults.entrypoint);
+    let user = options.user.as_ref().unwrap_or(&resolved.defaults.user);
     let layers = resolved.image.iter().flat_map(|i| &i.layers);
     Record {
         id,
@@ -226,12 +318,41 @@ fn record(
         command: command.unwrap_or_default(),
         labels,
         auto_remove: options.auto_remove,
+        network: options.network.name(),
+        ports: Vec::new(),
         namespaces: super::exec::joined(spec),
         stop_signal: options
             .stop_signal
             .clone()
-            .or(resolved.defaults.stop_signal.clone()),
+            .or(resolved.defaults.stop_signal.clone())
+            .or_else(|| {
+                let all = spec.annotations().as_ref();
+                let systemd = all.is_some_and(|all| all.contains_key(systemd::ANNOTATION));
+                systemd.then(|| systemd::STOP_SIGNAL.to_owned())
+            }),
+        keeping: Keeping {
+            interactive: options.interactive,
+            tty: options.tty,
+            ..options.keeping.clone()
+        },
+        mounts: Vec::new(),
+        entrypoint: entrypoint.len(),
+        user: user.clone(),
     }
+}
+
+/// Gives what the container changes to its root, where that is not the user.
+fn give_to_root(creation: &Creation, mapping: &Mapping) -> Result<()> {
+    let Some((uid, gid)) = mapping.foreign_root() else {
+        return Ok(());
+    };
+    mapping.inside(|| {
+        for name in ["upper", "work"].iter().chain(&spec::ETC_FILES) {
+            std::os::unix::fs::lchown(creation.staging().join(name), Some(uid), Some(gid))
+                .with_context(|| format!("change the owner of {name}"))?;
+        }
+        Ok(())
+    })
 }
 
 /// Makes the directories and files that the spec's mounts refer to.
@@ -251,14 +372,19 @@ fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result
         .then(|| std::fs::read_to_string("/etc/hosts").ok())
         .flatten();
     let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let hosts = etc::hosts(&name, &options.add_hosts, host_hosts.as_deref());
+    let hosts = etc::hosts(
+        &name,
+        &options.network,
+        &options.add_hosts,
+        host_hosts.as_deref(),
+    );
     let name = if name.is_empty() { hostname() } else { name };
     for (file, text) in [
         ("hosts", hosts),
         ("hostname", format!("{name}\n")),
         (
             "resolv.conf",
-            etc::resolv_conf(&options.dns, options.network, &resolv),
+            etc::resolv_conf(&options.dns, &options.network, &resolv),
         ),
     ] {
         std::fs::write(dir.join(file), text).with_context(|| format!("write {file}"))?;

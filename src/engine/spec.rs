@@ -2,12 +2,16 @@
 //! looked up on the machine comes in as [`Facts`].
 
 use super::host::{self, Parts};
-use super::options::MountOption;
+use super::limits::{ANNOTATION_LIMITS, ANNOTATION_MANAGER};
 use super::options::{Network, RunOptions, SeccompOption, Sharing, Unmask};
 use super::root::{ImageDefaults, Root};
+use super::systemd;
 use super::user::User;
+use super::userns::ANNOTATION_OWNERS;
+use crate::idmap::IdMap;
 use crate::runtime::plan::{
-    ANNOTATION_DEVICES, ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_SECCOMP,
+    ANNOTATION_DEVICES, ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_INTERFACE,
+    ANNOTATION_KEEP_GROUPS, ANNOTATION_SECCOMP,
 };
 use anyhow::{Result, bail};
 use oci_spec::runtime::{
@@ -28,10 +32,16 @@ pub struct Facts {
     pub directory: PathBuf,
     /// Where the root file system is mounted.
     pub mount_point: PathBuf,
-    /// The caller's user id.
-    pub uid: u32,
-    /// The caller's group id.
-    pub gid: u32,
+    /// What lies below the image: see [`mountpoints`](super::mountpoints).
+    pub mount_points: PathBuf,
+    /// The user ids of the container.
+    pub uid_map: Vec<IdMap>,
+    /// Its group ids.
+    pub gid_map: Vec<IdMap>,
+    /// See [`ANNOTATION_OWNERS`]; none if it has nobody but the user in it.
+    pub owners: Option<&'static str>,
+    /// The command stays in the caller's supplementary groups.
+    pub keep_groups: bool,
     /// Who the command runs as.
     pub user: User,
     /// All capabilities that the kernel knows.
@@ -73,7 +83,7 @@ const DEFAULT_UMASK: u32 = 0o022;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The spec of a container.
+/// The spec of a container; `asked` are the mounts that the user asked for.
 ///
 /// # Errors
 /// Options that contradict each other, an image and options without a
@@ -83,27 +93,55 @@ pub fn build(
     root: &Root,
     image: &ImageDefaults,
     facts: &Facts,
+    asked: Vec<Mount>,
 ) -> Result<Spec> {
+    let mut process = process(options, image, facts)?;
+    let systemd = systemd::applies(options, process.args().as_deref().unwrap_or_default());
     let mut mounts = Vec::new();
     mounts.push(root_mount(root, facts)?);
-    mounts.extend(system_mounts(options)?);
+    mounts.extend(system_mounts(options, systemd)?);
     mounts.extend(etc_mounts(options, facts)?);
     if let Some(parts) = &root.parts {
         mounts.extend(part_mounts(root, parts, facts)?);
     }
-    add_user_mounts(&mut mounts, options)?;
+    add_user_mounts(&mut mounts, asked);
 
     let mut annotations: HashMap<String, String> =
         options.annotations.clone().into_iter().collect();
     if options.init {
         annotations.insert(ANNOTATION_INIT.into(), "true".into());
     }
+    if let Some(manager) = options.limits.manager_annotation() {
+        annotations.insert(ANNOTATION_MANAGER.into(), manager.into());
+    }
+    if options.limits.best_effort {
+        annotations.insert(ANNOTATION_LIMITS.into(), "best-effort".into());
+    }
+    if systemd {
+        annotations.insert(systemd::ANNOTATION.into(), "true".into());
+        let mut env = process.env().clone().unwrap_or_default();
+        for (key, value) in systemd::environment(&facts.id) {
+            env.retain(|entry| !entry.starts_with(&format!("{key}=")));
+            env.push(format!("{key}={value}"));
+        }
+        process.set_env(Some(env));
+    }
+    if let Some(owners) = facts.owners {
+        annotations.insert(ANNOTATION_OWNERS.into(), owners.into());
+    }
+    if facts.keep_groups {
+        annotations.insert(ANNOTATION_KEEP_GROUPS.into(), "1".into());
+    }
     // Of use to who is root and has no other id.
-    if options.root_emulation.unwrap_or(facts.user.uid == 0) {
+    if facts.owners.is_none() && options.root_emulation.unwrap_or(facts.user.uid == 0) {
         annotations.insert(ANNOTATION_EMULATE_ROOT.into(), "true".into());
     }
     if options.seccomp == SeccompOption::Default && !options.privileged {
         annotations.insert(ANNOTATION_SECCOMP.into(), "default".into());
+    }
+    if let Network::User(user) = &options.network {
+        let interface = serde_json::to_string(&user.interface())?;
+        annotations.insert(ANNOTATION_INTERFACE.into(), interface);
     }
     if !options.devices.is_empty() {
         let pairs = options.devices.iter();
@@ -123,7 +161,7 @@ pub fn build(
                 .build()?,
         )
         .mounts(mounts)
-        .process(process(options, image, facts)?)
+        .process(process)
         .annotations(annotations)
         .linux(linux(options, facts)?)
         .build()?;
@@ -194,7 +232,7 @@ fn root_mount(root: &Root, facts: &Facts) -> Result<Mount> {
     if root.volatile {
         words.push("volatile".into());
     }
-    for lower in &root.lowers {
+    for lower in root.lowers.iter().chain([&facts.mount_points]) {
         let Some(lower) = lower.to_str() else {
             bail!("{}: the path is not UTF-8", lower.display());
         };
@@ -207,7 +245,18 @@ fn root_mount(root: &Root, facts: &Facts) -> Result<Mount> {
     mount("/", "overlay", None, &words)
 }
 
-fn system_mounts(options: &RunOptions) -> Result<Vec<Mount>> {
+/// Whether a container may make control groups below its own: podman's rules,
+/// and docker's option.
+fn writes_cgroups(options: &RunOptions, systemd: bool) -> bool {
+    let unmasked = match &options.unmask {
+        Unmask::Nothing => false,
+        Unmask::Everything => true,
+        Unmask::Paths(paths) => paths.iter().any(|p| p == Path::new("/sys/fs/cgroup")),
+    };
+    systemd || options.privileged || options.writable_cgroups || unmasked
+}
+
+fn system_mounts(options: &RunOptions, systemd: bool) -> Result<Vec<Mount>> {
     let ro = if options.privileged { "rw" } else { "ro" };
     let rro = if options.privileged { "rrw" } else { "rro" };
     let shm_size = format!("size={}", options.shm_size);
@@ -241,19 +290,31 @@ fn system_mounts(options: &RunOptions) -> Result<Vec<Mount>> {
             ],
         )?,
     ];
-    mounts.push(match options.network {
+    mounts.push(match &options.network {
         // Only who owns the network namespace may have a sysfs of it.
-        Network::Host => mount(
+        Network::Host | Network::Default | Network::Namespace(_) => mount(
             "/sys",
             "bind",
             Some(Path::new("/sys")),
             &["rbind", "rprivate", "nosuid", "noexec", "nodev", rro],
         )?,
-        Network::None => mount("/sys", "sysfs", None, &["nosuid", "noexec", "nodev", ro])?,
+        Network::None | Network::Named | Network::User(_) | Network::Container(_) => {
+            mount("/sys", "sysfs", None, &["nosuid", "noexec", "nodev", ro])?
+        }
     });
     if options.cgroup == Sharing::Private {
-        let words = ["nosuid", "noexec", "nodev", "relatime", ro];
+        let access = if writes_cgroups(options, systemd) {
+            "rw"
+        } else {
+            "ro"
+        };
+        let words = ["nosuid", "noexec", "nodev", "relatime", access];
         mounts.push(mount("/sys/fs/cgroup", "cgroup", None, &words)?);
+    }
+    if systemd {
+        for (path, words) in systemd::TMPFS {
+            mounts.push(mount(path, "tmpfs", None, words)?);
+        }
     }
     match options.ipc {
         Sharing::Private => {
@@ -284,7 +345,12 @@ pub const ETC_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 fn etc_mounts(options: &RunOptions, facts: &Facts) -> Result<Vec<Mount>> {
     let mode = if options.read_only { "ro" } else { "rw" };
     let bind = |name: &str| {
-        let source = facts.directory.join(name);
+        // Names belong to networks.
+        let source = match &options.network {
+            Network::Container(id) if name != "hostname" => facts.directory.with_file_name(id),
+            _ => facts.directory.clone(),
+        };
+        let source = source.join(name);
         mount(
             format!("/etc/{name}"),
             "bind",
@@ -297,40 +363,44 @@ fn etc_mounts(options: &RunOptions, facts: &Facts) -> Result<Vec<Mount>> {
 
 /// Adds what the user asked for: parents before children, and in the place
 /// of a mount of ours with the same destination.
-fn add_user_mounts(mounts: &mut Vec<Mount>, options: &RunOptions) -> Result<()> {
-    let mut added = Vec::new();
-    for option in &options.mounts {
-        let made = match option {
-            MountOption::Bind {
-                source,
-                destination,
-                options,
-            } => {
-                let words: Vec<&str> = options.iter().map(String::as_str).collect();
-                mount(destination, "bind", Some(source), &words)?
-            }
-            MountOption::Tmpfs {
-                destination,
-                options,
-            } => {
-                let words: Vec<&str> = options.iter().map(String::as_str).collect();
-                mount(destination, "tmpfs", None, &words)?
-            }
-        };
-        if made.destination() == Path::new("/") {
-            bail!("a mount on / would hide the image");
-        }
-        let same = |m: &Mount| m.destination() == made.destination();
-        if added.iter().any(same) {
-            bail!("two mounts on {}", made.destination().display());
-        }
-        mounts.retain(|m| !same(m));
-        added.push(made);
-    }
-    mounts.extend(added);
+fn add_user_mounts(mounts: &mut Vec<Mount>, asked: Vec<Mount>) {
+    mounts.retain(|m| !asked.iter().any(|a| a.destination() == m.destination()));
+    mounts.extend(asked);
     // Ours among them: a tmpfs on /etc must not hide /etc/hosts.
     mounts.sort_by_key(|m| m.destination().components().count());
-    Ok(())
+}
+
+/// A bind mount that was asked for.
+pub fn bind(destination: &Path, source: &Path, options: &[String]) -> Result<Mount> {
+    let words: Vec<&str> = options.iter().map(String::as_str).collect();
+    mount(destination, "bind", Some(source), &words)
+}
+
+/// A tmpfs that was asked for.
+pub fn tmpfs(destination: &Path, options: &[String]) -> Result<Mount> {
+    let words: Vec<&str> = options.iter().map(String::as_str).collect();
+    mount(destination, "tmpfs", None, &words)
+}
+
+/// The layers of an image, the topmost first, read-only.
+pub fn layers(destination: &Path, lowers: &[PathBuf]) -> Result<Mount> {
+    if let [alone] = lowers {
+        return mount(
+            destination,
+            "bind",
+            Some(alone),
+            &["bind", "rprivate", "ro"],
+        );
+    }
+    let mut words = vec!["userxattr".to_owned(), "ro".to_owned()];
+    for lower in lowers {
+        let Some(lower) = lower.to_str() else {
+            bail!("{}: the path is not UTF-8", lower.display());
+        };
+        words.push(format!("lowerdir={lower}"));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    mount(destination, "overlay", None, &words)
 }
 
 fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result<Process> {
@@ -440,19 +510,22 @@ fn linux(options: &RunOptions, facts: &Facts) -> Result<Linux> {
             kinds.push(kind);
         }
     }
-    if options.network == Network::None {
+    if options.network.is_own() {
         kinds.push(Kind::Network);
     }
     let namespaces = kinds
         .into_iter()
         .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
         .collect::<Result<Vec<_>, _>>()?;
-    let map = |inside: u32, outside: u32| {
-        LinuxIdMappingBuilder::default()
-            .container_id(inside)
-            .host_id(outside)
-            .size(1u32)
-            .build()
+    let maps = |map: &[IdMap]| {
+        let line = |l: &IdMap| {
+            LinuxIdMappingBuilder::default()
+                .container_id(l.inside)
+                .host_id(l.outside)
+                .size(l.count)
+                .build()
+        };
+        map.iter().map(line).collect::<Result<Vec<_>, _>>()
     };
     let hidden = |list: &[&str]| -> Vec<String> {
         let stays = |path: &str| match &options.unmask {
@@ -468,12 +541,13 @@ fn linux(options: &RunOptions, facts: &Facts) -> Result<Linux> {
     };
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces)
-        .uid_mappings(vec![map(facts.user.uid, facts.uid)?])
-        .gid_mappings(vec![map(facts.user.gid, facts.gid)?])
+        .uid_mappings(maps(&facts.uid_map)?)
+        .gid_mappings(maps(&facts.gid_map)?)
         .masked_paths(hidden(&MASKED))
         .readonly_paths(hidden(&READ_ONLY))
         .build()?;
-    linux.set_resources(None);
+    linux.set_resources(options.limits.resources.clone());
+    linux.set_cgroups_path(options.limits.path(&facts.id).map(PathBuf::from));
     linux.set_seccomp(facts.seccomp.clone());
     if !options.time_offsets.is_empty() {
         let offset = |secs: i64| LinuxTimeOffsetBuilder::default().secs(secs).build();

@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 use super::compress::{self, Compression};
 use super::digest::{self, Digest};
 use super::entry::{self, Kind};
+use super::index::{self, MAX_NESTING, check_platform};
+use super::layer::Limit;
 use super::layout;
 use super::platform::Platform;
 use super::reference::Reference;
@@ -28,10 +30,7 @@ use super::store::is_manifest;
 use super::tarball::{Members, Skip};
 
 /// Largest manifest, index or configuration that is read, in bytes.
-const MAX_JSON: u64 = 8 << 20;
-
-/// Indexes inside indexes are followed so deep.
-const MAX_NESTING: u32 = 4;
+pub const MAX_JSON: u64 = 8 << 20;
 
 /// The files of an archive: in a directory, or members of a tar.
 #[derive(Debug)]
@@ -63,10 +62,12 @@ pub enum Place {
 }
 
 /// Part of a file, readable from its start.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Slice {
-    file: Arc<File>,
-    position: u64,
+    /// The file.
+    pub file: Arc<File>,
+    /// The next byte.
+    pub position: u64,
     /// Bytes left.
     pub length: u64,
 }
@@ -94,7 +95,7 @@ impl Files {
     /// The files of the tar `file`. One that is compressed or comes through a
     /// pipe is first copied, plain, to a temporary place, since its parts are
     /// needed in another order than they come.
-    pub fn open(mut file: File, session: &Session) -> Result<Files> {
+    pub fn open(mut file: File, session: &Session, limit: Limit) -> Result<Files> {
         let can_seek = file.metadata()?.is_file() && file.stream_position()? == 0;
         let (compression, source) = compress::peek(file.try_clone()?)?;
         if !can_seek || compression != Compression::None {
@@ -102,9 +103,8 @@ impl Files {
             let mut options = File::options();
             let options = options.read(true).write(true).create_new(true);
             let mut plain = options.open(&path)?;
-            let source = io::BufReader::with_capacity(1 << 17, source);
-            let mut decoder = compression.decoder(source)?;
-            io::copy(&mut decoder, &mut plain).context("unpack the archive")?;
+            let copied = limit.copy(compression, source, &mut plain);
+            copied.context("unpack the archive")?;
             file = plain;
         }
         let file = Arc::new(file);
@@ -273,7 +273,7 @@ pub struct Found {
 }
 
 /// A layer of an image in an archive.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FoundLayer {
     /// Its file.
     pub path: String,
@@ -440,62 +440,8 @@ fn choose(
     }
     ensure!(depth < MAX_NESTING, "indexes are nested too deeply");
     let index: ImageIndex = parse("an index", &files.blob(descriptor.digest())?)?;
-    let host = Platform::host();
-    let target = platform.unwrap_or(&host);
-    let mut best: Option<(u32, &Descriptor)> = None;
-    let mut offered = Vec::new();
-    for candidate in index.manifests() {
-        // Without a platform it may be the only one there is.
-        let rank = match candidate.platform() {
-            None => Some(0),
-            Some(platform) => {
-                let platform = Platform::new(
-                    platform.os().to_string().as_str(),
-                    platform.architecture().to_string().as_str(),
-                    platform.variant().as_deref(),
-                );
-                // Attestations hide behind this one.
-                if platform.os != "unknown" {
-                    offered.push(platform.to_string());
-                }
-                target.runs(&platform)
-            }
-        };
-        if let Some(rank) = rank
-            && best.is_none_or(|(known, _)| rank > known)
-        {
-            best = Some((rank, candidate));
-        }
-    }
-    match best {
-        Some((_, candidate)) => choose(files, candidate, platform, depth + 1),
-        None => bail!(
-            "there is no image for {target}, only for {}",
-            offered.join(", ")
-        ),
-    }
-}
-
-/// Fails if an image is for another platform than wanted: the host's if
-/// nothing else was asked for.
-fn check_platform(config: &ImageConfiguration, wanted: Option<&Platform>) -> Result<()> {
-    let image = Platform::new(
-        &config.os().to_string(),
-        &config.architecture().to_string(),
-        config.variant().as_deref(),
-    );
-    let host = Platform::host();
-    let target = wanted.unwrap_or(&host);
-    if target.runs(&image).is_none() {
-        match wanted {
-            Some(wanted) => bail!("the image is for {image}, not for {wanted}"),
-            None => bail!(
-                "the image is for {image}, but this machine is {host} \
-                 (--platform {image} takes it all the same)"
-            ),
-        }
-    }
-    Ok(())
+    let candidate = index::choose(&index, platform)?;
+    choose(files, candidate, platform, depth + 1)
 }
 
 fn diff_ids(config: &ImageConfiguration) -> Result<Vec<Digest>> {

@@ -12,11 +12,11 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 
 use super::digest::{self, Digest};
-use super::layer::{About, Expected, Layer, bring};
+use super::layer::{About, Expected, Layer, Limit, bring};
 use super::progress::Progress;
 use super::session::{Session, private_dir};
 use super::settle::settle;
-use super::store::{Flavour, LayerInfo, Store};
+use super::store::{LayerInfo, Store};
 
 /// Most layers that are unpacked at once. Each takes two threads.
 const MAX_PARALLEL: usize = 4;
@@ -25,7 +25,6 @@ const MAX_PARALLEL: usize = 4;
 pub struct Assembly<'a> {
     store: &'a Store,
     session: &'a Session,
-    flavour: Flavour,
     /// Unpacked in this session, not yet part of a stack.
     made: HashMap<Digest, Layer>,
     /// Trees that are complete: their place in the store, and where they are
@@ -35,11 +34,10 @@ pub struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     /// Nothing is unpacked yet.
-    pub fn new(store: &'a Store, session: &'a Session, flavour: Flavour) -> Self {
+    pub fn new(store: &'a Store, session: &'a Session) -> Self {
         Assembly {
             store,
             session,
-            flavour,
             made: HashMap::new(),
             moves: HashMap::new(),
         }
@@ -57,7 +55,7 @@ impl<'a> Assembly<'a> {
         for layer in layers {
             let known = self.made.contains_key(&layer.diff_id)
                 || missing.iter().any(|other| other.diff_id == layer.diff_id)
-                || self.store.unpacked(layer, self.flavour).is_some();
+                || self.store.unpacked(layer).is_some();
             if !known {
                 missing.push(layer);
             }
@@ -75,6 +73,8 @@ impl<'a> Assembly<'a> {
             diff_id: Some(layer.diff_id.clone()),
             keep_blob: false,
             need_end: false,
+            limit: Limit::None,
+            flavour: self.store.flavour().clone(),
         };
         let meter = progress.begin(digest::short(&layer.diff_id), Some(layer.size));
         let source = File::open(&path).with_context(|| format!("open {}", path.display()))?;
@@ -98,10 +98,10 @@ impl<'a> Assembly<'a> {
 
     /// Where the finished tree of `layer` on top of `below` is, for now.
     fn complete(&mut self, layer: &LayerInfo, below: &[PathBuf]) -> Result<PathBuf> {
-        if let Some(tree) = self.store.unpacked(layer, self.flavour) {
+        if let Some(tree) = self.store.unpacked(layer) {
             return Ok(tree);
         }
-        let alone = self.store.layer_directory(&layer.diff_id, self.flavour);
+        let alone = self.store.layer_directory(&layer.diff_id);
         let in_stack = alone.join(layer.chain_id.digest());
         for place in [&alone, &in_stack] {
             if let Some(now) = self.moves.get(place) {
@@ -159,7 +159,16 @@ pub fn parallel<J: Sync, R: Send>(
     work: impl Fn(&J) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = processors.min(MAX_PARALLEL).min(jobs.len());
+    parallel_on(processors.min(MAX_PARALLEL), jobs, work)
+}
+
+/// The same on so many threads at most.
+pub fn parallel_on<J: Sync, R: Send>(
+    threads: usize,
+    jobs: &[J],
+    work: impl Fn(&J) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let threads = threads.min(jobs.len());
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
     thread::scope(|scope| {

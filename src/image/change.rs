@@ -1,5 +1,5 @@
 //! Instructions that change an image's configuration, in the words of a
-//! Dockerfile: `import --change`, later also `commit`.
+//! Dockerfile: `import --change` and `commit --change`.
 //!
 //! Pure: text in, JSON out.
 
@@ -137,7 +137,18 @@ fn words(text: &str) -> Result<Vec<String>> {
 
 /// The `config` object after all `changes`, of which later ones win.
 pub fn apply(changes: &[Change]) -> Value {
-    let mut config = Map::new();
+    Value::Object(apply_to(Map::new(), changes))
+}
+
+/// The same for an image that has one already. An entry point without a
+/// command takes the command that was meant for another.
+pub fn apply_to(mut config: Map<String, Value>, changes: &[Change]) -> Map<String, Value> {
+    let has = |wanted: fn(&Change) -> bool| changes.iter().any(wanted);
+    if has(|c| matches!(c, Change::Entrypoint(_))) && !has(|c| matches!(c, Change::Cmd(_))) {
+        config.remove("Cmd");
+    }
+    // Null stands for nothing in what docker writes.
+    config.retain(|_, value| !value.is_null());
     for change in changes {
         match change {
             Change::Cmd(words) => set(&mut config, "Cmd", json!(words)),
@@ -147,7 +158,9 @@ pub fn apply(changes: &[Change]) -> Value {
             Change::WorkingDir(path) => set(&mut config, "WorkingDir", json!(path)),
             Change::Env(pairs) => {
                 let env = config.entry("Env").or_insert_with(|| json!([]));
-                let env = env.as_array_mut().expect("made here");
+                let Some(env) = env.as_array_mut() else {
+                    continue;
+                };
                 for (key, value) in pairs {
                     let start = format!("{key}=");
                     env.retain(|known| !known.as_str().is_some_and(|k| k.starts_with(&start)));
@@ -164,7 +177,7 @@ pub fn apply(changes: &[Change]) -> Value {
             Change::Volume(paths) => add_keys(&mut config, "Volumes", paths),
         }
     }
-    Value::Object(config)
+    config
 }
 
 fn set(config: &mut Map<String, Value>, key: &str, value: Value) {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,7 +20,7 @@ use nix::sys::stat::{
     utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Whence, linkat, lseek, mkfifoat, symlinkat};
+use nix::unistd::{Gid, Uid, Whence, fchownat, geteuid, linkat, lseek, mkfifoat, symlinkat};
 
 use super::entry::{join, show};
 use super::unpack::DIRECTORY;
@@ -49,6 +50,49 @@ pub fn flatten(lowers: &[PathBuf], dest: &Path) -> Result<()> {
         .with_context(context)
 }
 
+/// Copies the directory that `lowers` (the topmost first) show at `path`, links
+/// followed, to `dest`, which is made, as [`flatten`] does. False if there is
+/// no such directory.
+pub fn copy_directory(lowers: &[PathBuf], path: &[u8], dest: &Path) -> Result<bool> {
+    let context = || format!("copy {} of an image to {}", show(path), dest.display());
+    let Some(Node::Directory(from)) = View::new(lowers)?.find(path).with_context(context)? else {
+        return Ok(false);
+    };
+    DirBuilder::new()
+        .mode(0o700)
+        .create(dest)
+        .with_context(context)?;
+    let root = OwnedFd::from(File::open(dest).with_context(context)?);
+    let mut copying = Copying {
+        root: root.try_clone()?,
+        links: Links::new(),
+    };
+    copying.directory(&from, &root, b"").with_context(context)?;
+    Ok(true)
+}
+
+/// Gives a file or a whole tree to an owner; links are not followed.
+pub fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<()> {
+    fn below(directory: &OwnedFd, uid: Uid, gid: Gid) -> Result<()> {
+        for name in names(directory)? {
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            fchownat(directory, &*name, Some(uid), Some(gid), flags)?;
+            if let Ok(inner) = openat(directory, &*name, DIRECTORY, Mode::empty()) {
+                below(&inner, uid, gid).with_context(|| show(name.to_bytes()))?;
+            }
+        }
+        Ok(())
+    }
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+    match path.symlink_metadata()?.is_dir() {
+        true => {
+            let top = OwnedFd::from(File::open(path)?);
+            below(&top, Uid::from_raw(uid), Gid::from_raw(gid))
+        }
+        false => Ok(()),
+    }
+}
+
 struct Copying {
     root: OwnedFd,
     links: Links,
@@ -70,6 +114,7 @@ impl Copying {
             }
         }
         let stat = from.layers[0].stat()?;
+        own(to, None, &stat)?;
         xattrs(&*from.layers[0], to)?;
         futimens(to, &TimeSpec::UTIME_OMIT, &mtime(&stat))?;
         fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
@@ -101,14 +146,19 @@ pub(super) fn copy_file(
     let (from, to) = (from.as_fd(), to.as_fd());
     let stat = fstatat(from, from_name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     match stat.st_mode & libc::S_IFMT {
-        libc::S_IFREG => return regular(&open_to_read(from, from_name, &stat)?, &stat, to, name),
+        libc::S_IFREG => {
+            let source = Opened::new(from, from_name, &stat)?;
+            return regular(&source, &stat, to, name);
+        }
         libc::S_IFLNK => {
             let target = readlinkat(from, from_name)?.into_vec();
             symlinkat(&*target, to, name)?;
+            own(to, Some(name), &stat)?;
         }
         libc::S_IFIFO => {
             let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
             mkfifoat(to, name, mode)?;
+            own(to, Some(name), &stat)?;
             fchmodat(to, name, mode, FchmodatFlags::FollowSymlink)?;
         }
         // Sockets have no meaning without their process.
@@ -119,22 +169,48 @@ pub(super) fn copy_file(
     Ok(())
 }
 
-/// Opens a file for reading, also one whose mode does not let its owner.
-pub(super) fn open_to_read(from: impl AsFd, name: &[u8], stat: &FileStat) -> Result<File> {
-    let from = from.as_fd();
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let open = || openat(from, name, flags, Mode::empty());
-    let fd = match open() {
-        Err(Errno::EACCES) => {
-            let mode = |bits| Mode::from_bits_truncate(stat.st_mode & 0o7777 | bits);
-            fchmodat(from, name, mode(0o400), FchmodatFlags::FollowSymlink)?;
-            let fd = open();
-            fchmodat(from, name, mode(0), FchmodatFlags::FollowSymlink)?;
-            fd?
+/// A file that is open for reading. One whose mode shuts out its owner is
+/// opened up for as long as it is in use: its attributes are read by its mode
+/// at that time, not by that when it was opened.
+pub(super) struct Opened {
+    file: File,
+    shut: Option<Mode>,
+}
+
+impl Opened {
+    /// Opens file `name`, which has the status `stat`.
+    pub fn new(from: impl AsFd, name: &[u8], stat: &FileStat) -> Result<Opened> {
+        let from = from.as_fd();
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let open = || openat(from, name, flags, Mode::empty());
+        let (fd, shut) = match open() {
+            Err(Errno::EACCES) => {
+                let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
+                let readable = mode | Mode::S_IRUSR;
+                fchmodat(from, name, readable, FchmodatFlags::FollowSymlink)?;
+                (open()?, Some(mode))
+            }
+            other => (other?, None),
+        };
+        let file = fd.into();
+        Ok(Opened { file, shut })
+    }
+}
+
+impl Deref for Opened {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(mode) = self.shut {
+            let _ = fchmod(&self.file, mode);
         }
-        other => other?,
-    };
-    Ok(fd.into())
+    }
 }
 
 fn regular(from: &File, stat: &FileStat, to: impl AsFd, name: &[u8]) -> Result<()> {
@@ -144,6 +220,7 @@ fn regular(from: &File, stat: &FileStat, to: impl AsFd, name: &[u8]) -> Result<(
     if clone_data(from, &made).is_err() {
         data(from, &made, stat.st_size)?;
     }
+    own(&made, None, stat)?;
     xattrs(from, &made)?;
     fchmod(&made, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
     futimens(&made, &TimeSpec::UTIME_OMIT, &mtime(stat))?;
@@ -170,6 +247,19 @@ fn data(mut from: &File, mut to: &File, size: i64) -> Result<()> {
     to.flush()?;
     to.set_len(size as u64)?;
     Ok(())
+}
+
+/// Gives a copy the owner of the original, where the kernel lets this process
+/// give files away: as root of a user namespace whose files have true owners.
+/// Before the mode is set, which a change of owner may cut.
+pub(super) fn own(to: impl AsFd, name: Option<&[u8]>, stat: &FileStat) -> Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    let flags = AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_EMPTY_PATH;
+    let name = name.unwrap_or_default();
+    fchownat(to, name, Some(uid), Some(gid), flags).context("set owner")
 }
 
 /// Copies `user.` attributes, but those by which overlay steers itself.
@@ -207,4 +297,51 @@ pub(super) fn names(directory: impl AsFd) -> Result<Vec<CString>> {
 
 fn mtime(stat: &FileStat) -> TimeSpec {
     TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::export::export;
+    use super::super::record::OVERRIDE_STAT;
+    use super::super::tarball::{Members, Stream};
+    use super::super::testing::{Member, Tar};
+    use super::super::unpack::unpack;
+    use super::*;
+
+    #[test]
+    fn files_that_shut_out_their_owner_keep_mode_and_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("fs");
+        fs::create_dir(&tree).unwrap();
+        let tar = Tar::new().member(Member {
+            name: b"shut",
+            mode: 0,
+            uid: 42,
+            data: b"secret",
+            ..Member::default()
+        });
+        let mut unpacked = unpack(&tar.finish()[..], &tree, None).unwrap();
+        unpacked.seal(&tree).unwrap();
+
+        let copy = dir.path().join("copy");
+        flatten(std::slice::from_ref(&tree), &copy).unwrap();
+        for file in [tree.join("shut"), copy.join("shut")] {
+            let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode(&file), 0, "{}", file.display());
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+            assert_eq!(fs::read(&file).unwrap(), b"secret");
+            let record = xattr::get(File::open(&file).unwrap(), OVERRIDE_STAT).unwrap();
+            assert_eq!(record.as_deref(), Some(&b"42:0:0000:file"[..]));
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
+        }
+
+        let bytes = export(&[copy], None, None, Vec::new()).unwrap();
+        let mut members = Members::new(Stream(&bytes[..]));
+        members.next().unwrap().unwrap();
+        let shut = members.next().unwrap().unwrap();
+        assert_eq!((shut.meta.uid, shut.meta.mode, shut.size), (42, 0, 6));
+    }
 }

@@ -54,14 +54,9 @@ pub struct Piece {
     pub length: u64,
 }
 
-/// A member with all extensions applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Where it goes: relative, without `.`, `..` or empty components; the
-    /// root itself is empty.
-    pub path: Vec<u8>,
-    /// What it becomes.
-    pub kind: Kind,
+/// What members of every kind have, read or to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u32,
     /// Owner.
@@ -72,6 +67,18 @@ pub struct Entry {
     pub mtime: (i64, u32),
     /// Extended attributes, in the archive's order.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A member with all extensions applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it goes: relative, without `.`, `..` or empty components; the
+    /// root itself is empty.
+    pub path: Vec<u8>,
+    /// What it becomes.
+    pub kind: Kind,
+    /// Mode, owner, time, attributes.
+    pub meta: Metadata,
     /// Size of the file in bytes, holes included.
     pub size: u64,
     /// Where the data of a sparse file lies; None if it is all there.
@@ -89,9 +96,9 @@ impl Entry {
             _ => FileType::File,
         };
         Stat {
-            uid: self.uid,
-            gid: self.gid,
-            mode: self.mode,
+            uid: self.meta.uid,
+            gid: self.meta.gid,
+            mode: self.meta.mode,
             kind,
         }
     }
@@ -263,7 +270,7 @@ pub fn member(header: &Header, ext: &Extensions, pieces: Vec<Piece>) -> Result<M
         None => header.size()?,
     };
     let path = clean(&name)?;
-    let mut kind = match header.type_byte() {
+    let kind = match header.type_byte() {
         b'0' | 0 | b'7' if name.ends_with(b"/") => Kind::Directory,
         b'0' | 0 | b'7' | b'S' => Kind::File,
         b'1' => Kind::Link(clean(&link()).context("hard link target")?),
@@ -275,21 +282,19 @@ pub fn member(header: &Header, ext: &Extensions, pieces: Vec<Piece>) -> Result<M
         b'V' | b's' => Kind::Ignored,
         other => bail!("unknown type {:?}", char::from(other)),
     };
-    let mut path = path;
-    if let Some(hidden) = whiteout(&path)? {
-        (kind, path) = hidden;
-    }
     let mut entry = Entry {
         path,
         kind,
-        mode: (number("mode", &old.mode)? as u32) & 0o7777,
-        uid: owner("uid", ext, &old.uid)?,
-        gid: owner("gid", ext, &old.gid)?,
-        mtime: match ext.get("mtime") {
-            Some(text) => timestamp(text)?,
-            None => (number("mtime", &old.mtime)?, 0),
+        meta: Metadata {
+            mode: (number("mode", &old.mode)? as u32) & 0o7777,
+            uid: owner("uid", ext, &old.uid)?,
+            gid: owner("gid", ext, &old.gid)?,
+            mtime: match ext.get("mtime") {
+                Some(text) => timestamp(text)?,
+                None => (number("mtime", &old.mtime)?, 0),
+            },
+            xattrs: xattrs(ext),
         },
-        xattrs: xattrs(ext),
         size: stored,
         pieces: None,
     };
@@ -435,6 +440,16 @@ pub fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     [parent, b"/", name].concat()
 }
 
+/// Makes a whiteout of an entry that is called like one, as layers have them.
+pub fn read_whiteout(entry: &mut Entry) -> Result<()> {
+    if let Some((kind, path)) = whiteout(&entry.path)? {
+        (entry.kind, entry.path) = (kind, path);
+        entry.size = 0;
+        entry.pieces = None;
+    }
+    Ok(())
+}
+
 /// What a whiteout's name means, and the path it is about.
 fn whiteout(path: &[u8]) -> Result<Option<(Kind, Vec<u8>)>> {
     let Some((parent, name)) = split(path) else {
@@ -491,6 +506,12 @@ pub fn fate(name: &[u8]) -> Fate {
     } else {
         Fate::Record
     }
+}
+
+/// Whether an attribute is one that root of a user namespace can set on files
+/// that are his.
+pub fn is_roots(name: &[u8]) -> bool {
+    name == b"security.capability" || name.starts_with(b"system.posix_acl_")
 }
 
 fn xattrs(ext: &Extensions) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -1,35 +1,43 @@
 //! Writing a stack of trees as one tar: what a container sees, with the
 //! owners, modes, devices and attributes that were recorded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
 
-use super::copy::open_to_read;
+use super::copy::{Opened, names};
 use super::digest::unhex;
-use super::entry::{Fate, fate, join, show};
+use super::entry::{Fate, Metadata, fate, is_roots, join, show};
+use super::flavour;
 use super::layer::About;
 use super::owners::Owners;
 use super::record::{
-    ATTRIBUTE_PREFIX, FileType, OVERRIDE_STAT, Record, Records, Stat, escape, unescape,
+    ATTRIBUTE_PREFIX, FileType, OPAQUE, OVERRIDE_STAT, Record, Records, Stat, escape, unescape,
 };
 use super::tarwrite::{Kind, Member, TarWriter};
-use super::view::{Merged, Node, Other, View};
+use super::unpack::is_whiteout;
+use super::view::{LayerDir, Merged, Node, Other, View};
 use crate::sys::fs::identity;
 use crate::sys::xattr;
 
 /// Writes what `lowers` (the topmost first) show together. `owners` are those
-/// of the container whose changes are the topmost tree, if any.
+/// of the container whose changes are the topmost tree, if any. `true_owners`
+/// are given where files have true owners, and the process sees them.
 ///
 /// A running container may change its files meanwhile: each file is as it was
 /// at some moment, and what vanishes before its turn is left out.
-pub fn export<W: Write>(lowers: &[PathBuf], owners: Option<&mut Owners>, out: W) -> Result<W> {
+pub fn export<W: Write>(
+    lowers: &[PathBuf],
+    owners: Option<&mut Owners>,
+    true_owners: Option<&flavour::Owners>,
+    out: W,
+) -> Result<W> {
     let mut known = None;
     if let Some(owners) = owners {
         owners.refresh().context("read the recorded owners")?;
@@ -39,11 +47,39 @@ pub fn export<W: Write>(lowers: &[PathBuf], owners: Option<&mut Owners>, out: W)
     let mut exporting = Exporting {
         changes: known.is_some(),
         owners: known,
+        true_owners,
         records: records?,
         links: HashMap::new(),
+        layer: None,
         out: TarWriter::new(out),
     };
     let view = View::new(lowers)?;
+    exporting.directory(&view.root(), b"")?;
+    exporting.out.finish().context("write the archive")
+}
+
+/// Writes what one container changed, the directory `upper`, as a layer: what
+/// hides files of lower layers as whiteouts of the OCI image specification
+/// (layer.md). What was made for a mount to stand on, `points`, is left out
+/// where it is empty still.
+pub fn export_layer<W: Write>(
+    upper: &Path,
+    points: &HashSet<Vec<u8>>,
+    owners: &mut Owners,
+    true_owners: Option<&flavour::Owners>,
+    out: W,
+) -> Result<W> {
+    owners.refresh().context("read the recorded owners")?;
+    let mut exporting = Exporting {
+        changes: true,
+        owners: Some(owners),
+        true_owners,
+        records: vec![Records::new()],
+        links: HashMap::new(),
+        layer: Some(points),
+        out: TarWriter::new(out),
+    };
+    let view = View::new(&[upper.to_owned()])?;
     exporting.directory(&view.root(), b"")?;
     exporting.out.finish().context("write the archive")
 }
@@ -65,10 +101,15 @@ struct Exporting<'a, W> {
     /// files are later than the records.
     changes: bool,
     owners: Option<&'a Owners>,
+    /// How to read the owners that files have; else they are root's.
+    true_owners: Option<&'a flavour::Owners>,
     /// By layer.
     records: Vec<Records>,
     /// Where files with more links stand in the archive, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
+    /// The tree is written as a layer of an image, without these places of
+    /// mounts.
+    layer: Option<&'a HashSet<Vec<u8>>>,
     out: TarWriter<W>,
 }
 
@@ -83,20 +124,63 @@ impl<W: Write> Exporting<'_, W> {
         let record = self.record(top.layer, path);
         let attributes = attributes(top, record.as_ref()).with_context(context)?;
         let recorded = recorded(top, record.as_ref())?;
-        let member = self.member(path, Kind::Directory, top.layer, &stat, recorded);
-        let member = Member {
-            xattrs: attributes,
-            ..member
-        };
+        let mut member = self.member(path, Kind::Directory, top.layer, &stat, recorded);
+        member.meta.xattrs = attributes;
         self.out.header(&member).context("write the archive")?;
+        if self.layer.is_some() {
+            self.hidden(top, path).with_context(context)?;
+        }
         for (name, node) in directory.children().with_context(context)? {
             let here = join(path, &name);
+            // A layer cannot have a file that looks like a whiteout.
+            let skipped = self.layer.is_some() && name.starts_with(b".wh.");
+            if skipped || self.is_bare_mount_point(&here, &node)? {
+                continue;
+            }
             match node {
                 Node::Directory(below) => self.directory(&below, &here)?,
                 Node::Other(other) => self.other(&other, &here).with_context(|| show(&here))?,
             }
         }
         Ok(())
+    }
+
+    /// Writes what a directory of the changes hides of those below it.
+    fn hidden(&mut self, directory: &LayerDir, path: &[u8]) -> Result<()> {
+        let mut whiteouts = Vec::new();
+        if xattr::get(directory, OPAQUE)?.as_deref() == Some(b"y") {
+            whiteouts.push(b".wh..wh..opq".to_vec());
+        }
+        for name in names(directory)? {
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            match fstatat(directory, &*name, flags) {
+                Ok(stat) if is_whiteout(&stat) => {
+                    whiteouts.push([b".wh.", name.to_bytes()].concat());
+                }
+                _ => {}
+            }
+        }
+        whiteouts.sort();
+        for name in whiteouts {
+            let member = Member {
+                path: join(path, &name),
+                kind: Kind::File(0),
+                meta: Metadata::default(),
+            };
+            self.out.header(&member).context("write the archive")?;
+        }
+        Ok(())
+    }
+
+    /// Whether this was made for a mount to stand on and holds nothing.
+    fn is_bare_mount_point(&self, path: &[u8], node: &Node) -> Result<bool> {
+        Ok(match node {
+            _ if !self.layer.is_some_and(|points| points.contains(path)) => false,
+            Node::Directory(directory) => names(&*directory.layers[0])?.is_empty(),
+            Node::Other(other) => {
+                other.stat.st_size == 0 && other.stat.st_mode & libc::S_IFMT == libc::S_IFREG
+            }
+        })
     }
 
     fn record(&self, layer: usize, path: &[u8]) -> Option<Record> {
@@ -112,17 +196,24 @@ impl<W: Write> Exporting<'_, W> {
         recorded: Option<Stat>,
     ) -> Member {
         let actual = stat.st_mode & 0o7777;
+        let owner = match (recorded, self.true_owners) {
+            (Some(recorded), _) => (recorded.uid, recorded.gid),
+            (None, Some(owners)) => owners.in_image(stat),
+            (None, None) => (0, 0),
+        };
         Member {
             path: path.to_vec(),
             kind,
-            mode: match recorded {
-                Some(recorded) if layer > 0 || !self.changes => recorded.mode,
-                _ => actual,
+            meta: Metadata {
+                mode: match recorded {
+                    Some(recorded) if layer > 0 || !self.changes => recorded.mode,
+                    _ => actual,
+                },
+                uid: owner.0,
+                gid: owner.1,
+                mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
+                xattrs: Vec::new(),
             },
-            uid: recorded.map_or(0, |r| r.uid),
-            gid: recorded.map_or(0, |r| r.gid),
-            mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
-            xattrs: Vec::new(),
         }
     }
 
@@ -147,26 +238,23 @@ impl<W: Write> Exporting<'_, W> {
 
     /// False if it is gone.
     fn regular(&mut self, other: &Other, path: &[u8]) -> Result<bool> {
-        let file = match open_to_read(&*other.parent, &other.name, &other.stat) {
+        let file = match Opened::new(&*other.parent, &other.name, &other.stat) {
             Ok(file) => file,
             Err(e) if e.downcast_ref() == Some(&Errno::ENOENT) => return Ok(false),
             Err(e) => return Err(e).context("open"),
         };
         let layer = other.parent.layer;
         let record = self.record(layer, path);
-        let recorded = recorded(&file, record.as_ref())?;
+        let recorded = recorded(&*file, record.as_ref())?;
         let kind = match recorded.map(|r| r.kind) {
             Some(device @ (FileType::Block(..) | FileType::Char(..))) => Kind::Special(device),
             _ => Kind::File(file.metadata()?.len()),
         };
-        let attributes = attributes(&file, record.as_ref())?;
-        let member = self.member(path, kind, layer, &other.stat, recorded);
-        let member = Member {
-            xattrs: attributes,
-            ..member
-        };
+        let attributes = attributes(&*file, record.as_ref())?;
+        let mut member = self.member(path, kind, layer, &other.stat, recorded);
+        member.meta.xattrs = attributes;
         match member.kind {
-            Kind::File(size) => self.out.file(&member, size, file),
+            Kind::File(size) => self.out.file(&member, size, &*file),
             _ => self.out.header(&member),
         }
         .context("write the archive")?;
@@ -199,9 +287,9 @@ impl<W: Write> Exporting<'_, W> {
         }
         let mut member = self.member(path, kind, layer, stat, recorded);
         if matches!(member.kind, Kind::Symlink(_)) {
-            member.mode = 0o777;
+            member.meta.mode = 0o777;
         }
-        member.xattrs = beside(record.as_ref())?.into_iter().collect();
+        member.meta.xattrs = beside(record.as_ref())?.into_iter().collect();
         self.out.header(&member).context("write the archive")?;
         Ok(true)
     }
@@ -242,6 +330,7 @@ fn attributes(
         let name = match bytes.strip_prefix(ATTRIBUTE_PREFIX) {
             Some(name) => name,
             None if bytes.starts_with(b"user.") && fate(bytes) == Fate::Set => bytes,
+            None if is_roots(bytes) => bytes,
             None => continue,
         };
         if let Some(value) = xattr::get(&file, &key).context("read attribute")? {

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::archive::open_file;
 use super::assemble::Assembly;
 use super::change::{Change, apply};
-use super::layer::{Expected, bring};
+use super::layer::{Expected, Limit, bring};
 use super::load::{place_blob, place_bytes, prepared};
 use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
-use super::store::{self, Flavour, Image, Store};
+use super::store::{self, Image, Store};
 
 /// How an image is made of a tar.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Options {
     pub platform: Option<Platform>,
     /// When the image is said to be made, in RFC 3339.
     pub created: String,
+    /// How large it may get.
+    pub limit: Limit,
 }
 
 /// Makes an image of the tar `path` (`-` is standard input; plain, gzip, zstd
@@ -61,11 +63,12 @@ pub(super) fn import_as(
         .ok()
         .filter(|m| m.is_file())
         .map(|m| m.len());
-    let _lock = store.lock_shared()?;
     let session = store.session()?;
     let expected = Expected {
         keep_blob: true,
         need_end: true,
+        limit: options.limit,
+        flavour: store.flavour().clone(),
         ..Expected::default()
     };
     let name = reference.map(Reference::familiar);
@@ -79,8 +82,9 @@ pub(super) fn import_as(
     let descriptor = Descriptor::new(blob.media_type.clone(), blob.size, blob.digest.clone());
     let names: Vec<Reference> = reference.into_iter().cloned().collect();
     let image = prepared(names, config, None, vec![descriptor])?;
-    let mut assembly = Assembly::new(store, &session, Flavour::Single);
+    let mut assembly = Assembly::new(store, &session);
     assembly.add(layer);
+    let _lock = store.lock_shared()?;
     place_blob(store, &blob)?;
     assembly.stack(&image.layers)?;
     assembly.place()?;

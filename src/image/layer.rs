@@ -1,6 +1,7 @@
 //! Bringing one layer in: one thread reads, verifies, decompresses and keeps
 //! the blob; the calling thread unpacks at the same time.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compress::{self, Compression};
 use super::digest::{self, Digest, HashReader, HashWriter, Hasher};
+use super::flavour::Flavour;
 use super::progress::Meter;
 use super::record::Records;
 use super::unpack::{Unpacked, unpack};
@@ -41,6 +43,85 @@ pub struct Expected {
     /// Whether the tar must have its end mark. Where no digest shows that it
     /// is whole, only this does.
     pub need_end: bool,
+    /// How large it may get.
+    pub limit: Limit,
+    /// Whose the files are to be.
+    pub flavour: Flavour,
+}
+
+/// How many bytes a layer may unpack to. A few bytes of gzip can stand for a
+/// full disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limit {
+    /// [`RATIO`] times what is read of the blob, or [`ALWAYS`] if that is more.
+    #[default]
+    Ratio,
+    /// So many.
+    Bytes(u64),
+    /// Any number: the layer was let in before.
+    None,
+}
+
+/// No compression that is worth it gets near this; zeros do.
+const RATIO: u64 = 100;
+
+/// So many bytes may come out of any blob.
+const ALWAYS: u64 = 1 << 30;
+
+impl Limit {
+    /// Reads `50m` and the like, and `unlimited`; `bytes` reads sizes.
+    pub fn parse(text: &str, bytes: impl Fn(&str) -> Result<u64>) -> Result<Limit> {
+        match text {
+            "unlimited" => Ok(Limit::None),
+            text => bytes(text).map(Limit::Bytes),
+        }
+    }
+
+    /// Copies all that a compressed source holds, if it is not too much.
+    pub(super) fn copy(
+        self,
+        compression: Compression,
+        source: impl Read,
+        out: &mut impl Write,
+    ) -> Result<u64> {
+        let read = Cell::new(0);
+        let metered = Metered {
+            source,
+            meter: &super::progress::Quiet,
+            read: &read,
+        };
+        let mut plain = compression.decoder(BufReader::with_capacity(PIECE, metered))?;
+        let mut piece = vec![0; PIECE];
+        let mut total = 0;
+        loop {
+            let n = match plain.read(&mut piece) {
+                Ok(0) => return Ok(total),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            total += n as u64;
+            if compression != Compression::None {
+                self.check(total, read.get())?;
+            }
+            out.write_all(&piece[..n])?;
+        }
+    }
+
+    /// Fails if `plain` bytes are too many to come out of `compressed` ones.
+    fn check(self, plain: u64, compressed: u64) -> Result<()> {
+        let most = match self {
+            Limit::Ratio => ALWAYS.max(compressed.saturating_mul(RATIO)),
+            Limit::Bytes(most) => most,
+            Limit::None => return Ok(()),
+        };
+        ensure!(
+            plain <= most,
+            "it unpacks to more than {most} bytes, which is more than is likely for its size: if \
+             it is to be trusted, pull, load and import allow more with --max-layer-size"
+        );
+        Ok(())
+    }
 }
 
 /// A layer that was read, verified and unpacked into temporary places.
@@ -139,11 +220,12 @@ pub fn bring(
             current: Vec::new(),
             at: 0,
         };
-        let unpacked = unpack(&mut incoming, &tree).and_then(|unpacked| {
-            // What follows the end mark belongs to the digests too.
-            io::copy(&mut incoming, &mut io::sink()).context("read")?;
-            Ok(unpacked)
-        });
+        let unpacked =
+            unpack(&mut incoming, &tree, expected.flavour.owners()).and_then(|unpacked| {
+                // What follows the end mark belongs to the digests too.
+                io::copy(&mut incoming, &mut io::sink()).context("read")?;
+                Ok(unpacked)
+            });
         drop(incoming);
         let read = feeder.join().map_err(|_| anyhow!("a thread panicked"))?;
         anyhow::Ok((read, unpacked))
@@ -203,7 +285,9 @@ impl HandOver {
         &mut self,
         mut plain: impl Read,
         mut also: impl FnMut(&[u8]) -> io::Result<()>,
+        mut check: impl FnMut(u64) -> Result<()>,
     ) -> Result<()> {
+        let mut total = 0;
         loop {
             let mut piece = self.reusable.try_recv().unwrap_or_default();
             piece.resize(PIECE, 0);
@@ -220,6 +304,8 @@ impl HandOver {
             if piece.is_empty() {
                 return Ok(());
             }
+            total += piece.len() as u64;
+            check(total)?;
             self.hasher.update(&piece);
             also(&piece).context("write the blob")?;
             self.pieces.send(Ok(piece)).map_err(|_| CutOff)?;
@@ -261,7 +347,17 @@ fn feed(
     meter: &dyn Meter,
     hand_over: &mut HandOver,
 ) -> Result<Option<Blob>> {
-    let (compression, source) = compress::peek(Metered { source, meter }).context("read")?;
+    let read = Cell::new(0);
+    let metered = Metered {
+        source,
+        meter,
+        read: &read,
+    };
+    let (compression, source) = compress::peek(metered).context("read")?;
+    let within = |plain| match compression {
+        Compression::None => Ok(()),
+        _ => expected.limit.check(plain, read.get()),
+    };
     // A blob that a manifest names stays as it is. So does one that is
     // compressed in a way that manifests can name.
     let as_is =
@@ -280,7 +376,8 @@ fn feed(
         };
         {
             let mut buffered = BufReader::with_capacity(PIECE, &mut tap);
-            hand_over.run(compression.decoder(&mut buffered)?, |_| Ok(()))?;
+            let plain = compression.decoder(&mut buffered)?;
+            hand_over.run(plain, |_| Ok(()), within)?;
             io::copy(&mut buffered, &mut io::sink()).context("read")?;
         }
         if let Some(out) = tap.out {
@@ -292,9 +389,8 @@ fn feed(
         let out = BufWriter::with_capacity(PIECE, create()?);
         let mut zstd = zstd::Encoder::new(HashWriter::new(out, hasher), ZSTD_LEVEL)?;
         let buffered = BufReader::with_capacity(PIECE, source);
-        hand_over.run(compression.decoder(buffered)?, |piece| {
-            zstd.write_all(piece)
-        })?;
+        let plain = compression.decoder(buffered)?;
+        hand_over.run(plain, |piece| zstd.write_all(piece), within)?;
         let (out, digest, size) = zstd.finish().context("write the blob")?.finish();
         let out = out.into_inner().map_err(io::IntoInnerError::into_error);
         out.and_then(|out| out.sync_data())
@@ -320,12 +416,15 @@ fn feed(
 struct Metered<'a, R> {
     source: R,
     meter: &'a dyn Meter,
+    /// Bytes read so far.
+    read: &'a Cell<u64>,
 }
 
 impl<R: Read> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.source.read(buffer)?;
         self.meter.advance(n as u64);
+        self.read.set(self.read.get() + n as u64);
         Ok(n)
     }
 }

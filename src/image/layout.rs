@@ -15,6 +15,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 use serde::de::DeserializeOwned;
 
 use super::digest::Digest;
+use super::session::private_dir;
 
 /// The annotation that holds a descriptor's name.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -50,7 +51,15 @@ impl Layout {
     /// Waits until nobody else writes here.
     fn lock(&self) -> Result<Flock<File>> {
         let path = self.directory.join(".lock");
-        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        let file = match File::create(&path) {
+            // The store is new.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                private_dir(&self.directory)?;
+                File::create(&path)
+            }
+            other => other,
+        };
+        let file = file.with_context(|| format!("create {}", path.display()))?;
         Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| errno)
             .with_context(|| format!("lock {}", path.display()))
@@ -80,6 +89,18 @@ impl Layout {
         let bytes = serde_json::to_vec(&index)?;
         replace(&self.directory.join("index.json"), &bytes)?;
         Ok(result)
+    }
+
+    /// Writes an index in the place of one that cannot be read, which stays
+    /// beside it as `index.json.damaged`.
+    pub fn rebuild(&self, descriptors: Vec<Descriptor>) -> Result<()> {
+        let _lock = self.lock()?;
+        let path = self.directory.join("index.json");
+        fs::rename(&path, self.directory.join("index.json.damaged"))
+            .with_context(|| format!("move {} away", path.display()))?;
+        let mut index = empty_index();
+        index.set_manifests(descriptors);
+        replace(&path, &serde_json::to_vec(&index)?)
     }
 
     /// Where the blob of `digest` is or would be.

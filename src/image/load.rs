@@ -11,12 +11,13 @@ use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
 use super::archive::{self, Files, Found, FoundLayer, Wanted};
 use super::assemble::{Assembly, parallel};
 use super::digest::{self, Digest};
-use super::layer::{Blob, Expected, Layer, bring};
+use super::layer::{Blob, Expected, Layer, Limit, bring};
 use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
 use super::session::Session;
-use super::store::{self, Flavour, Image, LayerInfo, Store};
+use super::source::Source;
+use super::store::{self, Image, LayerInfo, Store};
 
 /// An image that was loaded.
 #[derive(Debug)]
@@ -29,12 +30,13 @@ pub struct Loaded {
 
 /// Loads all images of the archive `path` (`-` is standard input): a
 /// docker-archive or a tar of an OCI layout, possibly compressed. Images for
-/// another platform than `platform` (the host's if None) are an error. Either
-/// all images come in or none.
+/// another platform than `platform` (the host's if None) are an error, and so
+/// are layers beyond the `limit`. Either all images come in or none.
 pub fn load(
     store: &Store,
     path: &Path,
     platform: Option<&Platform>,
+    limit: Limit,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>> {
     let context = || match path.to_str() {
@@ -43,9 +45,8 @@ pub fn load(
     };
     let bring = || {
         let file = archive::open_file(path)?;
-        let _lock = store.lock_shared()?;
         let session = store.session()?;
-        let files = Files::open(file, &session)?;
+        let files = Files::open(file, &session, limit)?;
         let wanted = Wanted {
             platform,
             tag: None,
@@ -54,9 +55,37 @@ pub fn load(
         if found.is_empty() {
             bail!("there is no image in it");
         }
-        bring_in(store, &session, &files, found, Naming::AsFound, progress)
+        let how = How {
+            naming: Naming::AsFound,
+            limit,
+            progress,
+        };
+        bring_in(store, &session, &files, found, how)
     };
     bring().with_context(context)
+}
+
+/// Brings the image of an archive or OCI layout that `source` names into the
+/// store; it is called `name`, or has no name.
+pub fn load_from(
+    store: &Store,
+    source: &Source,
+    name: Option<&Reference>,
+    platform: Option<&Platform>,
+    limit: Limit,
+    progress: &dyn Progress,
+) -> Result<Image> {
+    let session = store.session()?;
+    let (files, mut found) = source.open(platform, limit, &session)?;
+    found.names.clear();
+    let how = How {
+        naming: name.map_or(Naming::AsFound, Naming::As),
+        limit,
+        progress,
+    };
+    let loaded = bring_in(store, &session, &files, vec![found], how)?;
+    let loaded = loaded.into_iter().next();
+    Ok(loaded.context("there is no image in it")?.image)
 }
 
 /// What names images get.
@@ -66,37 +95,66 @@ pub(super) enum Naming<'a> {
     AsFound,
     /// None; the annotation says where the image came from.
     Source(&'a str),
+    /// This one.
+    As(&'a Reference),
 }
 
-/// Brings `found` images with all their layers into the store.
+/// How images come in.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    pub naming: Naming<'a>,
+    /// How large a layer may get.
+    pub limit: Limit,
+    pub progress: &'a dyn Progress,
+}
+
+/// How often layers that others remove meanwhile are read again.
+const ROUNDS: usize = 5;
+
+/// Brings `found` images with all their layers into the store, which is locked
+/// only when all is read.
 pub(super) fn bring_in(
     store: &Store,
     session: &Session,
     files: &Files,
-    found: Vec<Found>,
-    naming: Naming,
-    progress: &dyn Progress,
+    mut found: Vec<Found>,
+    how: How,
 ) -> Result<Vec<Loaded>> {
-    let known = store.known_layers()?;
-    let jobs = plan(store, &found, &known);
-    let brought = parallel(&jobs, |layer| {
-        let what = digest::short(&layer.diff_id);
-        read_layer(
-            session,
-            files,
-            layer,
-            &*progress.begin(what, size_of(files, layer)?),
-        )
-        .with_context(|| format!("layer {}", layer.path))
-    })?;
-
-    let mut blobs: HashMap<Digest, Blob> = HashMap::new();
-    let mut assembly = Assembly::new(store, session, Flavour::Single);
-    for mut layer in brought {
-        let blob = layer.blob.take().context("the blob was not kept")?;
-        blobs.insert(layer.diff_id.clone(), blob);
-        assembly.add(layer);
+    let How {
+        naming, progress, ..
+    } = how;
+    if let Naming::As(name) = naming {
+        found
+            .iter_mut()
+            .for_each(|image| image.names = vec![name.clone()]);
     }
+    let mut blobs: HashMap<Digest, Blob> = HashMap::new();
+    let mut assembly = Assembly::new(store, session);
+    let mut round = 0;
+    let (_lock, known) = loop {
+        let known = store.known_layers()?;
+        let jobs = plan(store, &found, &known, &blobs);
+        let brought = parallel(&jobs, |layer| {
+            let what = digest::short(&layer.diff_id);
+            let meter = progress.begin(what, size_of(files, layer)?);
+            read_layer(store, session, files, layer, how.limit, &*meter)
+                .with_context(|| format!("layer {}", layer.path))
+        })?;
+        for mut layer in brought {
+            let blob = layer.blob.take().context("the blob was not kept")?;
+            blobs.insert(layer.diff_id.clone(), blob);
+            assembly.add(layer);
+        }
+        let lock = store.lock_shared()?;
+        let known = store.known_layers()?;
+        if plan(store, &found, &known, &blobs).is_empty() {
+            break (lock, known);
+        }
+        round += 1;
+        if round == ROUNDS {
+            bail!("others remove its layers as fast as they are read");
+        }
+    };
     let mut prepared = Vec::new();
     for mut image in found {
         if image.manifest.is_none() {
@@ -124,7 +182,9 @@ pub(super) fn bring_in(
             let size = bytes.len() as u64;
             let descriptor = Descriptor::new(image.media_type.clone(), size, digest.clone());
             match naming {
-                Naming::AsFound => store::list(descriptors, &descriptor, &image.names, None),
+                Naming::AsFound | Naming::As(_) => {
+                    store::list(descriptors, &descriptor, &image.names, None)
+                }
                 Naming::Source(source) => {
                     store::list(descriptors, &descriptor, &[], Some(source));
                 }
@@ -142,11 +202,12 @@ pub(super) fn bring_in(
 }
 
 /// The layers that must be read from the archive: those whose blob the store
-/// does not have, each once.
+/// does not have, and that were not read yet, each once.
 fn plan<'a>(
     store: &Store,
     found: &'a [Found],
     known: &HashMap<Digest, LayerInfo>,
+    read: &HashMap<Digest, Blob>,
 ) -> Vec<&'a FoundLayer> {
     let mut seen = HashSet::new();
     let layers = found.iter().flat_map(|image| &image.layers);
@@ -156,6 +217,7 @@ fn plan<'a>(
                 Some(blob) => store.layout().blob(blob.digest()).exists(),
                 None => known.contains_key(&layer.diff_id),
             };
+            let have = have || read.contains_key(&layer.diff_id);
             !have && seen.insert(&layer.diff_id)
         })
         .collect()
@@ -166,9 +228,11 @@ fn size_of(files: &Files, layer: &FoundLayer) -> Result<Option<u64>> {
 }
 
 fn read_layer(
+    store: &Store,
     session: &Session,
     files: &Files,
     layer: &FoundLayer,
+    limit: Limit,
     meter: &dyn super::progress::Meter,
 ) -> Result<Layer> {
     let source = files.get(&layer.path)?;
@@ -179,6 +243,8 @@ fn read_layer(
         diff_id: Some(layer.diff_id.clone()),
         keep_blob: true,
         need_end: false,
+        limit,
+        flavour: store.flavour().clone(),
     };
     let directory = session.path("layer");
     bring(source, &expected, &directory, &session.path("blob"), meter)

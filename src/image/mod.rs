@@ -1,13 +1,15 @@
 //! Images: references, the store, archives, layers.
 //!
 //! ```text
-//! reference digest platform change record     pure: text in, values out
+//! reference digest platform index change record   pure: text in, values out
 //! entry                                        pure: tar headers in, members out
 //! tarball compress tarwrite                    reading and writing archives
 //! unpack remove view copy export owners        trees of layers
 //! layer settle assemble                        from a blob to a stack of trees
 //! layout session store                         what lies on the disk
-//! archive load import source                   how images come in
+//! check compare                                whether it is what it should be
+//! archive load import source registry          how images come in
+//! parcel save                                  how they go elsewhere
 //! ```
 //!
 //! Nothing here prints: who wants to show how far it is hands in a
@@ -16,21 +18,31 @@
 mod archive;
 mod assemble;
 pub mod change;
+pub mod check;
+pub mod commit;
+mod compare;
 pub mod compress;
 pub mod copy;
 pub mod digest;
 pub mod entry;
 pub mod export;
+pub mod flavour;
 pub mod import;
-mod layer;
+pub mod index;
+pub mod layer;
 mod layout;
 pub mod load;
 pub mod owners;
+pub mod pack;
+pub mod parcel;
+pub mod place;
 pub mod platform;
 pub mod progress;
 pub mod record;
 pub mod reference;
+pub mod registry;
 pub mod remove;
+pub mod save;
 pub mod session;
 mod settle;
 pub mod source;

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::record::Stat;
 use crate::sys::fs::{Identity, identity};
@@ -19,7 +19,9 @@ use crate::sys::fs::{Identity, identity};
 /// The owners that were recorded for one container.
 #[derive(Debug)]
 pub struct Owners {
-    file: File,
+    path: PathBuf,
+    /// Most containers never need it: it is made for the first line.
+    file: Option<File>,
     /// How far the file was read.
     read: u64,
     known: HashMap<Identity, Stat>,
@@ -29,23 +31,47 @@ impl Owners {
     /// Name of the file in the container's directory.
     pub const FILE: &str = "owners";
 
-    /// Opens the file, which is made if it is missing.
-    pub fn open(directory: &Path) -> io::Result<Owners> {
-        let mut options = File::options();
-        options.read(true).append(true).create(true);
-        let file = options.open(directory.join(Self::FILE))?;
-        Ok(Owners {
-            file,
+    /// What is recorded in the directory of a container.
+    pub fn new(directory: &Path) -> Owners {
+        Owners {
+            path: directory.join(Self::FILE),
+            file: None,
             read: 0,
             known: HashMap::new(),
-        })
+        }
+    }
+
+    /// The same, opened at once, and made if it is missing: for a process that
+    /// will not see the directory any more when it comes to the first line.
+    pub fn open(directory: &Path) -> io::Result<Owners> {
+        let mut owners = Owners::new(directory);
+        owners.file(true)?;
+        Ok(owners)
+    }
+
+    /// The file; `None` if it is missing and not to be made.
+    fn file(&mut self, make: bool) -> io::Result<Option<&File>> {
+        if self.file.is_none() {
+            let mut options = File::options();
+            options.read(true).append(true).create(make);
+            match options.open(&self.path) {
+                Ok(file) => self.file = Some(file),
+                Err(e) if e.kind() == io::ErrorKind::NotFound && !make => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(self.file.as_ref())
     }
 
     /// Reads what has come since, from whomever.
     pub fn refresh(&mut self) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
-        let mut bytes = vec![0; length.saturating_sub(self.read) as usize];
-        self.file.read_exact_at(&mut bytes, self.read)?;
+        let read = self.read;
+        let Some(file) = self.file(false)? else {
+            return Ok(());
+        };
+        let length = file.metadata()?.len();
+        let mut bytes = vec![0; length.saturating_sub(read) as usize];
+        file.read_exact_at(&mut bytes, read)?;
         // A line may not be whole yet.
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
         for line in String::from_utf8_lossy(&bytes[..whole]).lines() {
@@ -79,7 +105,10 @@ impl Owners {
         let Identity { inode, born } = identity;
         let line = format!("{inode} {}.{:09} {new}\n", born.0, born.1);
         // At once, so that lines of several writers do not mix.
-        (&self.file).write_all(line.as_bytes())
+        match self.file(true)? {
+            Some(mut file) => file.write_all(line.as_bytes()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -105,8 +134,8 @@ mod tests {
         std::os::unix::fs::symlink("x", &link).unwrap();
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let fd = open(&link, flags, Mode::empty()).unwrap();
-        let mut owners = Owners::open(dir.path()).unwrap();
-        let mut other = Owners::open(dir.path()).unwrap();
+        let mut owners = Owners::new(dir.path());
+        let mut other = Owners::new(dir.path());
         let stat = |text: &str| text.parse::<Stat>().unwrap();
         owners
             .record(&fd, |old| {

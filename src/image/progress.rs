@@ -2,6 +2,9 @@
 
 /// Hears about pieces of work. Several may run at once.
 pub trait Progress: Sync {
+    /// So many pieces of work with so many bytes in all are about to begin.
+    fn expect(&self, _pieces: usize, _bytes: u64) {}
+
     /// A piece of work starts: what it is, and how many bytes it will read if
     /// that is known. It is over when the meter is dropped.
     fn begin(&self, what: &str, bytes: Option<u64>) -> Box<dyn Meter>;

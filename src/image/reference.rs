@@ -61,16 +61,44 @@ impl Reference {
         self
     }
 
+    /// What an image is stored under: with a digest, the tag says nothing.
+    pub fn stored(mut self) -> Reference {
+        if self.digest.is_some() {
+            self.tag = None;
+        }
+        self.or_latest()
+    }
+
+    /// The same repository with another tag; an error if that is no tag.
+    pub fn with_tag(&self, tag: &str) -> Result<Reference> {
+        Ok(Reference {
+            tag: Some(check_tag(tag)?),
+            digest: None,
+            ..self.clone()
+        })
+    }
+
+    /// The same tag and digest in another repository.
+    pub fn at(&self, domain: &str, path: &str) -> Reference {
+        Reference {
+            domain: domain.to_owned(),
+            path: path.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The name without tag and digest, in the familiar form: `debian`.
     pub fn familiar_name(&self) -> String {
-        if self.domain != DEFAULT_DOMAIN {
-            return format!("{}/{}", self.domain, self.path);
+        if self.domain == DEFAULT_DOMAIN {
+            // What is left away must not change the meaning of the rest:
+            // "library/a/b" needs its directory, "docker.io/a.b/c" its domain.
+            match self.path.strip_prefix(OFFICIAL) {
+                Some(rest) if !rest.contains('/') && !is_id(rest) => return rest.to_owned(),
+                _ if split_domain(&self.path).1 == self.path => return self.path.clone(),
+                _ => {}
+            }
         }
-        match self.path.strip_prefix(OFFICIAL) {
-            // "library/a/b" must keep its directory to mean the same again.
-            Some(rest) if !rest.contains('/') => rest.to_owned(),
-            _ => self.path.clone(),
-        }
+        format!("{}/{}", self.domain, self.path)
     }
 
     /// The form that people write and read: `debian:12`.
@@ -120,6 +148,12 @@ impl FromStr for Reference {
     }
 }
 
+/// Whether a name as somebody wrote it says which registry it is of.
+pub fn has_domain(text: &str) -> bool {
+    let name = text.split('@').next().unwrap_or_default();
+    split_domain(name).1.len() < name.len()
+}
+
 fn parse(text: &str) -> Result<Reference> {
     ensure!(!text.is_empty(), "it is empty");
     let (rest, digest) = match text.split_once('@') {
@@ -132,10 +166,7 @@ fn parse(text: &str) -> Result<Reference> {
         _ => (rest, None),
     };
     ensure!(!name.is_empty(), "it has no name");
-    ensure!(
-        !(name.len() == 64 && name.bytes().all(is_lower_hex)),
-        "64 hexadecimal digits are an image id"
-    );
+    ensure!(!is_id(name), "64 hexadecimal digits are an image id");
     let (domain, path) = split_domain(name);
     check_domain(domain)?;
     let path = if domain == DEFAULT_DOMAIN && !path.contains('/') {
@@ -157,6 +188,11 @@ fn parse(text: &str) -> Result<Reference> {
         tag,
         digest,
     })
+}
+
+/// Whether this is an image's id and cannot be a name.
+fn is_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(is_lower_hex)
 }
 
 /// Splits off what can only be a domain: it has a dot, a colon or a capital
@@ -287,6 +323,7 @@ mod tests {
 
     #[test]
     fn names_are_normalised_as_docker_does() {
+        let hex = &DIGEST[7..];
         for (text, familiar, canonical) in [
             ("deb", "deb", "docker.io/library/deb"),
             ("deb:12", "deb:12", "docker.io/library/deb:12"),
@@ -299,6 +336,12 @@ mod tests {
             ("host:5000/x:y", "host:5000/x:y", "host:5000/x:y"),
             ("[::1]:5000/x", "[::1]:5000/x", "[::1]:5000/x"),
             ("Upper/x", "Upper/x", "Upper/x"),
+            ("docker.io/a.b/c", "docker.io/a.b/c", "docker.io/a.b/c"),
+            (
+                &format!("library/{hex}"),
+                &format!("library/{hex}"),
+                &format!("docker.io/library/{hex}"),
+            ),
             (
                 "docker.io/library/a/b",
                 "library/a/b",

@@ -137,6 +137,7 @@ impl Settling<'_> {
     /// Gives a directory of this layer the attributes of the one below.
     fn resemble(&mut self, path: &[u8], here: &OwnedFd, below: &Merged) -> Result<()> {
         let stat = below.layers[0].stat()?;
+        copy::own(here, None, &stat)?;
         copy::xattrs(&*below.layers[0], here)?;
         let mtime = (stat.st_mtime, stat.st_mtime_nsec as u32);
         let attributes = Some((stat.st_mode & 0o7777, mtime));

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::archive::{self, Files, Wanted};
+use super::archive::{self, Files, Found, Wanted};
 use super::import::{Options, import_as};
-use super::load::{Naming, bring_in};
+use super::layer::Limit;
+use super::load::{How, Naming, bring_in};
 use super::platform::Platform;
 use super::progress::Progress;
+use super::session::Session;
 use super::store::{Image, Store};
 
 /// Where an image comes from.
@@ -83,6 +85,11 @@ impl Source {
         })
     }
 
+    /// Whether finding the image may bring it into the store.
+    pub fn is_archive(&self) -> bool {
+        !matches!(self, Source::Store(_) | Source::Dir(_))
+    }
+
     /// Finds the image, bringing it into the store (without a name) if it is
     /// in an archive. A file that was brought in before and did not change
     /// since is not read again. `created` is the time (RFC 3339) that an image
@@ -117,6 +124,38 @@ impl Source {
         Ok(Some(Resolved::Image(Box::new(image))))
     }
 
+    /// The one image of an archive that is meant, and the archive.
+    pub(super) fn open(
+        &self,
+        platform: Option<&Platform>,
+        limit: Limit,
+        session: &Session,
+    ) -> Result<(Files, Found)> {
+        let (files, tag) = match self {
+            Source::OciDir { path, tag } => (Files::Directory(path.to_owned()), tag),
+            Source::DockerArchive { path, name: tag } | Source::OciArchive { path, tag } => {
+                let file = archive::open_file(path)?;
+                (Files::open(file, session, limit)?, tag)
+            }
+            Source::Store(_) | Source::Tar(_) | Source::Dir(_) => bail!("it is no image archive"),
+        };
+        let tag = tag.as_deref();
+        let mut found = archive::images(&files, Wanted { platform, tag })?;
+        match found.len() {
+            0 if tag.is_some() => bail!("there is no image with that name in it"),
+            0 => bail!("there is no image in it"),
+            1 => {}
+            // One image may have several names.
+            _ if found.iter().all(|image| image.config == found[0].config) => {}
+            _ => {
+                let names = found.iter().flat_map(|image| &image.names);
+                let names: Vec<String> = names.map(ToString::to_string).collect();
+                bail!("it holds several images, name one: {}", names.join(", "))
+            }
+        }
+        Ok((files, found.swap_remove(0)))
+    }
+
     fn archive(
         &self,
         store: &Store,
@@ -133,26 +172,15 @@ impl Source {
         if let Some(image) = store.by_source(&source)? {
             return Ok(image);
         }
-        let _lock = store.lock_shared()?;
         let session = store.session()?;
-        let files = match self {
-            Source::OciDir { .. } => Files::Directory(path.to_owned()),
-            _ => Files::open(archive::open_file(path)?, &session)?,
+        let limit = Limit::default();
+        let (files, found) = self.open(platform, limit, &session)?;
+        let how = How {
+            naming: Naming::Source(&source),
+            limit,
+            progress,
         };
-        let mut found = archive::images(&files, Wanted { platform, tag })?;
-        match found.len() {
-            0 if tag.is_some() => bail!("there is no image with that name in it"),
-            0 => bail!("there is no image in it"),
-            1 => {}
-            _ => {
-                let names = found.iter().flat_map(|image| &image.names);
-                let names: Vec<String> = names.map(ToString::to_string).collect();
-                bail!("it holds several images, name one: {}", names.join(", "))
-            }
-        }
-        found.truncate(1);
-        let naming = Naming::Source(&source);
-        let loaded = bring_in(store, &session, &files, found, naming, progress)?;
+        let loaded = bring_in(store, &session, &files, vec![found], how)?;
         let loaded = loaded.into_iter().next();
         Ok(loaded.context("there is no image in it")?.image)
     }
@@ -174,6 +202,7 @@ fn tar(
         message: None,
         platform: platform.cloned(),
         created: created.to_owned(),
+        limit: Limit::default(),
     };
     import_as(store, path, None, Some(&source), &options, progress)
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! images/                     an OCI image layout: see [`super::layout`]
-//! layers/single/DIFF-ID/      an unpacked layer: fs/ and layer.json
-//! layers/single/DIFF-ID/CHAIN-ID/   the same for a layer that depends on those below it
+//! layers/FLAVOUR/DIFF-ID/     an unpacked layer: fs/ and layer.json
+//! layers/FLAVOUR/DIFF-ID/CHAIN-ID/  the same for a layer that depends on those below it
 //! tmp/                        what is not finished: see [`super::session`]
 //! trash/                      what is being removed
 //! lock                        see [`Store::lock_shared`]
@@ -14,9 +14,9 @@
 //! below it (see [`super::unpack`]) is finished for each stack that it stands
 //! in, and found there by its chain-id (OCI image specification, config.md).
 //!
-//! `single` is the flavour of trees that are unpacked for the map where
-//! container root is the user and there is nobody else; trees for other maps
-//! stand beside it.
+//! A [`Flavour`] is an id map: trees that are unpacked for the map where
+//! container root is the user and there is nobody else (`single`) stand beside
+//! those for other maps. A store that is open works with one of them.
 //!
 //! Durability: blobs and the index are on the disk when a command ends. The
 //! trees are not forced there: they can be made again from the blobs.
@@ -33,30 +33,21 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 
 use super::assemble::Assembly;
 use super::digest::{self, Digest};
+use super::flavour::Flavour;
 use super::layer::About;
 use super::layout::{self, Layout};
 use super::progress::Progress;
 use super::reference::Reference;
 use super::session::{Session, private_dir};
 
-/// For which id map a tree is unpacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
-    /// Container root is the user; other owners are only recorded.
-    Single,
-}
-
-impl Flavour {
-    fn directory(self) -> &'static str {
-        match self {
-            Flavour::Single => "single",
-        }
-    }
-}
+/// Most layers of an image: the kernel stacks so many (`OVL_MAX_STACK`).
+const MAX_LAYERS: usize = 500;
 
 mod removal;
+mod weight;
 
 pub use removal::Removed;
+pub use weight::{Leftovers, Weights};
 
 /// An image in the store.
 #[derive(Clone, Debug)]
@@ -106,6 +97,17 @@ pub struct ImageSummary {
     pub labels: Vec<(String, String)>,
 }
 
+/// An image that the index lists and that cannot be read.
+#[derive(Debug)]
+pub struct Damaged {
+    /// Digest of its manifest.
+    pub manifest: Digest,
+    /// Its names, as stored.
+    pub names: Vec<String>,
+    /// What is wrong with it.
+    pub why: anyhow::Error,
+}
+
 /// A lock on the store, held until dropped.
 #[derive(Debug)]
 #[must_use]
@@ -118,15 +120,38 @@ pub struct LockGuard {
 pub struct Store {
     root: PathBuf,
     layout: Layout,
+    flavour: Flavour,
 }
 
 impl Store {
-    /// The store in `root`, which is made when something is first put there.
+    /// The store in `root`, which is made when something is first put there,
+    /// for trees of the flavour `single`.
     pub fn open(root: &Path) -> Result<Store> {
         Ok(Store {
             root: root.to_owned(),
             layout: Layout::new(root.join("images")),
+            flavour: Flavour::Single,
         })
+    }
+
+    /// The same store for trees of another flavour. Those are made only in a
+    /// user namespace that has its ids.
+    pub fn with_flavour(mut self, flavour: Flavour) -> Store {
+        self.flavour = flavour;
+        self
+    }
+
+    /// The same images with no layer unpacked: a place to unpack them to.
+    pub(super) fn scratch(&self, root: PathBuf) -> Store {
+        Store {
+            root,
+            ..self.clone()
+        }
+    }
+
+    /// For which id map it unpacks.
+    pub fn flavour(&self) -> &Flavour {
+        &self.flavour
     }
 
     /// The directory that all of this is in.
@@ -200,7 +225,10 @@ impl Store {
         }
         let mut found: HashMap<Digest, Digest> = HashMap::new();
         for digest in manifests(descriptors) {
-            let manifest: ImageManifest = self.layout.read(&digest)?;
+            // One that is damaged has no id to be found by.
+            let Ok(manifest) = self.layout.read::<ImageManifest>(&digest) else {
+                continue;
+            };
             let id = manifest.config().digest();
             if id.digest().starts_with(prefix) || digest.digest() == prefix {
                 found.insert(id.clone(), digest);
@@ -218,8 +246,8 @@ impl Store {
     fn manifests_of(&self, descriptors: &[Descriptor], id: &Digest) -> Result<Vec<Digest>> {
         let mut found = Vec::new();
         for digest in manifests(descriptors) {
-            let manifest: ImageManifest = self.layout.read(&digest)?;
-            if manifest.config().digest() == id {
+            let manifest = self.layout.read::<ImageManifest>(&digest);
+            if manifest.is_ok_and(|manifest| manifest.config().digest() == id) {
                 found.push(digest);
             }
         }
@@ -262,44 +290,34 @@ impl Store {
     }
 
     /// The unpacked layers of an image, the **topmost first**, as overlay's
-    /// `lowerdir=` wants them. What is not unpacked for this flavour is
-    /// unpacked now, from the blobs. When all is there, this costs one system
-    /// call per layer. The caller holds the lock, shared.
-    pub fn lowers(
-        &self,
-        image: &Image,
-        flavour: Flavour,
-        progress: &dyn Progress,
-    ) -> Result<Vec<PathBuf>> {
-        let ready: Option<Vec<PathBuf>> = image
-            .layers
-            .iter()
-            .rev()
-            .map(|layer| self.unpacked(layer, flavour))
-            .collect();
-        if let Some(lowers) = ready {
-            return Ok(lowers);
-        }
+    /// `lowerdir=` wants them; None if one is not unpacked. Costs one system
+    /// call per layer.
+    pub fn lowers(&self, image: &Image) -> Option<Vec<PathBuf>> {
+        let layers = image.layers.iter().rev();
+        layers.map(|layer| self.unpacked(layer)).collect()
+    }
+
+    /// Unpacks, from the blobs, what of an image is not unpacked. The caller
+    /// holds the lock, shared.
+    pub fn unpack(&self, image: &Image, progress: &dyn Progress) -> Result<()> {
         let context = || format!("unpack image {}", digest::short(&image.id));
         let session = self.session()?;
-        let mut assembly = Assembly::new(self, &session, flavour);
+        let mut assembly = Assembly::new(self, &session);
         assembly
             .unpack_missing(&image.layers, progress)
             .with_context(context)?;
         assembly.stack(&image.layers).with_context(context)?;
-        assembly.place()?;
-        let lowers = image.layers.iter().rev();
-        lowers
-            .map(|layer| {
-                let found = self.unpacked(layer, flavour);
-                found.with_context(|| format!("layer {} vanished", layer.diff_id))
-            })
-            .collect()
+        assembly.place()
     }
 
     /// The tree of a layer, if it is unpacked.
-    pub(super) fn unpacked(&self, layer: &LayerInfo, flavour: Flavour) -> Option<PathBuf> {
-        let directory = self.layer_directory(&layer.diff_id, flavour);
+    pub(super) fn unpacked(&self, layer: &LayerInfo) -> Option<PathBuf> {
+        self.unpacked_in(layer, &self.flavour.directory())
+    }
+
+    fn unpacked_in(&self, layer: &LayerInfo, flavour: &str) -> Option<PathBuf> {
+        let layers = self.root.join("layers").join(flavour);
+        let directory = layers.join(layer.diff_id.digest());
         let alone = directory.join("fs");
         if alone.exists() {
             return Some(alone);
@@ -309,13 +327,9 @@ impl Store {
     }
 
     /// Where a layer that stands alone is or would be.
-    pub(super) fn layer_directory(&self, diff_id: &Digest, flavour: Flavour) -> PathBuf {
-        let layers = self.layers_directory(flavour);
+    pub(super) fn layer_directory(&self, diff_id: &Digest) -> PathBuf {
+        let layers = self.root.join("layers").join(self.flavour.directory());
         layers.join(diff_id.digest())
-    }
-
-    fn layers_directory(&self, flavour: Flavour) -> PathBuf {
-        self.root.join("layers").join(flavour.directory())
     }
 
     /// The layout, for those who bring images in.
@@ -325,7 +339,7 @@ impl Store {
 
     /// A temporary place for unfinished work; also makes the store's
     /// directories.
-    pub(super) fn session(&self) -> Result<Session> {
+    pub fn session(&self) -> Result<Session> {
         for name in ["images", "layers", "trash"] {
             private_dir(&self.root.join(name))?;
         }
@@ -339,10 +353,29 @@ impl Store {
 
     /// All images, the newest first. The caller holds the lock, shared.
     pub fn list(&self) -> Result<Vec<ImageSummary>> {
+        Ok(self.survey()?.0)
+    }
+
+    /// The same, and those that cannot be read.
+    pub fn survey(&self) -> Result<(Vec<ImageSummary>, Vec<Damaged>)> {
         let descriptors = self.descriptors()?;
-        let mut images = Vec::new();
+        let (mut images, mut damaged) = (Vec::new(), Vec::new());
         for digest in manifests(&descriptors) {
-            let image = self.image(&descriptors, &digest)?;
+            let image = match self.image(&descriptors, &digest) {
+                Ok(image) => image,
+                Err(why) => {
+                    let named = descriptors.iter().filter(|d| *d.digest() == digest);
+                    damaged.push(Damaged {
+                        names: named
+                            .filter_map(layout::name_of)
+                            .map(str::to_owned)
+                            .collect(),
+                        manifest: digest,
+                        why,
+                    });
+                    continue;
+                }
+            };
             let names = descriptors.iter().filter(|d| *d.digest() == digest);
             let references = names.filter_map(layout::name_of);
             let labels = image.config.labels_of_config();
@@ -364,17 +397,27 @@ impl Store {
                 .cmp(&a.created)
                 .then_with(|| a.id.as_ref().cmp(b.id.as_ref()))
         });
-        Ok(images)
+        Ok((images, damaged))
     }
 
-    fn size(&self, image: &Image) -> u64 {
-        let size = |layer: &LayerInfo| {
-            let tree = self.unpacked(layer, Flavour::Single)?;
-            let about = About::read(tree.parent()?).ok()?;
-            Some(about.size)
-        };
-        let layers = image.layers.iter();
-        layers.map(|layer| size(layer).unwrap_or(layer.size)).sum()
+    /// Sum of the sizes of an image's files in bytes.
+    pub fn size(&self, image: &Image) -> u64 {
+        image
+            .layers
+            .iter()
+            .map(|layer| self.layer_size(layer))
+            .sum()
+    }
+
+    /// The same for one layer: of its blob where it is not unpacked.
+    pub fn layer_size(&self, layer: &LayerInfo) -> u64 {
+        let flavours = removal::names(&self.root.join("layers")).unwrap_or_default();
+        // As large for all maps.
+        let mut trees = flavours.iter().map(|f| self.unpacked_in(layer, f));
+        let about = trees
+            .find_map(|tree| tree)
+            .and_then(|tree| About::read(tree.parent()?).ok());
+        about.map_or(layer.size, |about| about.size)
     }
 
     /// Gives an image a name, taking it from another that has it.
@@ -408,7 +451,9 @@ impl Store {
         let descriptors = self.descriptors()?;
         let mut known = HashMap::new();
         for digest in manifests(&descriptors) {
-            let image = self.image(&descriptors, &digest)?;
+            let Ok(image) = self.image(&descriptors, &digest) else {
+                continue;
+            };
             for layer in image.layers {
                 if self.layout.blob(&layer.blob).exists() {
                     known.insert(layer.diff_id.clone(), layer);
@@ -416,6 +461,41 @@ impl Store {
             }
         }
         Ok(known)
+    }
+
+    /// The manifest of an image as it was written, with its media type.
+    pub fn manifest_bytes(&self, image: &Image) -> Result<(Vec<u8>, MediaType)> {
+        let descriptors = self.descriptors()?;
+        let found = descriptors.iter().find(|d| *d.digest() == image.manifest);
+        let found = found.context("the image was removed meanwhile")?;
+        let bytes = self.layout.read_bytes(&image.manifest)?;
+        Ok((bytes, found.media_type().clone()))
+    }
+
+    /// Other repositories of a reference's registry that have the blob, going
+    /// by the names of images here.
+    pub(super) fn repositories_of(
+        &self,
+        blob: &Digest,
+        reference: &Reference,
+    ) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for descriptor in self.descriptors()? {
+            let name = layout::name_of(&descriptor).and_then(|n| n.parse::<Reference>().ok());
+            let Some(name) = name.filter(|name| {
+                name.domain() == reference.domain() && name.path() != reference.path()
+            }) else {
+                continue;
+            };
+            let Ok(manifest) = self.layout.read::<ImageManifest>(descriptor.digest()) else {
+                continue;
+            };
+            let has = manifest.layers().iter().any(|layer| layer.digest() == blob);
+            if has && !found.contains(&name.path().to_owned()) {
+                found.push(name.path().to_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// The image with this manifest.
@@ -499,6 +579,11 @@ pub(super) fn layers(
 ) -> Result<Vec<LayerInfo>> {
     let diff_ids = config.rootfs().diff_ids();
     ensure!(
+        manifest.layers().len() <= MAX_LAYERS,
+        "it has {} layers, and the kernel stacks {MAX_LAYERS}",
+        manifest.layers().len()
+    );
+    ensure!(
         diff_ids.len() == manifest.layers().len(),
         "the manifest has {} layers, the configuration {}",
         manifest.layers().len(),
@@ -532,11 +617,14 @@ fn by_reference<'a>(
 ) -> Option<&'a Descriptor> {
     if let Some(digest) = reference.digest() {
         let repository = reference.familiar_name();
+        let stored = reference.clone().stored().canonical();
         return descriptors.iter().find(|descriptor| {
             let name = layout::name_of(descriptor);
             let name = name.and_then(|name| name.parse::<Reference>().ok());
-            *descriptor.digest() == digest
-                && name.is_some_and(|name| name.familiar_name() == repository)
+            // The digest of an index is in the name of what was taken from it.
+            layout::name_of(descriptor) == Some(&stored)
+                || *descriptor.digest() == digest
+                    && name.is_some_and(|name| name.familiar_name() == repository)
         });
     }
     let named = |wanted: &Reference| {

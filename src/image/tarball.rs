@@ -42,6 +42,8 @@ pub struct Members<S> {
     padding: u64,
     position: u64,
     ended: bool,
+    /// Names of whiteouts are names like others.
+    literal: bool,
 }
 
 impl<S: Skip> Members<S> {
@@ -54,6 +56,15 @@ impl<S: Skip> Members<S> {
             padding: 0,
             position: 0,
             ended: false,
+            literal: false,
+        }
+    }
+
+    /// The members of an archive that is no layer: without whiteouts.
+    pub fn literal(source: S) -> Self {
+        Members {
+            literal: true,
+            ..Members::new(source)
         }
     }
 
@@ -144,6 +155,9 @@ impl<S: Skip> Members<S> {
             let pieces = self.map_in_data()?;
             entry::check_pieces(&pieces, entry.size, self.left)?;
             entry.pieces = Some(pieces);
+        }
+        if !self.literal {
+            entry::read_whiteout(&mut entry)?;
         }
         Ok(entry)
     }

@@ -3,9 +3,10 @@
 
 use std::io::{self, Read, Write};
 
+use anyhow::{Context, Result, ensure};
 use tar::{EntryType, Header};
 
-use super::entry::{BLOCK, join};
+use super::entry::{BLOCK, Metadata, join};
 use super::record::FileType;
 
 /// What a member is.
@@ -30,16 +31,8 @@ pub struct Member {
     pub path: Vec<u8>,
     /// What it is.
     pub kind: Kind,
-    /// Permission bits with setuid, setgid and sticky.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Modification time: seconds since 1970, and nanoseconds.
-    pub mtime: (i64, u32),
-    /// Extended attributes, by name.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Mode, owner, time, attributes.
+    pub meta: Metadata,
 }
 
 /// A tar archive that is being written.
@@ -89,6 +82,25 @@ impl<W: Write> TarWriter<W> {
         self.pad(size)
     }
 
+    /// Writes a regular file whose `size` bytes `content` writes; an error if
+    /// it does not write as many.
+    pub fn file_by(
+        &mut self,
+        member: &Member,
+        size: u64,
+        content: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        self.header(member).context("write the archive")?;
+        let mut counted = Counted {
+            out: &mut self.out,
+            count: 0,
+        };
+        content(&mut counted)?;
+        let count = counted.count;
+        ensure!(count == size, "{count} bytes came instead of {size}");
+        self.pad(size).context("write the archive")
+    }
+
     /// Ends the archive.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.write_all(&[0; 2 * BLOCK])?;
@@ -99,6 +111,24 @@ impl<W: Write> TarWriter<W> {
     fn pad(&mut self, size: u64) -> io::Result<()> {
         let padding = (size.wrapping_neg() % BLOCK as u64) as usize;
         self.out.write_all(&[0; BLOCK][..padding])
+    }
+}
+
+/// Counts what is written.
+struct Counted<'a, W> {
+    out: &'a mut W,
+    count: u64,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.count += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -140,10 +170,14 @@ fn plain(member: &Member) -> Header {
     let mut header = Header::new_ustar();
     put(&mut header.as_old_mut().name, &name(member));
     put(&mut header.as_old_mut().linkname, target(member));
-    header.set_mode(member.mode & 0o7777);
-    header.set_uid(member.uid.min(MAX_ID).into());
-    header.set_gid(member.gid.min(MAX_ID).into());
-    header.set_mtime(u64::try_from(member.mtime.0).unwrap_or(0).min(MAX_SIZE));
+    header.set_mode(member.meta.mode & 0o7777);
+    header.set_uid(member.meta.uid.min(MAX_ID).into());
+    header.set_gid(member.meta.gid.min(MAX_ID).into());
+    header.set_mtime(
+        u64::try_from(member.meta.mtime.0)
+            .unwrap_or(0)
+            .min(MAX_SIZE),
+    );
     header.set_size(size(member).min(MAX_SIZE));
     header.set_entry_type(match member.kind {
         Kind::File(_) => EntryType::Regular,
@@ -178,16 +212,16 @@ fn extension(member: &Member) -> Vec<u8> {
     if size(member) > MAX_SIZE {
         add(b"size", size(member).to_string().as_bytes());
     }
-    for (key, id) in [("uid", member.uid), ("gid", member.gid)] {
+    for (key, id) in [("uid", member.meta.uid), ("gid", member.meta.gid)] {
         if id > MAX_ID {
             add(key.as_bytes(), id.to_string().as_bytes());
         }
     }
-    let (seconds, nanos) = member.mtime;
+    let (seconds, nanos) = member.meta.mtime;
     if seconds < 0 || nanos != 0 || seconds as u64 > MAX_SIZE {
         add(b"mtime", time(seconds, nanos).as_bytes());
     }
-    for (name, value) in &member.xattrs {
+    for (name, value) in &member.meta.xattrs {
         add(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
     }
     records
@@ -234,11 +268,13 @@ mod tests {
         Member {
             path: path.to_vec(),
             kind,
-            mode: 0o4751,
-            uid: 33,
-            gid: 44,
-            mtime: (1_600_000_000, 0),
-            xattrs: Vec::new(),
+            meta: Metadata {
+                mode: 0o4751,
+                uid: 33,
+                gid: 44,
+                mtime: (1_600_000_000, 0),
+                xattrs: Vec::new(),
+            },
         }
     }
 
@@ -256,10 +292,10 @@ mod tests {
             member(b"pipe", Kind::Special(FileType::Pipe)),
             member(b"symlink", Kind::Symlink(b"../x/".repeat(50))),
         ];
-        all[4].mtime = (-2, 500_000_000);
-        all[4].xattrs = vec![(b"security.capability".to_vec(), b"a\0\n=b".to_vec())];
-        (all[5].uid, all[5].gid) = (u32::MAX - 1, MAX_ID + 1);
-        all[6].mtime = (1_600_000_000, 120);
+        all[4].meta.mtime = (-2, 500_000_000);
+        all[4].meta.xattrs = vec![(b"security.capability".to_vec(), b"a\0\n=b".to_vec())];
+        (all[5].meta.uid, all[5].meta.gid) = (u32::MAX - 1, MAX_ID + 1);
+        all[6].meta.mtime = (1_600_000_000, 120);
         let mut writer = TarWriter::new(Vec::new());
         for member in &all {
             match member.kind {
@@ -285,11 +321,7 @@ mod tests {
             let read = Member {
                 path: entry.path,
                 kind,
-                mode: entry.mode,
-                uid: entry.uid,
-                gid: entry.gid,
-                mtime: entry.mtime,
-                xattrs: entry.xattrs,
+                meta: entry.meta,
             };
             assert_eq!(read, *wanted);
             if let Kind::File(_) = wanted.kind {

@@ -14,9 +14,10 @@
 //! they stand in the archive: a name that the layer also has itself is kept,
 //! and if it is a directory it becomes opaque.
 //!
-//! **Ownership.** All files belong to the user. What differs is recorded (see
-//! [`super::record`]), on the file where it can carry attributes, else beside
-//! the tree. Devices are empty files with a record.
+//! **Ownership.** With one id all files belong to the user. What differs is
+//! recorded (see [`super::record`]), on the file where it can carry attributes,
+//! else beside the tree. With true owners ([`super::flavour`]) files are given
+//! to them. Devices are empty files with a record, always.
 //!
 //! **What a layer takes from those below it.** A layer is unpacked without
 //! looking at others, so that layers can be unpacked in parallel and shared
@@ -34,7 +35,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{
@@ -42,13 +43,15 @@ use nix::sys::stat::{
     mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{linkat, mkfifoat, symlinkat};
+use nix::unistd::{Gid, Uid, fchownat, linkat, mkfifoat, symlinkat};
 
 use super::digest::hex;
 use super::entry::{self, Entry, Fate, Kind, join, show, split};
+use super::flavour::Owners;
 use super::record::{OPAQUE, OVERRIDE_STAT, Record, Records, escape};
 use super::remove;
 use super::tarball::{Members, Stream};
+use crate::idmap::{IdMap, push};
 use crate::sys::xattr;
 
 /// How a directory of the tree is opened.
@@ -118,9 +121,12 @@ impl Unpacked {
 
 /// Applies the tar archive that `source` yields to `root`, an existing empty
 /// directory. Errors name the entry. The tree is not finished before
-/// [`Unpacked::seal`].
-pub fn unpack(source: impl Read, root: &Path) -> Result<Unpacked> {
+/// [`Unpacked::seal`]. With `owners` the process is root of a user namespace
+/// that has their ids, and files are given to them.
+pub fn unpack(source: impl Read, root: &Path, owners: Option<&Owners>) -> Result<Unpacked> {
     let mut tree = Tree::open(root)?;
+    tree.owners = owners.cloned();
+    tree.own(&tree.root.fd, None, 0, 0)?;
     let mut members = Members::new(Stream(source));
     let mut entries = 0;
     while let Some(entry) = members.next()? {
@@ -147,6 +153,8 @@ struct Tree {
     /// The directory used last, by the path as written. Most entries follow
     /// others of the same directory.
     last: Option<(Vec<u8>, Rc<Directory>)>,
+    /// Whose files are, if not the user's.
+    owners: Option<Owners>,
     unpacked: Unpacked,
     buffer: Vec<u8>,
 }
@@ -161,6 +169,7 @@ impl Tree {
             }),
             umask: umask(),
             last: None,
+            owners: None,
             unpacked: Unpacked {
                 directories: BTreeMap::from([(Vec::new(), None)]),
                 ..Unpacked::default()
@@ -210,14 +219,14 @@ impl Tree {
         }
         self.unpacked.size += entry.size;
         self.attributes(&file, &join(&parent.path, name), entry, false)?;
-        let made = (entry.mode & 0o777 | 0o200) & !self.umask;
+        let made = (entry.meta.mode & 0o777 | 0o200) & !self.umask;
         self.mode_and_time(&file, made, entry)
     }
 
     fn device(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<()> {
         let file = self.create(parent, name, entry)?;
         self.attributes(&file, &join(&parent.path, name), entry, true)?;
-        futimens(&file, &OMIT, &time(entry.mtime)).context("set time")?;
+        futimens(&file, &OMIT, &time(entry.meta.mtime)).context("set time")?;
         Ok(())
     }
 
@@ -227,7 +236,7 @@ impl Tree {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         // The setuid bits come last: writing would clear them.
-        let mode = Mode::from_bits_truncate(entry.mode & 0o777 | 0o200);
+        let mode = Mode::from_bits_truncate(entry.meta.mode & 0o777 | 0o200);
         let fd = self.make(parent, name, || openat(&parent.fd, name, flags, mode))?;
         Ok(fd.into())
     }
@@ -244,7 +253,7 @@ impl Tree {
     }
 
     fn fifo(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<()> {
-        let mode = Mode::from_bits_truncate(entry.mode & 0o777);
+        let mode = Mode::from_bits_truncate(entry.meta.mode & 0o777);
         self.make(parent, name, || mkfifoat(&parent.fd, name, mode))?;
         // Just made here, so it is no link that could be followed.
         fchmodat(&parent.fd, name, mode, FchmodatFlags::FollowSymlink).context("set mode")?;
@@ -321,7 +330,7 @@ impl Tree {
         }
         self.unpacked.records.remove(&escape(&path));
         let known = self.unpacked.directories.entry(path.clone()).or_default();
-        let again = known.replace((entry.mode, entry.mtime));
+        let again = known.replace((entry.meta.mode, entry.meta.mtime));
         // A second entry of the same directory may take a record back.
         self.attributes(&fd, &path, entry, again.is_some())?;
         Ok(())
@@ -351,6 +360,7 @@ impl Tree {
             fchmod(&fd, Mode::S_IRWXU)?;
         }
         let path = join(&parent.path, name);
+        self.own(&fd, None, 0, 0)?;
         if replaces {
             self.set_opaque(&fd, &path)?;
         }
@@ -506,11 +516,16 @@ impl Tree {
         always: bool,
     ) -> Result<()> {
         let file = file.as_fd();
-        for (name, value) in &entry.xattrs {
+        // First: a change of owner takes the file's capabilities.
+        self.own(file, None, entry.meta.uid, entry.meta.gid)?;
+        let mapped = self.owners.is_some();
+        for (name, value) in &entry.meta.xattrs {
             match entry::fate(name) {
                 Fate::Drop => {}
-                Fate::Record => self.record_xattr(path, name, value),
-                Fate::Set => {
+                Fate::Record if !mapped || !entry::is_roots(name) => {
+                    self.record_xattr(path, name, value);
+                }
+                Fate::Set | Fate::Record => {
                     let key = CString::new(name.as_slice()).expect("names with NUL are dropped");
                     match xattr::set(file, &key, value) {
                         Ok(()) => {}
@@ -525,10 +540,33 @@ impl Tree {
                 }
             }
         }
-        if always || (entry.uid, entry.gid) != (0, 0) {
+        let special = matches!(entry.kind, Kind::Device(_));
+        if always && !mapped || special || !mapped && (entry.meta.uid, entry.meta.gid) != (0, 0) {
             self.record_owner(file, path, entry)?;
         }
         Ok(())
+    }
+
+    /// Gives a file (`name` in the directory `file`, or that itself) to an
+    /// owner of the image, if owners are true. New files are root's here.
+    fn own(&self, file: impl AsFd, name: Option<&[u8]>, uid: u32, gid: u32) -> Result<()> {
+        let Some(owners) = &self.owners else {
+            return Ok(());
+        };
+        let (uid, gid) = owners.here(uid, gid).map_err(|(id, group)| {
+            let (what, file) = match group {
+                false => ("user", "/etc/subuid"),
+                true => ("group", "/etc/subgid"),
+            };
+            anyhow!(
+                "it belongs to {what} {id}, and containers have the ids {} only ({file}): \
+                 --userns single records owners instead",
+                ranges(if group { &owners.gids } else { &owners.uids })
+            )
+        })?;
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_EMPTY_PATH;
+        fchownat(file, name.unwrap_or_default(), Some(uid), Some(gid), flags).context("set owner")
     }
 
     fn record_owner(&mut self, file: BorrowedFd, path: &[u8], entry: &Entry) -> Result<()> {
@@ -546,19 +584,20 @@ impl Tree {
     /// The same for what cannot carry attributes itself, and its time.
     fn named_attributes(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<()> {
         let path = join(&parent.path, name);
-        for (key, value) in &entry.xattrs {
+        for (key, value) in &entry.meta.xattrs {
             if entry::fate(key) != Fate::Drop {
                 self.record_xattr(&path, key, value);
             }
         }
-        if (entry.uid, entry.gid) != (0, 0) {
+        self.own(&parent.fd, Some(name), entry.meta.uid, entry.meta.gid)?;
+        if self.owners.is_none() && (entry.meta.uid, entry.meta.gid) != (0, 0) {
             self.record(&path).stat = Some(entry.stat().to_string());
         }
         utimensat(
             &parent.fd,
             name,
             &OMIT,
-            &time(entry.mtime),
+            &time(entry.meta.mtime),
             UtimensatFlags::NoFollowSymlink,
         )
         .context("set time")
@@ -575,18 +614,19 @@ impl Tree {
 
     /// Sets the mode of a new file, if `made` differs from it, and its time.
     fn mode_and_time(&mut self, file: &File, made: u32, entry: &Entry) -> Result<()> {
-        if made != entry.mode {
-            fchmod(file, Mode::from_bits_truncate(entry.mode)).context("set mode")?;
+        if made != entry.meta.mode {
+            fchmod(file, Mode::from_bits_truncate(entry.meta.mode)).context("set mode")?;
             // The kernel drops setgid where the user is not in the file's
             // group (a setgid directory above the store can cause that).
-            if entry.mode & 0o2000 != 0
-                && (entry.uid, entry.gid) == (0, 0)
+            if entry.meta.mode & 0o2000 != 0
+                && self.owners.is_none()
+                && (entry.meta.uid, entry.meta.gid) == (0, 0)
                 && fstat(file)?.st_mode & 0o2000 == 0
             {
                 self.record_lost_mode(file, entry)?;
             }
         }
-        futimens(file, &OMIT, &time(entry.mtime)).context("set time")
+        futimens(file, &OMIT, &time(entry.meta.mtime)).context("set time")
     }
 
     fn record_lost_mode(&mut self, file: &File, entry: &Entry) -> Result<()> {
@@ -618,6 +658,17 @@ const OMIT: TimeSpec = TimeSpec::UTIME_OMIT;
 
 fn time((seconds, nanos): (i64, u32)) -> TimeSpec {
     TimeSpec::new(seconds, i64::from(nanos))
+}
+
+/// The ids of an image that are somebody, in words.
+fn ranges(map: &[IdMap]) -> String {
+    let text = |line: &IdMap| format!("{} to {}", line.inside, line.inside + (line.count - 1));
+    let ids = map.iter().map(|l| IdMap::new(l.inside, l.inside, l.count));
+    let joined = ids.fold(Vec::new(), |mut all, line| {
+        push(&mut all, line);
+        all
+    });
+    joined.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether this is how overlay marks a removed name.

@@ -2,18 +2,18 @@
 //! it. Runs in a copy of a single-threaded process.
 
 use super::message::{Message, StartError, Step};
-use super::plan::{IdMap, Plan, RootMount};
+use super::plan::{Plan, RootMount};
 use super::{reaper, rootfs};
+use crate::idmap::{IdMap, lines};
 use crate::sys::channel::Channel;
 use crate::sys::clone::exit_now;
 use crate::sys::fd::{create_in_root, open_in_root};
 use crate::sys::{self, mount, tty};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -31,9 +31,9 @@ impl<T, E: Into<anyhow::Error>> At<T> for std::result::Result<T, E> {
 }
 
 /// Starts the container's command in the calling process; what fails is told
-/// on `channel`.
-pub fn run(plan: &Plan, channel: &Channel, page: &OwnedFd) -> ! {
-    let (step, error) = match start(plan, channel, page) {
+/// on `channel`. With `own_maps` it maps its ids itself.
+pub fn run(plan: &Plan, own_maps: bool, channel: &Channel, page: &OwnedFd) -> ! {
+    let (step, error) = match start(plan, own_maps, channel, page) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -48,7 +48,12 @@ pub fn give_up(channel: &Channel, step: Step, error: &anyhow::Error) -> ! {
     exit_now(1)
 }
 
-fn start(plan: &Plan, channel: &Channel, page: &OwnedFd) -> Stepped<std::convert::Infallible> {
+fn start(
+    plan: &Plan,
+    own_maps: bool,
+    channel: &Channel,
+    page: &OwnedFd,
+) -> Stepped<std::convert::Infallible> {
     let creates = |flag: i32| plan.create & flag as u64 != 0;
     let mut warn = |text: String| drop(channel.send(&Message::Warning(text).encode(), None));
 
@@ -60,9 +65,19 @@ fn start(plan: &Plan, channel: &Channel, page: &OwnedFd) -> Stepped<std::convert
     // For the mount points made here, and the command's unless it has another.
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     if creates(libc::CLONE_NEWUSER) {
-        write_maps(&plan.uid_map, &plan.gid_map).at(Step::Map)?;
+        match own_maps {
+            true => write_maps(&plan.uid_map, &plan.gid_map),
+            false => await_maps(channel),
+        }
+        .at(Step::Map)?;
     }
     set_identity(plan).at(Step::Identity)?;
+    if let Some(interface) = &plan.interface {
+        let tap = interface.make().at(Step::Network)?;
+        channel
+            .send(&Message::Tap.encode(), Some(tap.as_fd()))
+            .at(Step::Network)?;
+    }
 
     rootfs::isolate(plan.root_propagation).at(Step::Root)?;
     let root_step = match &plan.root_mount {
@@ -109,12 +124,6 @@ fn start(plan: &Plan, channel: &Channel, page: &OwnedFd) -> Stepped<std::convert
 /// allows for the one line that maps the writer's own ids
 /// (user_namespaces(7)).
 fn write_maps(uid_map: &[IdMap], gid_map: &[IdMap]) -> Result<()> {
-    let lines = |maps: &[IdMap]| {
-        maps.iter().fold(String::new(), |mut text, m| {
-            let _ = writeln!(text, "{} {} {}", m.inside, m.outside, m.count);
-            text
-        })
-    };
     let write = |path: &str, text: &str| {
         sys::fd::write_file(path, text.as_bytes()).with_context(|| format!("map ids to {text:?}"))
     };
@@ -123,7 +132,20 @@ fn write_maps(uid_map: &[IdMap], gid_map: &[IdMap]) -> Result<()> {
     write("/proc/self/gid_map", &lines(gid_map))
 }
 
+/// Waits until the process outside has written them.
+fn await_maps(channel: &Channel) -> Result<()> {
+    let received = channel.receive()?.context("bryo was killed")?;
+    match Message::decode(&received.data, "") {
+        Some(Message::Mapped) => Ok(()),
+        other => bail!("unexpected message {other:?}"),
+    }
+}
+
 fn set_identity(plan: &Plan) -> Result<()> {
+    if plan.group.is_some() && plan.create & libc::CLONE_NEWCGROUP as u64 != 0 {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+            .context("unshare cgroup namespace")?;
+    }
     if !plan.time_offsets.is_empty() {
         // Offsets are fixed once a process is inside, so this process stays
         // outside and enters with execve (Linux 6.0) or with its child.

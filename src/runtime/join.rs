@@ -5,7 +5,7 @@ use super::message::{StartError, Step};
 use super::process::ProcessPlan;
 use super::start::{Started, by_helper, hear};
 use crate::sys::channel::Channel;
-use crate::sys::clone::{CloneFlags, Parent, clone3};
+use crate::sys::clone::{CloneFlags, Parent, clone3_into};
 use crate::sys::{self, trampoline};
 use anyhow::{Context, anyhow};
 use nix::fcntl::OFlag;
@@ -14,10 +14,11 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Starts `process` in the namespaces `kinds` (`CLONE_NEW*`) of the process
-/// `target`, with the caller's descriptors 0 to 2 unless it has a terminal.
+/// `target` and the control group `group`, with the caller's descriptors 0 to
+/// 2 unless it has a terminal.
 /// The caller must have one thread; the process ends with it.
 ///
 /// # Errors
@@ -26,12 +27,20 @@ pub fn join(
     target: &OwnedFd,
     kinds: CloneFlags,
     process: &ProcessPlan,
+    group: Option<BorrowedFd<'_>>,
 ) -> Result<Started, StartError> {
     let failed = |e: sys::Error| StartError::new(Step::Join, &e.into());
     let page = trampoline::prepare().map_err(failed)?;
     let (ours, theirs) = Channel::pair().map_err(failed)?;
     // In the child: a copy of our end would hide this process's death from it.
     let ours = Cell::new(Some(ours));
+    // Where namespaces of control groups are borders (nsdelegate), nobody can
+    // be cloned across one: the command joins that namespace when it is there.
+    let later = match group {
+        Some(_) => kinds & libc::CLONE_NEWCGROUP as CloneFlags,
+        None => 0,
+    };
+    let kinds = kinds & !later;
     let enter = || -> anyhow::Result<()> {
         // From here on processes of the container could see this one.
         prctl::set_dumpable(false).context("set dumpable")?;
@@ -41,10 +50,15 @@ pub fn join(
     let child = by_helper(
         || {
             enter().map_err(|e| StartError::new(Step::Join, &e))?;
-            clone3(0, Parent::Grandparent).map_err(failed)
+            clone3_into(0, Parent::Grandparent, group).map_err(failed)
         },
         || {
             drop(ours.take());
+            if later != 0
+                && let Err(e) = nix::sched::setns(target, Namespaces::CLONE_NEWCGROUP)
+            {
+                give_up(&theirs, Step::Join, &anyhow!(e).context("setns"));
+            }
             run(process, &theirs, &page)
         },
     )?;

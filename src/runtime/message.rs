@@ -12,6 +12,10 @@ pub enum Step {
     Plan,
     /// Looking after the container.
     Supervise,
+    /// Making its control group.
+    Group,
+    /// Setting its limits.
+    Limit,
     /// Making the process in its namespaces.
     Clone,
     /// Joining namespaces that exist.
@@ -20,6 +24,8 @@ pub enum Step {
     Map,
     /// Setting clocks, host name and the like.
     Identity,
+    /// Making its network interfaces.
+    Network,
     /// Mounting an overlay as the root file system.
     Overlay,
     /// Mounting the root file system.
@@ -38,13 +44,16 @@ pub enum Step {
     Execute,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 17] = [
     Step::Plan,
     Step::Supervise,
+    Step::Group,
+    Step::Limit,
     Step::Clone,
     Step::Join,
     Step::Map,
     Step::Identity,
+    Step::Network,
     Step::Overlay,
     Step::Root,
     Step::Mount,
@@ -60,10 +69,13 @@ impl Step {
         match self {
             Step::Plan => "read the spec",
             Step::Supervise => "look after the container",
+            Step::Group => "make control group",
+            Step::Limit => "set limits",
             Step::Clone => "create namespaces",
             Step::Join => "join namespaces",
             Step::Map => "map ids",
             Step::Identity => "set up namespaces",
+            Step::Network => "set up network",
             Step::Overlay | Step::Root => "mount root file system",
             Step::Mount => "mount",
             Step::Device => "make device",
@@ -132,6 +144,10 @@ pub enum Message {
     Console,
     /// The listener of root emulation comes with this message.
     Listener,
+    /// The other end of the network interface comes with this message.
+    Tap,
+    /// From outside: the id maps are written.
+    Mapped,
     /// All is ready; execve follows.
     Ready,
     /// The start failed.
@@ -153,6 +169,8 @@ impl Message {
             }
             Message::Console => data.push(b'C'),
             Message::Listener => data.push(b'L'),
+            Message::Tap => data.push(b'T'),
+            Message::Mapped => data.push(b'M'),
             Message::Ready => data.push(b'R'),
             Message::Failed(error) => {
                 data.push(b'F');
@@ -182,6 +200,8 @@ impl Message {
             (b'W', rest) => Some(Message::Warning(text(rest))),
             (b'C', []) => Some(Message::Console),
             (b'L', []) => Some(Message::Listener),
+            (b'T', []) => Some(Message::Tap),
+            (b'M', []) => Some(Message::Mapped),
             (b'R', []) => Some(Message::Ready),
             (b'F', rest) => {
                 let (step, rest) = rest.split_first()?;
@@ -208,6 +228,8 @@ mod tests {
             Message::Warning("proc is the host's".into()),
             Message::Console,
             Message::Listener,
+            Message::Tap,
+            Message::Mapped,
             Message::Ready,
             Message::Failed(StartError {
                 step: Step::Mount,

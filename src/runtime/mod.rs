@@ -5,6 +5,7 @@
 
 mod copyup;
 mod init;
+pub mod interface;
 pub mod join;
 pub mod message;
 pub mod options;
@@ -15,6 +16,7 @@ mod remount;
 mod rootfs;
 pub mod seccomp;
 pub mod start;
+pub mod visit;
 
 pub use message::{StartError, Step};
 pub use plan::Plan;

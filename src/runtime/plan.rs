@@ -1,8 +1,10 @@
 //! From an OCI runtime spec to a plan: everything that can be computed before
 //! the process is cloned. Pure, so that hostile specs can be thrown at it.
 
+use super::interface::Interface;
 use super::options::{Attributes, Bind, Options};
 use super::process::{self, ProcessPlan};
+use crate::idmap::{self, IdMap};
 use crate::sys::clone::CloneFlags;
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{
@@ -10,6 +12,7 @@ use oci_spec::runtime::{
 };
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -53,6 +56,11 @@ pub struct Plan {
     pub sysctl: Vec<(PathBuf, String)>,
     /// Whether a process of bryo's is PID 1 and the command its child.
     pub init: bool,
+    /// A network interface that somebody outside serves.
+    pub interface: Option<Interface>,
+    /// The control group that it is made in, by its directory. The spec names
+    /// it; it is made by whoever runs the plan.
+    pub group: Option<OwnedFd>,
     /// The command.
     pub process: ProcessPlan,
 }
@@ -64,17 +72,6 @@ pub struct Join {
     pub kind: CloneFlags,
     /// A file that refers to it.
     pub path: PathBuf,
-}
-
-/// One line of an id map (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdMap {
-    /// First id in the namespace.
-    pub inside: u32,
-    /// First id outside of it.
-    pub outside: u32,
-    /// Number of ids.
-    pub count: u32,
 }
 
 /// A root file system to be mounted in the container's own namespaces.
@@ -122,6 +119,8 @@ pub struct Mount {
 pub enum MountSource {
     /// A file or directory of the host.
     Bind(CString),
+    /// Directories seen as one, without a place for changes.
+    Overlay(Overlay),
     /// A new file system.
     New {
         /// Its type, as in `/proc/filesystems`.
@@ -155,9 +154,16 @@ pub const ANNOTATION_DEVICES: &str = "bryo.devices";
 pub const ANNOTATION_INIT: &str = "bryo.init";
 /// Annotation `true`: what root alone may do is emulated.
 pub const ANNOTATION_EMULATE_ROOT: &str = "bryo.emulate-root";
+/// Annotation `1`: the command keeps the caller's supplementary groups. Its
+/// name is crun's, so that specs of others mean the same here.
+pub const ANNOTATION_KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 /// Annotation: `default` for the built-in seccomp profile with the spec's
 /// bounding set.
 pub const ANNOTATION_SECCOMP: &str = "bryo.seccomp";
+
+/// Annotation: an [`Interface`] as JSON, to be made in the new network
+/// namespace.
+pub const ANNOTATION_INTERFACE: &str = "bryo.interface";
 
 /// The `CLONE_NEW*` flag of a kind of namespace.
 pub fn clone_flag(kind: LinuxNamespaceType) -> CloneFlags {
@@ -187,19 +193,14 @@ fn inside(path: &Path) -> Result<PathBuf> {
 }
 
 fn id_maps(maps: &Option<Vec<LinuxIdMapping>>) -> Vec<IdMap> {
-    let line = |m: &LinuxIdMapping| IdMap {
-        inside: m.container_id(),
-        outside: m.host_id(),
-        count: m.size(),
-    };
+    let line = |m: &LinuxIdMapping| IdMap::new(m.container_id(), m.host_id(), m.size());
     maps.iter().flatten().map(line).collect()
 }
 
-fn maps_id(maps: &[IdMap], id: u32) -> bool {
-    maps.iter().any(|m| {
-        id.checked_sub(m.inside)
-            .is_some_and(|offset| offset < m.count)
-    })
+/// Whether setgroups(2) is allowed under a map of groups: who maps no group
+/// but his own must not leave the others, which may keep him out of files.
+pub fn allows_setgroups(gid_map: &[IdMap]) -> bool {
+    idmap::size(gid_map) > 1
 }
 
 fn time_offsets(offsets: &HashMap<String, LinuxTimeOffset>) -> Result<String> {
@@ -217,6 +218,15 @@ fn time_offsets(offsets: &HashMap<String, LinuxTimeOffset>) -> Result<String> {
 }
 
 impl Plan {
+    /// Whether the maps of a new user namespace can be written from inside, by
+    /// the process itself: the kernel allows that for a line with nothing but
+    /// the ids that it was made with (user_namespaces(7)).
+    pub fn maps_alone(&self, uid: u32, gid: u32) -> bool {
+        let alone =
+            |map: &[IdMap], id| matches!(map, [line] if (line.outside, line.count) == (id, 1));
+        alone(&self.uid_map, uid) && alone(&self.gid_map, gid)
+    }
+
     /// The plan of `spec`; relative paths in it start at `bundle`.
     ///
     /// # Errors
@@ -260,6 +270,12 @@ impl Plan {
         let own_uts = create & libc::CLONE_NEWUTS as u64 != 0;
         if !own_uts && (spec.hostname().is_some() || spec.domainname().is_some()) {
             bail!("hostname: needs a UTS namespace of its own");
+        }
+
+        let interface = annotation(ANNOTATION_INTERFACE).map(serde_json::from_str);
+        let interface = interface.transpose().context(ANNOTATION_INTERFACE)?;
+        if interface.is_some() && create & libc::CLONE_NEWNET as u64 == 0 {
+            bail!("{ANNOTATION_INTERFACE}: needs a network namespace of its own");
         }
 
         let root = spec.root().as_ref().context("root: missing")?;
@@ -334,13 +350,15 @@ impl Plan {
         };
         let process = spec.process().as_ref().context("process: missing")?;
         let default_seccomp = annotation(ANNOTATION_SECCOMP) == Some("default");
-        let setgroups = uid_map.len() > 1 || uid_map.iter().any(|m| m.count > 1);
+        let setgroups =
+            allows_setgroups(&gid_map) && annotation(ANNOTATION_KEEP_GROUPS) != Some("1");
         Ok(Plan {
             create,
             join,
             time_offsets,
             hostname: spec.hostname().clone(),
             domainname: spec.domainname().clone(),
+            interface,
             root: bundle.join(root.path()),
             root_readonly: root.readonly().unwrap_or(false),
             root_propagation: root_propagation(linux.rootfs_propagation().as_deref())?,
@@ -352,6 +370,7 @@ impl Plan {
             readonly: paths(linux.readonly_paths())?,
             sysctl,
             init: annotation(ANNOTATION_INIT) == Some("true"),
+            group: None,
             process: ProcessPlan::new(
                 process,
                 process::Seccomp::of(linux.seccomp().as_ref(), default_seccomp),
@@ -381,6 +400,11 @@ fn root_mount(mount: &oci_spec::runtime::Mount, bundle: &Path) -> Result<RootMou
             options: Options::parse(words)?,
         });
     }
+    Ok(RootMount::Overlay(overlay(words, bundle)?))
+}
+
+/// The parts of an overlay among its mount options.
+fn overlay(words: &[String], bundle: &Path) -> Result<Overlay> {
     let mut overlay = Overlay {
         lower: Vec::new(),
         upper: None,
@@ -401,7 +425,7 @@ fn root_mount(mount: &oci_spec::runtime::Mount, bundle: &Path) -> Result<RootMou
     if overlay.lower.is_empty() {
         bail!("overlay without lowerdir");
     }
-    Ok(RootMount::Overlay(overlay))
+    Ok(overlay)
 }
 
 fn plan_mount(
@@ -428,12 +452,17 @@ fn plan_mount(
             bundle.join(source).as_os_str().as_bytes(),
             "source",
         )?)
+    } else if fstype == "overlay" && !words.iter().any(|w| w.starts_with("upperdir=")) {
+        let words: Vec<String> = words.iter().filter(|w| *w != "ro").cloned().collect();
+        options.parameters.clear();
+        MountSource::Overlay(overlay(&words, bundle)?)
     } else {
         if fstype == "devpts" {
             // Group 5 (tty) is the convention; a map of one id has no 5.
             options.parameters.retain(|(name, value)| {
                 let id = value.as_deref().and_then(|v| v.to_str().ok()?.parse().ok());
-                name.as_c_str() != c"gid" || id.is_none_or(|id| maps_id(gid_map, id))
+                name.as_c_str() != c"gid"
+                    || id.is_none_or(|id| idmap::outside(gid_map, id).is_some())
             });
         }
         let source = source.as_deref().unwrap_or(Path::new(fstype));
@@ -666,16 +695,5 @@ mod tests {
     fn paths_of_the_container_have_no_parent() {
         assert!(inside(Path::new("/a/../b")).is_err());
         assert_eq!(inside(Path::new("/dev")).unwrap(), Path::new("dev"));
-    }
-
-    #[test]
-    fn maps_know_their_ids() {
-        let maps = [IdMap {
-            inside: 10,
-            outside: 1000,
-            count: 2,
-        }];
-        assert!(maps_id(&maps, 10) && maps_id(&maps, 11));
-        assert!(!maps_id(&maps, 9) && !maps_id(&maps, 12));
     }
 }

@@ -50,7 +50,13 @@ pub struct ProcessPlan {
     pub oom_score_adj: Option<i32>,
     /// Whether it gets a terminal, and how large: columns and rows.
     pub terminal: Option<Option<(u16, u16)>>,
+    /// Descriptors from 3 on that it gets (sd_listen_fds(3)), at most
+    /// [`MOST_SOCKETS`], and what they are called.
+    pub sockets: (u32, Option<CString>),
 }
+
+/// Descriptors that a command can be given beside 0 to 2.
+pub const MOST_SOCKETS: u32 = trampoline::REPORT_FD as u32 - 3;
 
 /// Which system call filter a spec asks for.
 #[derive(Debug, Clone, Copy)]
@@ -224,6 +230,7 @@ impl ProcessPlan {
             emulate_root,
             oom_score_adj: process.oom_score_adj(),
             terminal: process.terminal().unwrap_or(false).then_some(size),
+            sockets: (0, None),
         })
     }
 
@@ -370,11 +377,26 @@ impl ProcessPlan {
         Err(sys::Error::new("execve", self.name(), errno))
     }
 
+    /// The environment, with what is said about sockets.
+    fn environment(&self) -> Cow<'_, [CString]> {
+        let (count @ 1.., names) = &self.sockets else {
+            return Cow::Borrowed(&self.env);
+        };
+        let mut env = self.env.clone();
+        env.retain(|entry| !entry.to_bytes().starts_with(b"LISTEN_"));
+        let pid = std::process::id();
+        for text in [format!("LISTEN_FDS={count}"), format!("LISTEN_PID={pid}")] {
+            env.extend(CString::new(text));
+        }
+        env.extend(names.clone());
+        Cow::Owned(env)
+    }
+
     /// Becomes the command: the last steps, none of which returns on success.
     /// `report` is the channel to bryo, `page` the
     /// [trampoline](crate::sys::trampoline).
     pub fn execute(&self, page: &OwnedFd, report: &Channel) -> (Step, anyhow::Error) {
-        let page = match hand_over(page, report) {
+        let page = match hand_over(page, report, self.sockets.0) {
             Ok(page) => page,
             Err(e) => return (Step::Execute, e),
         };
@@ -393,17 +415,17 @@ impl ProcessPlan {
         if let Err(e) = report.send(&Message::Ready.encode(), None) {
             return (Step::Execute, anyhow!(e));
         }
-        let error = trampoline::execute(&page, &program, &self.args, &self.env);
+        let error = trampoline::execute(&page, &program, &self.args, &self.environment());
         (Step::Execute, anyhow!(error))
     }
 }
 
-/// Leaves descriptors 0 to 2 and the report channel as the only ones that
+/// Leaves descriptors 0 to 2, the sockets and the report channel as the only ones that
 /// survive the next execve. Returns the page at a number that is not taken
 /// for that.
-fn hand_over(page: &OwnedFd, report: &Channel) -> Result<OwnedFd> {
+fn hand_over(page: &OwnedFd, report: &Channel, sockets: u32) -> Result<OwnedFd> {
     let page = sys::fd::duplicate_from(page, trampoline::REPORT_FD + 1)?;
-    sys::fd::close_on_exec_from(3)?;
+    sys::fd::close_on_exec_from(3 + sockets)?;
     sys::fd::duplicate_to(report, trampoline::REPORT_FD)?;
     Ok(page)
 }

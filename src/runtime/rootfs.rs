@@ -183,7 +183,7 @@ pub fn gather<'a>(
 ) -> Result<(Vec<Gathered<'a>>, Vec<Gathered<'a>>)> {
     let mut mounts = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
-        let gathered = gather_mount(mount, warn)
+        let gathered = gather_mount(mount, &plan.root, warn)
             .with_context(|| format!("/{}", mount.destination.display()))?;
         mounts.extend(gathered);
     }
@@ -200,7 +200,11 @@ pub fn gather<'a>(
     Ok((mounts, devices))
 }
 
-fn gather_mount<'a>(mount: &'a Mount, warn: Warn<'_>) -> Result<Option<Gathered<'a>>> {
+fn gather_mount<'a>(
+    mount: &'a Mount,
+    scratch: &Path,
+    warn: Warn<'_>,
+) -> Result<Option<Gathered<'a>>> {
     let (tree, directory) = match &mount.source {
         MountSource::Bind(source) => {
             let recursive = mount.options.bind == Some(Bind::Recursive);
@@ -208,6 +212,7 @@ fn gather_mount<'a>(mount: &'a Mount, warn: Warn<'_>) -> Result<Option<Gathered<
             let directory = is_directory(&tree)?;
             (tree, directory)
         }
+        MountSource::Overlay(overlay) => (detached_overlay(overlay, scratch)?, true),
         MountSource::New { fstype, source } => match new_file_system(mount, fstype, source) {
             Ok(tree) => (tree, true),
             Err(e) => match substitute(fstype, &e, warn)? {
@@ -222,6 +227,18 @@ fn gather_mount<'a>(mount: &'a Mount, warn: Warn<'_>) -> Result<Option<Gathered<
         destination: &mount.destination,
         options: Some(&mount.options),
     }))
+}
+
+/// An overlay that is mounted nowhere. The new mount calls take no option of
+/// more than 255 bytes (fsconfig(2)), so it is mounted the old way, over what
+/// else is at `scratch`, and taken away again.
+fn detached_overlay(overlay: &Overlay, scratch: &Path) -> Result<OwnedFd> {
+    mount_overlay(overlay, scratch)?;
+    let place = CString::new(scratch.as_os_str().as_bytes())?;
+    let tree = mount::clone_tree(AT_FDCWD, &place, false);
+    nix::mount::umount2(scratch, MntFlags::MNT_DETACH)
+        .with_context(|| format!("unmount {}", scratch.display()))?;
+    Ok(tree?)
 }
 
 fn clone_bind(source: &CStr, recursive: bool) -> Result<OwnedFd> {

@@ -5,12 +5,16 @@ use super::init;
 use super::message::{Message, StartError, Step};
 use super::plan::Plan;
 use super::process::ProcessPlan;
+use crate::idmap::lines;
 use crate::sys::channel::Channel;
-use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::clone::{Child, Forked, Parent, clone3, clone3_into, exit_now};
+use crate::sys::fd::write_file;
 use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::trampoline;
 use anyhow::{Context, anyhow};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{getegid, geteuid};
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -23,6 +27,8 @@ pub struct Started {
     pub console: Option<OwnedFd>,
     /// The listener of its root emulation, if that is on.
     pub listener: Option<Listener>,
+    /// The other end of its network interface, if it has one to be served.
+    pub tap: Option<OwnedFd>,
     /// What is less than was asked for, in words.
     pub warnings: Vec<String>,
 }
@@ -31,24 +37,33 @@ fn failed(step: Step) -> impl Fn(anyhow::Error) -> StartError {
     move |e| StartError::new(step, &e)
 }
 
+/// What is done about a process from outside.
+pub type Prepare<'a> = dyn Fn(&Child) -> anyhow::Result<()> + 'a;
+
 /// Starts the first process of a container, with the caller's descriptors 0
 /// to 2 unless the plan has a terminal. Returns when the command has been
 /// executed. The caller must have one thread; the container ends with it.
+/// `prepare` is run once the process has its namespaces and before it does
+/// anything in them.
 ///
 /// # Errors
 /// The first step that failed; no process is left then.
-pub fn start(plan: &Plan) -> Result<Started, StartError> {
+pub fn start(plan: &Plan, prepare: Option<&Prepare>) -> Result<Started, StartError> {
     let clone_failed = failed(Step::Clone);
     let page = trampoline::prepare().map_err(|e| clone_failed(e.into()))?;
     let (ours, theirs) = Channel::pair().map_err(|e| clone_failed(e.into()))?;
     // In the child: a copy of our end would hide this process's death from it.
     let ours = Cell::new(Some(ours));
+    let alone = plan.maps_alone(geteuid().as_raw(), getegid().as_raw());
+    // Who waits for his maps can be kept waiting for more.
+    let own_maps = alone && prepare.is_none();
+    let awaits_maps = !own_maps && plan.create & libc::CLONE_NEWUSER as u64 != 0;
     let run = || -> () {
         drop(ours.take());
-        init::run(plan, &theirs, &page)
+        init::run(plan, own_maps, &theirs, &page)
     };
     let child = if plan.join.is_empty() {
-        match make(plan, Parent::Caller)? {
+        match make(plan, own_maps, Parent::Caller)? {
             Forked::Child => {
                 run();
                 exit_now(1)
@@ -57,7 +72,7 @@ pub fn start(plan: &Plan) -> Result<Started, StartError> {
         }
     } else {
         by_helper(
-            || init::join(plan).and_then(|()| make(plan, Parent::Grandparent)),
+            || init::join(plan).and_then(|()| make(plan, own_maps, Parent::Grandparent)),
             run,
         )?
     };
@@ -65,16 +80,58 @@ pub fn start(plan: &Plan) -> Result<Started, StartError> {
     let ours = ours
         .take()
         .ok_or_else(|| clone_failed(anyhow!("no channel")))?;
+    if let Some(Err(error)) = prepare.map(|prepare| prepare(&child)) {
+        reap(&child);
+        return Err(failed(Step::Network)(error));
+    }
+    if awaits_maps && let Err(error) = ours.send(&Message::Mapped.encode(), None) {
+        reap(&child);
+        return Err(failed(Step::Map)(error.into()));
+    }
     hear(child, &ours, &plan.process)
 }
 
-fn make(plan: &Plan, parent: Parent) -> Result<Forked, StartError> {
+/// Clones; where the new process cannot map its own ids, its maps are written
+/// here.
+fn make(plan: &Plan, own_maps: bool, parent: Parent) -> Result<Forked, StartError> {
     let mut flags = plan.create;
     if !plan.time_offsets.is_empty() {
         flags &= !(libc::CLONE_NEWTIME as u64);
     }
+    let group = plan.group.as_ref().map(AsFd::as_fd);
+    if group.is_some() {
+        // The root of a namespace that is made with the process is the group
+        // of who makes it; so the process makes it.
+        flags &= !(libc::CLONE_NEWCGROUP as u64);
+    }
     // A user namespace among others is always made first (clone(2)).
-    clone3(flags, parent).map_err(|e| failed(Step::Clone)(e.into()))
+    let forked = clone3_into(flags, parent, group).map_err(|e| failed(Step::Clone)(e.into()))?;
+    let new_ids = flags & libc::CLONE_NEWUSER as u64 != 0;
+    if let (Forked::Parent(child), true, false) = (&forked, new_ids, own_maps) {
+        write_maps(child, plan).map_err(|e| {
+            reap(child);
+            failed(Step::Map)(e)
+        })?;
+    }
+    Ok(forked)
+}
+
+fn write_maps(child: &Child, plan: &Plan) -> anyhow::Result<()> {
+    if plan.maps_alone(geteuid().as_raw(), getegid().as_raw()) {
+        // As it would have done itself.
+        write_file(&format!("/proc/{}/setgroups", child.pid), b"deny")?;
+    }
+    for (name, map) in [("gid_map", &plan.gid_map), ("uid_map", &plan.uid_map)] {
+        let text = lines(map);
+        write_file(&format!("/proc/{}/{name}", child.pid), text.as_bytes())
+            .with_context(|| format!("map ids to {text:?}"))?;
+    }
+    Ok(())
+}
+
+fn reap(child: &Child) {
+    let _ = crate::sys::pidfd::kill(&child.pidfd, libc::SIGKILL);
+    let _ = nix::sys::wait::waitpid(child.pid, None);
 }
 
 /// Joining changes the joiner for good, so a process of its own does it and
@@ -134,6 +191,7 @@ pub(super) fn hear(
     process: &ProcessPlan,
 ) -> Result<Started, StartError> {
     let mut console = None;
+    let mut tap = None;
     let mut listener: Option<Listener> = None;
     let mut warnings = Vec::new();
     let mut ready = false;
@@ -150,24 +208,27 @@ pub(super) fn hear(
                     child,
                     console,
                     listener,
+                    tap,
                     warnings,
                 });
             }
             Ok(None) => break StartError::new(Step::Execute, &anyhow!("the process was killed")),
-            Err(e) if e.errno == nix::errno::Errno::EINTR => continue,
+            Err(e) if e.errno == Errno::EINTR => continue,
             Err(e) => break StartError::new(Step::Execute, &e.into()),
         };
         match Message::decode(&received.data, &process.name()) {
             Some(Message::Console) => console = received.fd,
+            Some(Message::Tap) => tap = received.fd,
             Some(Message::Listener) => listener = received.fd.map(Listener::new),
             Some(Message::Ready) => ready = true,
             Some(Message::Warning(text)) => warnings.push(text),
             Some(Message::Failed(error)) => break error,
-            None => break StartError::new(Step::Execute, &anyhow!("the process said nonsense")),
+            Some(Message::Mapped) | None => {
+                break StartError::new(Step::Execute, &anyhow!("the process said nonsense"));
+            }
         }
     };
-    let _ = crate::sys::pidfd::kill(&child.pidfd, libc::SIGKILL);
-    let _ = nix::sys::wait::waitpid(child.pid, None).context("reap");
+    reap(&child);
     Err(error)
 }
 
@@ -175,19 +236,22 @@ pub(super) fn hear(
 /// and meant as they are. Returns when the channel has something to say.
 fn let_own_calls_pass(listener: &Listener, channel: &Channel) {
     loop {
+        // poll(2) looks at them in this order. A call of the command's comes
+        // after the word that it is executed, which is then seen too.
         let mut fds = [
-            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
             PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
         ];
-        let polled = poll(&mut fds, PollTimeout::NONE);
-        if fds[1].any() == Some(true)
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            Err(_) => return,
+            Ok(_) if fds[1].any() != Some(false) => return,
+            Ok(_) => {}
+        }
+        if fds[0].any() == Some(true)
             && let Ok(call) = listener.receive()
         {
             listener.answer(call.id, Answer::Continue);
-            continue;
-        }
-        if polled.is_err() || fds[0].any() != Some(false) {
-            return;
         }
     }
 }

@@ -64,37 +64,52 @@ impl Channel {
     /// # Errors
     /// EINTR when a signal handler ran first.
     pub fn receive(&self) -> Result<Option<Received>> {
-        let mut data = vec![0; MAX_MESSAGE];
-        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-        let (bytes, fd) = {
-            let mut iov = [IoSliceMut::new(&mut data)];
-            let message = match recvmsg::<()>(
-                self.0.as_raw_fd(),
-                &mut iov,
-                Some(&mut space),
-                MsgFlags::MSG_CMSG_CLOEXEC,
-            ) {
-                Ok(m) => m,
-                // The other end died with messages of ours unread.
-                Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
-                Err(e) => return Err(e).call("recvmsg", String::new),
-            };
-            let mut fds = Vec::new();
-            for control in message.cmsgs().call("recvmsg", || "control data")? {
-                if let ControlMessageOwned::ScmRights(raw) = control {
-                    // SAFETY: the kernel installed these descriptors for us
-                    // with this message; nothing else knows them.
-                    fds.extend(raw.into_iter().map(|r| unsafe { OwnedFd::from_raw_fd(r) }));
-                }
-            }
-            (message.bytes, fds.into_iter().next())
-        };
-        if bytes == 0 {
-            return Ok(None);
-        }
-        data.truncate(bytes);
-        Ok(Some(Received { data, fd }))
+        self.receive_up_to(MAX_MESSAGE)
     }
+
+    /// Waits for a message of at most so many bytes, see
+    /// [`receive`](Self::receive).
+    pub fn receive_up_to(&self, most: usize) -> Result<Option<Received>> {
+        receive_from(&self.0, most)
+    }
+}
+
+/// Takes a message from a channel's descriptor, see
+/// [`receive`](Channel::receive).
+///
+/// # Errors
+/// EAGAIN when there is none and the descriptor does not block.
+pub fn receive_from(channel: impl AsFd, most: usize) -> Result<Option<Received>> {
+    let mut data = vec![0; most];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let (bytes, fd) = {
+        let mut iov = [IoSliceMut::new(&mut data)];
+        let message = match recvmsg::<()>(
+            channel.as_fd().as_raw_fd(),
+            &mut iov,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
+            Ok(m) => m,
+            // The other end died with messages of ours unread.
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+            Err(e) => return Err(e).call("recvmsg", String::new),
+        };
+        let mut fds = Vec::new();
+        for control in message.cmsgs().call("recvmsg", || "control data")? {
+            if let ControlMessageOwned::ScmRights(raw) = control {
+                // SAFETY: the kernel installed these descriptors for us
+                // with this message; nothing else knows them.
+                fds.extend(raw.into_iter().map(|r| unsafe { OwnedFd::from_raw_fd(r) }));
+            }
+        }
+        (message.bytes, fds.into_iter().next())
+    };
+    if bytes == 0 {
+        return Ok(None);
+    }
+    data.truncate(bytes);
+    Ok(Some(Received { data, fd }))
 }
 
 impl AsFd for Channel {

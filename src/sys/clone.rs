@@ -3,10 +3,13 @@
 use super::error::{Context, Result};
 use nix::errno::Errno;
 use nix::unistd::Pid;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Kernel namespaces and other flags of [`clone3`](https://man7.org/linux/man-pages/man2/clone3.2.html).
 pub type CloneFlags = u64;
+
+/// Linux 5.7; the libc crate's constant does not fit its type.
+const CLONE_INTO_CGROUP: CloneFlags = 1 << 33;
 
 /// Which side of a fork this is.
 #[derive(Debug)]
@@ -44,6 +47,20 @@ pub enum Parent {
 /// EPERM where user namespaces are refused, ENOSPC or EUSERS where their
 /// number is limited, EINVAL for flags that the kernel does not know.
 pub fn clone3(namespaces: CloneFlags, parent: Parent) -> Result<Forked> {
+    clone3_into(namespaces, parent, None)
+}
+
+/// As [`clone3`], into the control group of version 2 that `group` is the
+/// directory of (Linux 5.7).
+///
+/// # Errors
+/// As of clone3; EACCES where the caller may not move processes to the group
+/// from its own.
+pub fn clone3_into(
+    namespaces: CloneFlags,
+    parent: Parent,
+    group: Option<BorrowedFd<'_>>,
+) -> Result<Forked> {
     debug_assert_eq!(threads(), 1, "clone3 from a process with threads");
     let mut pidfd: i32 = -1;
     let mut args = libc::clone_args {
@@ -59,6 +76,10 @@ pub fn clone3(namespaces: CloneFlags, parent: Parent) -> Result<Forked> {
         set_tid_size: 0,
         cgroup: 0,
     };
+    if let Some(group) = group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+    }
     if parent == Parent::Grandparent {
         args.flags |= libc::CLONE_PARENT as u64;
         args.exit_signal = 0;

@@ -35,6 +35,16 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> Result<OwnedF
     openat2(&root, path, how).call("openat2", || path.display().to_string())
 }
 
+/// Opens `path` below `dir`: no `..` that leads out, no absolute path, and no
+/// link on the way or at the end (openat2(2), `RESOLVE_BENEATH |
+/// RESOLVE_NO_SYMLINKS`).
+pub fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag) -> Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(&dir, path, how).call("openat2", || path.display().to_string())
+}
+
 /// As [`open_in_root`] with `O_CREAT` and the given mode.
 pub fn create_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
     let how = OpenHow::new()
@@ -78,6 +88,65 @@ pub fn close_all_from(first: u32) -> Result<()> {
     Errno::result(ret)
         .map(drop)
         .call("close_range", || format!("{first}.."))
+}
+
+/// The descriptors from 3 up that this process has now: those that its caller
+/// left open, if it is asked before any is opened here.
+pub fn inherited() -> Vec<i32> {
+    let numbers = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = numbers.flatten().filter_map(|entry| {
+        let number = entry.file_name().to_str()?.parse::<i32>().ok()?;
+        // The directory being read is one of them.
+        let link = std::fs::read_link(entry.path()).ok()?;
+        (number > 2 && !link.ends_with("fd")).then_some(number)
+    });
+    numbers.collect()
+}
+
+/// Closes descriptors that nobody here owns: those of [`inherited`].
+pub fn close_inherited(numbers: &[i32]) {
+    for number in numbers {
+        // SAFETY: they were open before this program began, so that no value
+        // of it owns them.
+        unsafe { libc::close(*number) };
+    }
+}
+
+/// A new pipe: the end to read from, which does not block, and the one to
+/// write to.
+pub fn pipe_to_read() -> Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).call("pipe2", String::new)?;
+    set_nonblocking(&reader)?;
+    Ok((reader, writer))
+}
+
+/// Makes reads and writes of `fd` return EAGAIN in place of waiting.
+pub fn set_nonblocking(fd: impl AsFd) -> Result<()> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let flags = fcntl(&fd, FcntlArg::F_GETFL).call("fcntl", || "F_GETFL")?;
+    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+    fcntl(&fd, FcntlArg::F_SETFL(flags))
+        .map(drop)
+        .call("fcntl", || "F_SETFL")
+}
+
+/// Closes every descriptor from 3 up but these: for a process that keeps
+/// nothing else of what it was cloned from, and runs no destructors.
+pub fn close_all_but(kept: &[i32]) {
+    let mut kept = kept.to_vec();
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept
+        .into_iter()
+        .map(|number| number as u32)
+        .chain([u32::MAX])
+    {
+        if number > first {
+            // SAFETY: the caller uses none of them.
+            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+        }
+        first = number.saturating_add(1);
+    }
 }
 
 /// Writes `data` to the existing file `path` with one write(2), as files of

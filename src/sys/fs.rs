@@ -51,3 +51,20 @@ pub fn identity(file: impl AsFd) -> nix::Result<Identity> {
         born,
     })
 }
+
+/// Lets the file system put each new subdirectory of a directory somewhere
+/// else on the disk (`FS_TOPDIR_FL`, chattr(1) `T`), where it can.
+///
+/// ext4 otherwise makes new trees where old ones were just deleted, and there
+/// looks at each inode that was freed in the last minutes before it takes one.
+pub fn spread(directory: impl AsFd) -> nix::Result<()> {
+    const TOPDIR: libc::c_long = 0x0002_0000;
+    let fd = directory.as_fd().as_raw_fd();
+    let mut flags: libc::c_long = 0;
+    // SAFETY: the descriptor is open, and the kernel writes at most a long.
+    Errno::result(unsafe { libc::ioctl(fd, libc::FS_IOC_GETFLAGS, &raw mut flags) })?;
+    flags |= TOPDIR;
+    // SAFETY: the descriptor is open, and the kernel reads at most a long.
+    Errno::result(unsafe { libc::ioctl(fd, libc::FS_IOC_SETFLAGS, &raw const flags) })?;
+    Ok(())
+}

@@ -14,13 +14,14 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// The descriptor on which the page reports a failed execve, as four bytes
-/// of errno in native order. It is close-on-exec by then.
-pub const REPORT_FD: i32 = 3;
+/// of errno in native order. It is close-on-exec by then. Below it is room for
+/// sockets that are passed on.
+pub const REPORT_FD: i32 = 19;
 
 // The stack at entry: argc, argv[0] (the path to execute), argv[1..] (its
 // arguments), NULL, the environment. In C:
-//   fcntl(3, F_SETFD, FD_CLOEXEC) != 0 || execve(argv[0], argv + 1, envp);
-//   write(3, &errno, 4); _exit(127);
+//   fcntl(19, F_SETFD, FD_CLOEXEC) != 0 || execve(argv[0], argv + 1, envp);
+//   write(19, &errno, 4); _exit(127);
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     ".pushsection .rodata.bryo_trampoline, \"a\", @progbits",
@@ -28,7 +29,7 @@ std::arch::global_asm!(
     ".global bryo_trampoline_end",
     "bryo_trampoline_start:",
     "mov eax, 72",
-    "mov edi, 3",
+    "mov edi, 19",
     "mov esi, 2",
     "mov edx, 1",
     "syscall",
@@ -44,7 +45,7 @@ std::arch::global_asm!(
     "neg eax",
     "push rax",
     "mov eax, 1",
-    "mov edi, 3",
+    "mov edi, 19",
     "mov rsi, rsp",
     "mov edx, 4",
     "syscall",
@@ -63,7 +64,7 @@ std::arch::global_asm!(
     ".global bryo_trampoline_end",
     "bryo_trampoline_start:",
     "mov x8, #25",
-    "mov x0, #3",
+    "mov x0, #19",
     "mov x1, #2",
     "mov x2, #1",
     "svc #0",
@@ -79,7 +80,7 @@ std::arch::global_asm!(
     "neg x0, x0",
     "str x0, [sp, #-16]!",
     "mov x8, #64",
-    "mov x0, #3",
+    "mov x0, #19",
     "mov x1, sp",
     "mov x2, #4",
     "svc #0",

@@ -1,5 +1,6 @@
-# Sourced by the benchmarks: builds bryo, becomes an ordinary user, makes a
-# place to work in that goes when the benchmark ends. Sets
+# Sourced by the benchmarks: builds bryo, becomes an ordinary user (the one
+# named in `user`, who has subordinate ids if he is bryo-range), makes a place
+# to work in that goes when the benchmark ends. Sets
 #   bryo    the release program        here      the working directory
 #   images  the recipes' directory     archives  where their tars are
 # shellcheck shell=bash
@@ -26,7 +27,12 @@ if [[ -z ${BRYO_BENCH:-} ]]; then
   for image in $needs; do archive "$image"; done
   if ((EUID == 0)); then
     # The benchmark means ordinary users, who may not see this directory.
-    id bryo-plain >/dev/null 2>&1 || useradd --create-home --shell /bin/bash bryo-plain
+    user=${user:-bryo-plain}
+    id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$user"
+    [[ $user != bryo-range ]] || grep -q '^bryo-range:' /etc/subuid /etc/subgid || {
+      say "bryo-range has no subordinate ids: tests/run gives him some"
+      exit 1
+    }
     stage=$(mktemp -d /var/tmp/bryo-bench.XXXXXX)
     trap 'rm -rf "$stage"' EXIT
     chmod 0755 "$stage"
@@ -35,9 +41,9 @@ if [[ -z ${BRYO_BENCH:-} ]]; then
     cp "$bryo" "$stage/"
     for image in $needs; do cp "$archives/$image.tar" "$stage/"; done
     chmod -R a+rX "$stage"
-    home=$(getent passwd bryo-plain | cut -d: -f6)
+    home=$(getent passwd "$user" | cut -d: -f6)
     cd "$home"
-    runuser -u bryo-plain -- env -i HOME="$home" USER=bryo-plain PATH="$PATH" \
+    runuser -u "$user" -- env -i HOME="$home" USER="$user" PATH="$PATH" \
       BRYO_BENCH="$stage" "$stage/tests/bench/$(basename "$bench")" "$@"
     exit
   fi
@@ -47,7 +53,11 @@ else
 fi
 
 here=$(mktemp -d "$HOME/bench.XXXXXX")
-finish() { chmod -R u+rwX "$here" 2>&- || true; rm -rf "$here"; }
+finish() {
+  chmod -R u+rwX "$here" 2>&- || true
+  # What belongs to subordinate ids, where these are somebody's.
+  rm -rf "$here" 2>&- || unshare --user --map-root-user --map-auto rm -rf "$here"
+}
 trap finish EXIT
 cd "$here"
 mkdir -m 0700 run store

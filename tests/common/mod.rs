@@ -5,9 +5,13 @@
 //! users, says so in the same variables.
 #![allow(dead_code, unused_imports)]
 
+pub mod hostile;
+mod podman;
+pub mod registry;
 mod sandbox;
 mod terminal;
 
+pub use podman::Podman;
 pub use sandbox::{Output, Run, Running, Sandbox};
 pub use terminal::Terminal;
 
@@ -31,6 +35,22 @@ pub fn bryo() -> PathBuf {
     env::var_os("CARGO_BIN_EXE_bryo")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_bryo").into())
         .into()
+}
+
+/// The program that writes id maps, with the capabilities for it; panics with
+/// the command that gives them where it has none.
+pub fn idmap_helper() -> PathBuf {
+    let path = env::var_os("CARGO_BIN_EXE_bryo-idmap");
+    let path = path.unwrap_or_else(|| env!("CARGO_BIN_EXE_bryo-idmap").into());
+    let path = PathBuf::from(path);
+    let file = File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let attribute = bryo::sys::xattr::get(&file, c"security.capability").unwrap();
+    assert!(
+        attribute.is_some(),
+        "as root: setcap cap_setuid,cap_setgid=ep {} (tests/run does so)",
+        path.display()
+    );
+    path
 }
 
 /// A directory that lasts from one run to the next.
@@ -88,8 +108,24 @@ pub fn require_tool(tool: &str, package: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("this test needs {tool}: apt-get install {package}"))
 }
 
+/// The directory of this process's control group, of which the one above is
+/// the user's to divide; panics with what makes it so where it is not.
+pub fn require_subtree() -> PathBuf {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    let own = Path::new("/sys/fs/cgroup").join(own.unwrap_or_default());
+    let above = own.parent().unwrap().join("cgroup.procs");
+    let writable = nix::unistd::eaccess(&above, nix::unistd::AccessFlags::W_OK);
+    let by_systemd = Path::new(&format!("/run/user/{}/systemd", nix::unistd::geteuid())).exists();
+    assert!(
+        writable.is_ok() || by_systemd,
+        "this test needs a subtree of control groups of version 2: as root, tests/run makes one"
+    );
+    own
+}
+
 /// How long anything that a test waits for may take.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until `check` has an answer; panics if it has none for long.
 #[track_caller]

@@ -162,7 +162,21 @@ impl Sandbox {
     /// command line: its path is in their command line, environment or
     /// working directory, or they have mounts of it in a namespace of their
     /// own.
+    ///
+    /// The keeper of subordinate ids is not among them: it waits for a while.
     pub fn processes(&self) -> BTreeMap<i32, String> {
+        let mut found = self.all_processes();
+        found.retain(|pid, _| !is_keeper(*pid));
+        found
+    }
+
+    /// The keeper of subordinate ids, if there is one.
+    pub fn keeper(&self) -> Option<i32> {
+        let all = self.all_processes();
+        all.into_keys().find(|pid| is_keeper(*pid))
+    }
+
+    fn all_processes(&self) -> BTreeMap<i32, String> {
         let path = self.path().as_os_str().as_bytes();
         let ours = fs::read_link("/proc/self/ns/mnt").unwrap();
         let mut found = BTreeMap::new();
@@ -227,7 +241,18 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let left = self.settle();
+        let mut left = self.settle();
+        // One of another runtime directory is replaced by who needs it.
+        let _ = fs::remove_file(self.runtime().join("bryo/keeper"));
+        let end = Instant::now() + PATIENCE;
+        while let Some(pid) = self.keeper()
+            && Instant::now() < end
+        {
+            thread::sleep(Duration::from_millis(20));
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        }
+        left.extend(self.keeper().map(|pid| format!("keeper {pid}")));
         for pid in self.processes().into_keys() {
             let _ = nix::sys::signal::kill(
                 nix::unistd::Pid::from_raw(pid),
@@ -237,7 +262,15 @@ impl Drop for Sandbox {
         let directory = self.directory.take().unwrap();
         open_up(directory.path());
         let path = directory.path().to_owned();
-        let removed = directory.close();
+        // Files of subordinate ids are removed where these are somebody's.
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--map-auto", "rm", "-rf"]);
+        let removed = match fs::remove_dir_all(&path) {
+            Ok(()) => Ok(()),
+            Err(_) if unshare.arg(&path).status().is_ok_and(|s| s.success()) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let _ = directory.keep();
         if thread::panicking() {
             for line in left {
                 eprintln!("left behind: {line}");
@@ -249,6 +282,11 @@ impl Drop for Sandbox {
             panic!("remove {}: {error}", path.display());
         }
     }
+}
+
+fn is_keeper(pid: i32) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+    name.is_ok_and(|name| name == "bryo-keeper\n")
 }
 
 /// Gives the owner access to every directory, without which they cannot be
@@ -359,6 +397,11 @@ impl Run {
         self.spawn().wait()
     }
 
+    /// Runs it to its end, which may take longer than others'.
+    pub fn output_within(self, patience: Duration) -> Output {
+        self.spawn().wait_within(patience)
+    }
+
     /// Runs it to its end, which has to be a good one; returns what it
     /// printed, without the last line feed.
     pub fn stdout(self) -> String {
@@ -379,6 +422,11 @@ impl Running {
     /// Its process id.
     pub fn pid(&self) -> nix::unistd::Pid {
         nix::unistd::Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Sends it a signal.
@@ -440,12 +488,17 @@ impl Running {
 
     /// Waits for its end.
     pub fn wait(self) -> Output {
+        self.wait_within(super::PATIENCE)
+    }
+
+    /// Waits for its end for so long.
+    pub fn wait_within(self, patience: Duration) -> Output {
         let line = self.line;
         // From a thread: whoever else holds the pipes must not stop the test.
         let (sender, receiver) = mpsc::channel();
         let child = self.child;
         thread::spawn(move || sender.send(child.wait_with_output()));
-        let done = receiver.recv_timeout(super::PATIENCE);
+        let done = receiver.recv_timeout(patience);
         let done = done.unwrap_or_else(|_| panic!("it does not end: $ {line}"));
         let done = done.unwrap_or_else(|error| panic!("wait for {line}: {error}"));
         Output {

@@ -103,10 +103,11 @@ impl Emulator {
         Ok(Answer::Return(0))
     }
 
-    /// Whether owners in this place matter: volumes are the host's, and file
-    /// systems in memory go with the container.
+    /// Whether owners in this place matter: in the root file system and in
+    /// volumes. Other directories are the host's, and file systems in memory
+    /// go with the container.
     fn is_recorded(&self, n: &Notification, file: &OwnedFd) -> Result<bool, Errno> {
-        Ok(fstat(file)?.st_dev == fstat(path::root(n.tid)?)?.st_dev)
+        Ok(is_on_root(n, file)? || path::is_on_volume(n.tid, file))
     }
 
     fn record_owner(
@@ -136,8 +137,9 @@ impl Emulator {
         };
         if !matches!(kind, FileType::File | FileType::Directory) {
             // A full disk: the owner is lost, and nobody could help it.
-            let owners = self.owners.as_mut();
-            let _ = owners.map(|o| o.record(file, |old| changed(old, mode)));
+            if is_on_root(n, file) == Ok(true) {
+                let _ = self.owners.record(file, |old| changed(old, mode));
+            }
             return Ok(());
         }
         let name = path::name_of(file);
@@ -207,6 +209,10 @@ impl Emulator {
             Err(e) => Err(e),
         }
     }
+}
+
+fn is_on_root(n: &Notification, file: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fstat(file)?.st_dev == fstat(path::root(n.tid)?)?.st_dev)
 }
 
 fn kind_of(file: &OwnedFd) -> Result<FileType, Errno> {

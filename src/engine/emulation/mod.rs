@@ -20,7 +20,7 @@ use memory::{read_ids, read_memory, write_memory};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
 /// Answers the calls of one container.
@@ -32,7 +32,7 @@ pub struct Emulator {
     listener: Listener,
     table: Table,
     /// Records for what can carry none itself.
-    owners: Option<Owners>,
+    owners: Owners,
     believed: HashMap<i32, Believed>,
 }
 
@@ -50,13 +50,18 @@ const MANY: usize = 512;
 
 impl Emulator {
     /// An emulator that answers for `listener`.
-    pub fn new(listener: Listener, owners: Option<Owners>) -> Emulator {
+    pub fn new(listener: Listener, owners: Owners) -> Emulator {
         Emulator {
             listener,
             table: Table::new(),
             owners,
             believed: HashMap::new(),
         }
+    }
+
+    /// The descriptors that it needs, besides 0 to 2.
+    pub fn descriptors(&self) -> Vec<i32> {
+        vec![self.listener.as_fd().as_raw_fd()]
     }
 
     /// Answers one call, if one waits.

@@ -2,6 +2,8 @@
 //! working directory or its descriptors, following links the way its kernel
 //! calls would, without ever leaving its root.
 
+use crate::engine::mountinfo;
+use crate::engine::volumes::is_volume;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -146,6 +148,23 @@ pub fn parent(root: &OwnedFd, start: OwnedFd, path: &[u8]) -> Result<Option<Pare
 /// take none.
 pub fn name_of(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd))
+}
+
+/// Whether the file `fd` of thread `tid` stands on a volume of the store.
+pub fn is_on_volume(tid: i32, fd: &OwnedFd) -> bool {
+    let number = std::os::fd::AsRawFd::as_raw_fd(fd);
+    let Some(mount) = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"))
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+            line?.trim().parse::<u64>().ok()
+        })
+    else {
+        return false;
+    };
+    let all = std::fs::read(format!("/proc/{tid}/mountinfo")).unwrap_or_default();
+    let mut all = mountinfo::parse(&all).into_iter();
+    all.any(|m| m.id == mount && is_volume(&m.root))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::remedy::{self, Advice};
 use super::storage::Place;
 use super::text::CgroupLayout;
 use super::{Machine, Tried};
-use crate::engine::subid;
+use crate::idmap::subid;
 use serde::Serialize;
 
 /// How good a thing is.
@@ -246,10 +246,6 @@ impl Machine {
                 .but(Grade::Degraded, [remedy::no_id_writer()])
                 .but(Grade::Degraded, unfit),
             (_, _, Some(writer)) => {
-                let writer = match writer {
-                    Writer::Itself => "bryo itself".to_owned(),
-                    Writer::Helper(path) | Writer::Shadow(path, _) => path.display().to_string(),
-                };
                 let state = format!("{users} users, {groups} groups; mapped by {writer}");
                 good("subordinate ids", state)
             }

@@ -1,9 +1,10 @@
 //! The user's ids: those that containers can have, and who could map them.
 
 use super::read;
-use super::text::{self, IdMap};
-use crate::engine::subid::{self, Malformed, Range};
+use super::text;
 use crate::engine::user;
+use crate::idmap::subid::{self, Malformed, Range};
+use crate::idmap::{self, IdMap};
 use crate::sys::xattr;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::Serialize;
@@ -57,6 +58,15 @@ pub enum Writer {
     Shadow(PathBuf, PathBuf),
 }
 
+impl std::fmt::Display for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Writer::Itself => f.write_str("bryo itself"),
+            Writer::Helper(path) | Writer::Shadow(path, _) => path.display().fmt(f),
+        }
+    }
+}
+
 /// A helper program that cannot help.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -71,7 +81,8 @@ const CAP_SETGID: u64 = 1 << 6;
 const CAP_SETUID: u64 = 1 << 7;
 
 impl Ids {
-    pub(super) fn look() -> Ids {
+    /// Looks for them.
+    pub fn look() -> Ids {
         let uid = nix::unistd::geteuid().as_raw();
         let name = login_name(uid);
         let mut malformed = Vec::new();
@@ -87,11 +98,11 @@ impl Ids {
         let mut ids = Ids {
             uid,
             gid: nix::unistd::getegid().as_raw(),
-            uid_map: text::id_map(&read("/proc/self/uid_map")),
+            uid_map: idmap::parse(&read("/proc/self/uid_map")),
             users,
             groups,
             malformed,
-            service: text::subid_source(&read("/etc/nsswitch.conf")),
+            service: subid::source(&read("/etc/nsswitch.conf")),
             writers: Vec::new(),
             unfit: Vec::new(),
             no_new_privileges: number("NoNewPrivs") == "1",
@@ -132,8 +143,7 @@ impl Ids {
     /// machine's first: containers can have no others.
     pub fn of_namespace(&self) -> Option<u64> {
         let map = &self.uid_map;
-        let count = map.iter().map(|line| u64::from(line.count)).sum();
-        (!map.is_empty() && !text::is_full_map(map)).then_some(count)
+        (!map.is_empty() && !idmap::is_full(map)).then(|| idmap::size(map))
     }
 
     /// What to call the user.
@@ -162,17 +172,14 @@ pub fn login_name(uid: u32) -> Option<String> {
     names.find(plain).filter(|name| !foreign(name))
 }
 
-/// The program, beside this one or where the shell would find it; the
-/// system's directories too, which some users' PATH lacks.
+/// The program, beside this one or where the shell would find it.
 fn find(name: &str) -> Option<PathBuf> {
     let this = std::fs::read_link("/proc/self/exe").ok();
     let beside = this.and_then(|this| Some(this.parent()?.to_owned()));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/bin", "/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or("/usr/local/bin:/usr/bin".into());
     beside
         .into_iter()
         .chain(std::env::split_paths(&path).filter(|directory| directory.is_absolute()))
-        .chain(system)
         .map(|directory| directory.join(name))
         .find(|file| file.is_file())
 }

@@ -17,6 +17,7 @@ pub mod trial;
 
 use super::mountinfo::{self, Mount};
 use super::paths;
+use crate::idmap;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
@@ -271,8 +272,8 @@ fn inside(mounts: &[Mount]) -> Option<String> {
     if marks && root.is_some_and(|mount| mount.fstype == "overlay") {
         return Some("a container".to_owned());
     }
-    let map = text::id_map(&read("/proc/self/uid_map"));
-    (!map.is_empty() && !text::is_full_map(&map)).then(|| "a user namespace".to_owned())
+    let map = idmap::parse(&read("/proc/self/uid_map"));
+    (!map.is_empty() && !idmap::is_full(&map)).then(|| "a user namespace".to_owned())
 }
 
 /// The name of the process's namespace of this kind, as `pid:[4026531836]`.

@@ -292,6 +292,14 @@ pub fn delegation(
     })
 }
 
+/// A controller that systemd gives to nobody, as `hugetlb`.
+pub fn further_controller() -> Advice {
+    Advice::new(format!("systemd hands on {} alone", WANTED.join(", "))).administrator(
+        "give the user a directory of /sys/fs/cgroup that has the controller, with its\n\
+         cgroup.procs and cgroup.subtree_control",
+    )
+}
+
 /// The user's processes end with the login.
 pub fn linger(name: &str) -> Advice {
     Advice::new("containers are killed when you log out")

@@ -2,10 +2,11 @@ use super::diagnosis::{Diagnosis, Finding, Grade};
 use super::groups::{Cgroups, Delegation, WANTED};
 use super::ids::{Ids, Unfit, Writer};
 use super::storage::{Place, Storage};
-use super::text::{CgroupLayout, IdMap};
+use super::text::CgroupLayout;
 use super::trial::{Kind, Trial};
 use super::*;
-use crate::engine::subid::{Malformed, Range};
+use crate::idmap::IdMap;
+use crate::idmap::subid::{Malformed, Range};
 
 /// A machine that has everything.
 fn machine() -> Machine {

@@ -62,44 +62,6 @@ pub fn status<'a>(file: &'a str, key: &str) -> Option<&'a str> {
     lines.find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()))
 }
 
-/// A line of an id map (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct IdMap {
-    /// The first id in the namespace.
-    pub inside: u32,
-    /// The id that it is in the namespace above.
-    pub outside: u32,
-    /// How many in a row.
-    pub count: u32,
-}
-
-/// The lines of `/proc/self/uid_map` or `gid_map`.
-pub fn id_map(file: &str) -> Vec<IdMap> {
-    let line = |line: &str| {
-        let mut numbers = line.split_ascii_whitespace().map(|n| n.parse().ok());
-        let mut next = || numbers.next().flatten();
-        Some(IdMap {
-            inside: next()?,
-            outside: next()?,
-            count: next()?,
-        })
-    };
-    file.lines().filter_map(line).collect()
-}
-
-/// Whether the map is that of the machine's first namespace.
-pub fn is_full_map(map: &[IdMap]) -> bool {
-    matches!(
-        map,
-        [IdMap {
-            inside: 0,
-            outside: 0,
-            count: u32::MAX
-        }]
-    )
-}
-
 /// Whether `link`, the target of `/proc/self/ns/KIND`, names the machine's
 /// first namespace of the kind: those have fixed numbers (proc_ns.h).
 pub fn is_first_namespace(kind: &str, link: &str) -> bool {
@@ -132,15 +94,6 @@ pub fn file_capabilities(attribute: &[u8]) -> Option<u64> {
     }
     let high = if size > 12 { word(3)? } else { 0 };
     Some(u64::from(word(1)?) | u64::from(high) << 32)
-}
-
-/// Where `/etc/nsswitch.conf` has subordinate ids come from, if not from the
-/// files.
-pub fn subid_source(nsswitch: &str) -> Option<String> {
-    let lines = nsswitch.lines().map(|l| l.split('#').next().unwrap_or(""));
-    let mut sources = lines.filter_map(|l| l.trim().strip_prefix("subid:"));
-    let source = sources.next()?.split_ascii_whitespace().next()?;
-    (source != "files").then(|| source.chars().filter(|c| !c.is_control()).collect())
 }
 
 /// Which hierarchies of control groups are mounted.
@@ -261,11 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_and_file_capabilities() {
-        assert!(is_full_map(&id_map("         0          0 4294967295\n")));
-        let map = id_map("0 1000 1\n1 100000 65536\nx y z\n1 2\n1 2 4294967296\n");
-        assert_eq!(map.len(), 2);
-        assert!(!is_full_map(&map));
+    fn capabilities_of_files() {
         let newuidmap = [
             1, 0, 0, 2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0,
         ];
@@ -280,16 +229,6 @@ mod tests {
         assert!(is_first_namespace("pid", "pid:[4026531836]"));
         assert!(!is_first_namespace("pid", "pid:[4026532000]"));
         assert!(!is_first_namespace("pid", ""));
-    }
-
-    #[test]
-    fn where_subordinate_ids_come_from() {
-        assert_eq!(
-            subid_source("passwd: files\nsubid: sss # ipa\n"),
-            Some("sss".into())
-        );
-        assert_eq!(subid_source("subid: files\n"), None);
-        assert_eq!(subid_source("#subid: sss\nsubid:\n"), None);
     }
 
     #[test]
@@ -322,8 +261,6 @@ mod tests {
             os_name(&format!("PRETTY_NAME={text}"));
             memory(&format!("MemTotal:{text}"));
             kernel_version(&text);
-            id_map(&text);
-            subid_source(&format!("subid:{text}"));
             group_range(&text);
             own_cgroup(&bytes);
             file_capabilities(&bytes);

@@ -121,10 +121,13 @@ fn pax_values_win_and_may_hold_any_byte() {
             ("SCHILY.xattr.security.capability", b"\x01\0\0\x02"),
         ])
         .file("a", "b"));
-    assert_eq!(entry.uid, 4_000_000_000);
-    assert_eq!(entry.mtime, (-2, 750_000_000));
-    assert_eq!(entry.xattrs[0], (b"user.a".to_vec(), b"x\n=\0y".to_vec()));
-    assert_eq!(entry.xattrs[1].0, b"security.capability");
+    assert_eq!(entry.meta.uid, 4_000_000_000);
+    assert_eq!(entry.meta.mtime, (-2, 750_000_000));
+    assert_eq!(
+        entry.meta.xattrs[0],
+        (b"user.a".to_vec(), b"x\n=\0y".to_vec())
+    );
+    assert_eq!(entry.meta.xattrs[1].0, b"security.capability");
     assert!(refused(Tar::new().pax(&[("uid", b"4294967296")]).file("a", "")).contains("uid"));
     assert!(refused(Tar::new().pax(&[("size", b"-1")]).file("a", "")).contains("size"));
 }
@@ -156,8 +159,8 @@ fn binary_numbers_and_odd_headers_are_read() {
     let mut header = tar::Header::from_byte_slice(&block).clone();
     header.set_cksum();
     let entry = one(Tar::new().raw(header.as_bytes()));
-    assert_eq!(entry.mtime, (-1, 0));
-    assert_eq!(entry.mode, 0);
+    assert_eq!(entry.meta.mtime, (-1, 0));
+    assert_eq!(entry.meta.mode, 0);
     let entry = one(Tar::new().member(Member {
         name: b"dev/null",
         kind: b'3',

@@ -23,7 +23,7 @@ impl Stack {
     fn push(&mut self, tar: Tar) -> Result<Unpacked> {
         let path = self.dir.path().join(self.layers.len().to_string());
         fs::create_dir(&path).unwrap();
-        let mut unpacked = unpack(&tar.finish()[..], &path)?;
+        let mut unpacked = unpack(&tar.finish()[..], &path, None)?;
         settle(&path, &mut unpacked, &self.layers)?;
         self.layers.insert(0, path);
         Ok(unpacked)

@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::image::{ImageConfiguration, ImageManifest};
 
 use super::super::digest::{self, Digest};
 use super::super::layer::About;
@@ -14,7 +13,7 @@ use super::super::layout;
 use super::super::reference::Reference;
 use super::super::remove::remove_tree;
 use super::super::session::{self, private_dir};
-use super::{Flavour, Image, Store, by_reference, familiar, layers, manifests};
+use super::{Image, ImageSummary, Store, by_reference, familiar, is_manifest, manifests};
 
 /// What [`Store::remove`] did.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +22,8 @@ pub struct Removed {
     pub untagged: Vec<String>,
     /// Ids of images that are gone.
     pub deleted: Vec<Digest>,
+    /// Bytes of blobs and trees that went with them.
+    pub reclaimed: u64,
 }
 
 /// What a removal is about.
@@ -48,6 +49,9 @@ impl Store {
         in_use: &dyn Fn(&Image) -> Vec<String>,
     ) -> Result<Removed> {
         let _lock = self.lock_exclusive()?;
+        if let Some(removed) = self.remove_damaged(name)? {
+            return Ok(removed);
+        }
         let target = self.target(name)?;
         let users = in_use(&target.image);
         let short = digest::short(&target.image.id);
@@ -87,7 +91,105 @@ impl Store {
         {
             removed.deleted.push(target.image.id);
         }
-        self.collect()?;
+        removed.reclaimed = self.collect()?;
+        Ok(removed)
+    }
+
+    /// Takes an image away that cannot be read; None if `name` is not such a
+    /// one's name. Its other names go too: nothing can be had by them.
+    fn remove_damaged(&self, name: &str) -> Result<Option<Removed>> {
+        let descriptors = self.descriptors()?;
+        let Ok(reference) = name.parse::<Reference>().map(Reference::or_latest) else {
+            return Ok(None);
+        };
+        let Some(found) = by_reference(&descriptors, &reference) else {
+            return Ok(None);
+        };
+        if self.image(&descriptors, found.digest()).is_ok() {
+            return Ok(None);
+        }
+        let digest = found.digest().clone();
+        Ok(Some(self.forget(&|manifest| *manifest == digest)?))
+    }
+
+    /// Takes manifests out of the index, with all their names, and collects.
+    /// The caller holds the lock exclusively.
+    pub(in crate::image) fn forget(&self, goes: &dyn Fn(&Digest) -> bool) -> Result<Removed> {
+        let mut removed = Removed::default();
+        self.layout.update(|descriptors| {
+            descriptors.retain(|descriptor| {
+                let goes = is_manifest(descriptor.media_type()) && goes(descriptor.digest());
+                if goes {
+                    let name = layout::name_of(descriptor);
+                    removed.untagged.extend(name.map(familiar));
+                }
+                !goes
+            });
+            Ok(())
+        })?;
+        removed.reclaimed = self.collect()?;
+        Ok(removed)
+    }
+
+    /// Takes names from images and leaves the images; without names, all that
+    /// the image has. Returns those that went, in familiar form.
+    pub fn untag(&self, image: &str, names: &[Reference]) -> Result<Vec<String>> {
+        let _lock = self.lock_exclusive()?;
+        let target = self.target(image)?;
+        let mut wanted = Vec::new();
+        for name in names {
+            let name = name.clone().or_latest();
+            let descriptors = self.descriptors()?;
+            let found = by_reference(&descriptors, &name)
+                .filter(|found| target.manifests.contains(found.digest()))
+                .and_then(layout::name_of);
+            let found = found.with_context(|| format!("image {image} is not called {name}"))?;
+            wanted.push(found.to_owned());
+        }
+        let mut gone = Vec::new();
+        self.layout.update(|descriptors| {
+            let mut bare = Vec::new();
+            descriptors.retain(|descriptor| {
+                let Some(name) = layout::name_of(descriptor) else {
+                    return true;
+                };
+                let goes = match names.is_empty() {
+                    true => target.manifests.contains(descriptor.digest()),
+                    false => wanted.iter().any(|wanted| wanted == name),
+                };
+                if goes {
+                    gone.push(familiar(name));
+                    let mut descriptor = descriptor.clone();
+                    descriptor.set_annotations(None);
+                    bare.push(descriptor);
+                }
+                !goes
+            });
+            for descriptor in bare {
+                let digest = descriptor.digest();
+                if !descriptors.iter().any(|known| known.digest() == digest) {
+                    descriptors.push(descriptor);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(gone)
+    }
+
+    /// Removes all images that `goes` says, which must not be used by a
+    /// container: it is asked while nobody else changes the store.
+    pub fn prune(&self, goes: &dyn Fn(&ImageSummary) -> Result<bool>) -> Result<Removed> {
+        let _lock = self.lock_exclusive()?;
+        let mut manifests = HashSet::new();
+        let mut deleted = Vec::new();
+        for image in self.list()? {
+            if goes(&image)? {
+                manifests.insert(image.manifest);
+                deleted.push(image.id);
+            }
+        }
+        let mut removed = self.forget(&|manifest| manifests.contains(manifest))?;
+        removed.deleted = deleted;
         Ok(removed)
     }
 
@@ -122,51 +224,76 @@ impl Store {
     /// the trash. Costs one listing of a usually empty directory when there is
     /// nothing.
     pub fn sweep(&self) -> Result<()> {
-        session::sweep(&self.tmp(), || {
+        let collect = || {
             // While somebody works here, what he has not named yet must stay.
             match self.try_lock_exclusive()? {
-                Some(_lock) => self.collect().map(|()| true),
+                Some(_lock) => self.collect().map(|_| true),
                 None => Ok(false),
             }
-        })
+        };
+        session::sweep(&self.tmp(), collect, |dead| self.trash(dead).map(drop))
     }
 
-    /// Deletes blobs and trees that no image has. The caller holds the lock
-    /// exclusively. Trees only move to the trash.
-    fn collect(&self) -> Result<()> {
+    /// Moves blobs and trees that no image has to the trash; returns how many
+    /// bytes they have. The caller holds the lock exclusively.
+    ///
+    /// While an image cannot be read, nobody knows what belongs to it, and
+    /// nothing goes: `check --repair` may fetch what it lacks.
+    pub(in crate::image) fn collect(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for (path, size) in self.unneeded()? {
+            bytes += size;
+            self.trash(&path)?;
+        }
+        Ok(bytes)
+    }
+
+    /// What [`Store::collect`] would remove.
+    pub(in crate::image) fn uncollected(&self) -> Result<Vec<PathBuf>> {
+        let found = self.unneeded()?.into_iter();
+        Ok(found.map(|(path, _)| path).collect())
+    }
+
+    /// Blobs and trees that no image has, with their sizes in bytes.
+    fn unneeded(&self) -> Result<Vec<(PathBuf, u64)>> {
         let mut blobs = HashSet::new();
         let mut trees: HashMap<String, HashSet<String>> = HashMap::new();
-        for digest in manifests(&self.descriptors()?) {
-            let manifest: ImageManifest = self.layout.read(&digest)?;
-            let config: ImageConfiguration = self.layout.read(manifest.config().digest())?;
-            for layer in layers(&manifest, &config)? {
+        for descriptor in self.layout.index()?.manifests() {
+            blobs.insert(descriptor.digest().clone());
+        }
+        let descriptors = self.descriptors()?;
+        for digest in manifests(&descriptors) {
+            let Ok(image) = self.image(&descriptors, &digest) else {
+                return Ok(Vec::new());
+            };
+            for layer in image.layers {
                 let chains = trees.entry(layer.diff_id.digest().to_owned()).or_default();
                 chains.insert(layer.chain_id.digest().to_owned());
+                blobs.insert(layer.blob);
             }
-            blobs.insert(digest);
-            blobs.insert(manifest.config().digest().clone());
-            blobs.extend(manifest.layers().iter().map(|layer| layer.digest().clone()));
+            blobs.insert(image.id);
         }
+        let mut found = Vec::new();
         for digest in self.layout.blobs()? {
             if !blobs.contains(&digest) {
                 let path = self.layout.blob(&digest);
-                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+                let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                found.push((path, size));
             }
         }
-        for diff_id in names(&self.layers_directory(Flavour::Single))? {
-            let directory = self.layers_directory(Flavour::Single).join(&diff_id);
-            let Some(chains) = trees.get(&diff_id) else {
-                self.trash(&directory)?;
-                continue;
-            };
-            for chain in names(&directory)? {
-                let is_chain = chain != "fs" && chain != About::FILE;
-                if is_chain && !chains.contains(&chain) {
-                    self.trash(&directory.join(&chain))?;
-                }
-            }
+        let layers = self.root.join("layers");
+        for flavour in names(&layers)? {
+            unneeded_trees(&layers.join(flavour), &trees, &mut found)?;
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// Removes parts of blobs that nobody is fetching; returns how many bytes
+    /// they had.
+    pub fn remove_parts(&self) -> Result<u64> {
+        let before = self.leftovers().parts;
+        super::super::registry::remove_parts(&self.root)?;
+        Ok(before.saturating_sub(self.leftovers().parts))
     }
 
     /// Moves a file or tree of this root out of the way, at once;
@@ -199,8 +326,38 @@ impl Store {
     }
 }
 
+/// Finds in a flavour's directory all but `trees`, by diff-id and chain-id.
+fn unneeded_trees(
+    layers: &Path,
+    trees: &HashMap<String, HashSet<String>>,
+    found: &mut Vec<(PathBuf, u64)>,
+) -> Result<()> {
+    let size = |directory: &Path| About::read(directory).map_or(0, |about| about.size);
+    for diff_id in names(layers)? {
+        let directory = layers.join(&diff_id);
+        let chains = trees.get(&diff_id);
+        let mut unneeded = Vec::new();
+        for chain in names(&directory)? {
+            let is_chain = chain != "fs" && chain != About::FILE;
+            if is_chain && chains.is_none_or(|chains| !chains.contains(&chain)) {
+                let chain = directory.join(&chain);
+                unneeded.push((size(&chain), chain));
+            }
+        }
+        match chains {
+            Some(_) => found.extend(unneeded.into_iter().map(|(size, path)| (path, size))),
+            // The whole goes at once.
+            None => {
+                let all: u64 = unneeded.iter().map(|(size, _)| size).sum();
+                found.push((directory.clone(), all + size(&directory)));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Names in a directory; none if it does not exist.
-fn names(directory: &Path) -> Result<Vec<String>> {
+pub(super) fn names(directory: &Path) -> Result<Vec<String>> {
     let context = || format!("list {}", directory.display());
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

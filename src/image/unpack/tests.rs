@@ -25,7 +25,7 @@ impl Place {
     }
 
     fn apply(&self, tar: Tar) -> Result<Unpacked> {
-        let mut unpacked = unpack(&tar.finish()[..], &self.root())?;
+        let mut unpacked = unpack(&tar.finish()[..], &self.root(), None)?;
         unpacked.seal(&self.root())?;
         Ok(unpacked)
     }

@@ -158,6 +158,9 @@ static AHEAD: Ahead = include!(concat!(env!("OUT_DIR"), "/seccomp.rs"));
 /// each call that a user without further ids is refused.
 pub static EMULATION: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/emulation.rs"));
 
+/// The filter of the process of user-mode networking (`translator.json`).
+pub static TRANSLATOR: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/translator.rs"));
+
 /// The number of system call `name` in the ABI of `audit_arch`
 /// (`AUDIT_ARCH_*`, `linux/audit.h`), if it has the call.
 pub fn number(audit_arch: u32, name: &str) -> Option<u32> {

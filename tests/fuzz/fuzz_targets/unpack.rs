@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     let root = place.path().join("fs");
     fs::create_dir(&root).unwrap();
     fs::write(place.path().join("canary"), "alive").unwrap();
-    if let Ok(mut unpacked) = unpack(&tar[..], &root) {
+    if let Ok(mut unpacked) = unpack(&tar[..], &root, None) {
         let _ = unpacked.seal(&root);
     }
     assert_eq!(fs::read(place.path().join("canary")).unwrap(), b"alive");

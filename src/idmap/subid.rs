@@ -71,6 +71,28 @@ pub fn ranges(file: &[u8], name: &str, uid: u32) -> (Vec<Range>, Vec<Malformed>)
     (ranges, malformed)
 }
 
+/// The login name of user `uid` by the lines of passwd(5); the first of several,
+/// as getpwuid(3) takes it.
+pub fn login_name(passwd: &[u8], uid: u32) -> Option<String> {
+    let mut lines = passwd.split(|byte| *byte == b'\n');
+    lines.find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let name = fields.next()?;
+        let number = fields.nth(1).and_then(number)?;
+        let name = std::str::from_utf8(name).ok()?;
+        (number == uid && !name.is_empty()).then(|| name.to_owned())
+    })
+}
+
+/// Where `/etc/nsswitch.conf` has subordinate ids come from, if not from the
+/// files.
+pub fn source(nsswitch: &str) -> Option<String> {
+    let lines = nsswitch.lines().map(|l| l.split('#').next().unwrap_or(""));
+    let mut sources = lines.filter_map(|l| l.trim().strip_prefix("subid:"));
+    let source = sources.next()?.split_ascii_whitespace().next()?;
+    (source != "files").then(|| source.chars().filter(|c| !c.is_control()).collect())
+}
+
 /// How many ids the ranges hold together.
 pub fn total(ranges: &[Range]) -> u64 {
     ranges.iter().map(|range| u64::from(range.count)).sum()
@@ -215,6 +237,26 @@ mod tests {
         assert_eq!(found("web:10:10\nweb:15:10\n"), [(10, 10), (20, 5)]);
         assert_eq!(found("web:10:10\nweb:5:20\n"), [(10, 10), (5, 5), (20, 5)]);
         assert_eq!(found("web:10:5\nweb:15:5\n"), [(10, 5), (15, 5)]);
+    }
+
+    #[test]
+    fn names_by_passwd() {
+        let file =
+            b"+nis\nroot:x:0:0::/:/bin/sh\nweb:x:1000:1000::/:\nalso:x:1000:1:::\nx:x:01:1:\n";
+        assert_eq!(login_name(file, 1000).as_deref(), Some("web"));
+        assert_eq!(login_name(file, 0).as_deref(), Some("root"));
+        assert_eq!(login_name(file, 1001), None);
+        assert_eq!(login_name(b":x:5:5:", 5), None);
+    }
+
+    #[test]
+    fn other_sources_than_files() {
+        assert_eq!(
+            source("passwd: files\nsubid: sss # ipa\n").as_deref(),
+            Some("sss")
+        );
+        assert_eq!(source("subid: files\n"), None);
+        assert_eq!(source("#subid: sss\nsubid:\n"), None);
     }
 
     proptest! {

@@ -1,0 +1,550 @@
+//! Where a container's control group can be: a scope of the user's systemd, a
+//! subtree that was handed to the user, or nowhere.
+
+use super::systemd::{self, Scope};
+use super::v2::Group;
+use crate::sys::xattr;
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::{AccessFlags, eaccess, geteuid};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a scope may take to go away.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who makes control groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manager {
+    /// Whoever can.
+    #[default]
+    Auto,
+    /// The user's systemd.
+    Systemd,
+    /// bryo itself.
+    Cgroupfs,
+    /// Nobody.
+    Disabled,
+}
+
+/// The groups of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Who made them.
+    pub manager: Manager,
+    /// The scope that they are in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The group that has the limits.
+    pub limits: PathBuf,
+    /// The group that the container's processes are in, which is what they
+    /// see as the root.
+    pub payload: PathBuf,
+}
+
+/// What a container wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Who is to make it.
+    pub manager: Manager,
+    /// The spec's `cgroupsPath`: `SLICE:PREFIX:NAME`, or a path of the
+    /// hierarchy.
+    pub path: &'a str,
+    /// For people.
+    pub description: &'a str,
+    /// Controllers that there must be.
+    pub controllers: &'a [String],
+    /// A group of its own below that with the limits.
+    pub nested: bool,
+}
+
+/// Why there is no place.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// No hierarchy of version 2 is mounted.
+    NoHierarchy,
+    /// The user may make no groups, and nobody does it for him.
+    NotDelegated(String),
+    /// There are groups, but without these controllers.
+    Controllers(Vec<String>, PathBuf),
+    /// What could be done failed.
+    Failed(anyhow::Error),
+}
+
+/// Controllers that it takes to show what a container uses.
+const USEFUL: [&str; 4] = ["cpu", "io", "memory", "pids"];
+
+/// Where the processes go that were in a group which is to be divided.
+const CALLERS: &str = "bryo-callers";
+
+/// The hierarchy of version 2, and this process's place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Where it is mounted.
+    pub top: PathBuf,
+    /// The directory of this process's group.
+    pub own: PathBuf,
+}
+
+/// Where version 2 is mounted: by itself, or beside version 1 (systemd's
+/// "hybrid" layout).
+const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+/// The path in `/proc/self/cgroup` of the hierarchy of version 2.
+fn own_path(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("0::/"))
+}
+
+impl Hierarchy {
+    /// Looks for it.
+    pub fn find() -> Option<Hierarchy> {
+        let is_v2 = |path: &&&str| {
+            statfs(**path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC)
+        };
+        let top = MOUNTS.iter().find(is_v2)?;
+        let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let top = PathBuf::from(top);
+        let own = top.join(own_path(&text)?);
+        // Another part of it may be mounted here, or none that we are in.
+        let own = match own.join("cgroup.procs").exists() {
+            true => own,
+            false => top.clone(),
+        };
+        Some(Hierarchy { top, own })
+    }
+
+    /// The topmost group around this process that the user may divide, up to
+    /// the first that was marked as handed over.
+    fn delegated(&self) -> Option<Delegated> {
+        let mut found = None;
+        for dir in self.own.ancestors() {
+            if !dir.starts_with(&self.top) || !is_mine(dir) || is_manager(dir) {
+                break;
+            }
+            let marked = is_marked(dir) || self.is_delegated_unit(dir);
+            found = Some(Delegated {
+                dir: dir.to_owned(),
+                marked,
+            });
+            if marked {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Whether a group is a unit of the user's systemd that was handed over:
+    /// that one marks none.
+    fn is_delegated_unit(&self, dir: &Path) -> bool {
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let unit = name.filter(|name| name.ends_with(".scope") || name.ends_with(".service"));
+        unit.is_some_and(|unit| {
+            self.below_manager()
+                && systemd::Manager::connect().is_ok_and(|mut m| m.delegates(unit).unwrap_or(false))
+        })
+    }
+
+    /// Whether it is the user's systemd that has this process in hand.
+    fn below_manager(&self) -> bool {
+        self.own.ancestors().any(is_manager)
+    }
+
+    /// Whether this process may clone into a group: it has to be allowed to
+    /// move processes anywhere below the group that both are in.
+    pub fn reaches(&self, group: &Path) -> bool {
+        let common = group.ancestors().find(|dir| self.own.starts_with(dir));
+        common.is_some_and(|dir| eaccess(&dir.join("cgroup.procs"), AccessFlags::W_OK).is_ok())
+    }
+}
+
+struct Delegated {
+    dir: PathBuf,
+    marked: bool,
+}
+
+/// Whether groups can be made in the directory and processes moved there.
+fn is_mine(dir: &Path) -> bool {
+    let files = ["", "cgroup.procs", "cgroup.subtree_control"];
+    let mut files = files.iter().map(|file| dir.join(file));
+    files.all(|file| eaccess(&file, AccessFlags::W_OK).is_ok())
+}
+
+/// The group of the user's systemd itself, `user@1000.service`.
+fn is_manager(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with("user@") && name.ends_with(".service"))
+}
+
+/// Whether systemd marked a group as handed over (`user.delegate`, since 251).
+fn is_marked(dir: &Path) -> bool {
+    let file = std::fs::File::open(dir);
+    file.is_ok_and(|file| {
+        xattr::get(&file, c"user.delegate").is_ok_and(|value| value.as_deref() == Some(b"1"))
+    })
+}
+
+/// A spec's `cgroupsPath`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GroupPath<'a> {
+    /// In systemd's words: slice, prefix, name.
+    Unit(&'a str, &'a str, &'a str),
+    /// A path of the hierarchy.
+    Plain(&'a str),
+}
+
+fn parse(path: &str) -> Result<GroupPath<'_>> {
+    let plain = |part: &str| {
+        let word = |c: char| c.is_ascii_alphanumeric() || "-_.@\\".contains(c);
+        !part.is_empty() && part.len() < 200 && part.chars().all(word) && !part.starts_with('.')
+    };
+    let parts: Vec<&str> = path.split(':').collect();
+    match parts.as_slice() {
+        [slice, prefix, name]
+            if plain(slice) && slice.ends_with(".slice") && plain(prefix) && plain(name) =>
+        {
+            Ok(GroupPath::Unit(slice, prefix, name))
+        }
+        [path]
+            if path.split('/').all(|part| part.is_empty() || plain(part)) && !path.is_empty() =>
+        {
+            Ok(GroupPath::Plain(path))
+        }
+        _ => bail!("'{path}' is no path of a control group"),
+    }
+}
+
+/// Makes the groups of a container and moves the calling process beside
+/// them, where it has to be to clone into them.
+pub fn place(wanted: &Wanted<'_>) -> std::result::Result<Placed, Obstacle> {
+    let hierarchy = Hierarchy::find().ok_or(Obstacle::NoHierarchy)?;
+    let path = parse(wanted.path).map_err(Obstacle::Failed)?;
+    let delegated = match wanted.manager {
+        // Not looked for in vain: systemd may have to be asked.
+        Manager::Disabled | Manager::Systemd => None,
+        Manager::Auto | Manager::Cgroupfs => hierarchy.delegated(),
+    };
+    let by_systemd = |error: Option<anyhow::Error>| {
+        if let Some(error) = error {
+            return Err(Obstacle::NotDelegated(format!("{error:#}")));
+        }
+        let GroupPath::Unit(slice, prefix, name) = path else {
+            let error = anyhow!(
+                "--cgroup-parent of systemd's is a slice, as bryo.slice; a path goes with \
+                 --cgroup-manager cgroupfs"
+            );
+            return Err(Obstacle::Failed(error));
+        };
+        scope(slice, prefix, name, wanted)
+    };
+    match (wanted.manager, delegated) {
+        (Manager::Disabled, _) => Err(Obstacle::NotDelegated("--cgroups disabled".into())),
+        (Manager::Systemd, _) => by_systemd(None),
+        (Manager::Cgroupfs, Some(d)) => in_subtree(&hierarchy, &d.dir, path, wanted),
+        (Manager::Auto, Some(d)) if matches!(path, GroupPath::Plain(_)) => {
+            in_subtree(&hierarchy, &d.dir, path, wanted)
+        }
+        // Handed to us for this: there is nobody to be asked.
+        (Manager::Auto, Some(d)) if d.marked || !hierarchy.below_manager() => {
+            in_subtree(&hierarchy, &d.dir, path, wanted)
+        }
+        (Manager::Auto, d) => match (systemd::is_there(), d) {
+            (true, _) => by_systemd(None),
+            (false, Some(d)) => in_subtree(&hierarchy, &d.dir, path, wanted),
+            (false, None) => by_systemd(Some(anyhow!(
+                "{} is not yours to divide, and no manager of your services runs",
+                hierarchy.own.display()
+            ))),
+        },
+        (Manager::Cgroupfs, None) => Err(Obstacle::NotDelegated(format!(
+            "{} is not yours to divide",
+            hierarchy.own.display()
+        ))),
+    }
+}
+
+/// Removes the group that [`place`] made for `path` in a subtree that is the
+/// user's and that nobody recorded, because its maker was killed. A scope needs
+/// no such care: systemd removes what has no processes.
+pub fn remove_unrecorded(path: &str) -> Result<()> {
+    let hierarchy = Hierarchy::find();
+    let delegated = hierarchy.as_ref().and_then(Hierarchy::delegated);
+    match (delegated, parse(path)?) {
+        (Some(d), GroupPath::Unit(_, prefix, name)) => Group::at(&d.dir)
+            .child(&format!("{prefix}-{name}"))
+            .remove(),
+        _ => Ok(()),
+    }
+}
+
+/// A scope of the user's systemd: this process in one group, the container in
+/// another beside it.
+fn scope(
+    slice: &str,
+    prefix: &str,
+    name: &str,
+    wanted: &Wanted<'_>,
+) -> std::result::Result<Placed, Obstacle> {
+    let not = |e: anyhow::Error| Obstacle::NotDelegated(format!("{e:#}"));
+    let mut manager = systemd::Manager::connect().map_err(not)?;
+    let unit = format!("{prefix}-{name}.scope");
+    let scope = Scope {
+        unit: &unit,
+        slice,
+        description: wanted.description,
+        pids: &[std::process::id()],
+    };
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let job = manager.begin_scope(&scope).map_err(not)?;
+        match manager.await_job(job) {
+            Ok(()) => break,
+            // That of an earlier run is not gone yet.
+            Err(e) if e.is::<systemd::Exists>() && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(e) => return Err(not(e.context(format!("start {unit}")))),
+        }
+    }
+    let failed = |e: anyhow::Error| Obstacle::Failed(e.context(unit.clone()));
+    let hierarchy = Hierarchy::find().ok_or(Obstacle::NoHierarchy)?;
+    let top = Group::at(&hierarchy.own);
+    if top.dir().file_name().is_none_or(|own| own != unit.as_str()) {
+        let error = anyhow!("this process was put into {}", top.dir().display());
+        return Err(failed(error));
+    }
+    // A group that has others below it has no processes itself.
+    let beside = top.child("supervisor");
+    beside.make().map_err(failed)?;
+    beside.take(0).context("enter it").map_err(failed)?;
+    let limits = top.child("container");
+    divide(&top, wanted.controllers, None)?;
+    let mut placed = make(limits, wanted)?;
+    placed.manager = Manager::Systemd;
+    placed.unit = Some(unit);
+    Ok(placed)
+}
+
+/// A group in the subtree `first` that is the user's; this process stays where
+/// it is.
+fn in_subtree(
+    hierarchy: &Hierarchy,
+    first: &Path,
+    path: GroupPath<'_>,
+    wanted: &Wanted<'_>,
+) -> std::result::Result<Placed, Obstacle> {
+    let (base, name) = match path {
+        GroupPath::Unit(_, prefix, name) => (first.to_owned(), format!("{prefix}-{name}")),
+        GroupPath::Plain(path) => {
+            // From the top if that is ours, else from where we are.
+            let full = match path.strip_prefix('/') {
+                Some(path) if hierarchy.top.join(path).starts_with(first) => {
+                    hierarchy.top.join(path)
+                }
+                Some(path) => first.join(path),
+                None => first.join(path),
+            };
+            let name = full
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            let name = name.ok_or_else(|| Obstacle::Failed(anyhow!("no name for a group")))?;
+            (full.parent().unwrap_or(first).to_owned(), name)
+        }
+    };
+    let around = Path::new(&base);
+    // Groups on the way to it, each dividing what it has.
+    let mut group = Group::at(first);
+    let below = around.strip_prefix(first).unwrap_or(Path::new(""));
+    divide(&group, wanted.controllers, Some(CALLERS))?;
+    for part in below {
+        group = group.child(&part.to_string_lossy());
+        group.make().map_err(Obstacle::Failed)?;
+        divide(&group, wanted.controllers, None)?;
+    }
+    let mut placed = make(group.child(&name), wanted)?;
+    placed.manager = Manager::Cgroupfs;
+    Ok(placed)
+}
+
+fn make(limits: Group, wanted: &Wanted<'_>) -> std::result::Result<Placed, Obstacle> {
+    limits.make().map_err(Obstacle::Failed)?;
+    let payload = match wanted.nested {
+        true => limits.child("payload"),
+        false => limits.clone(),
+    };
+    if wanted.nested {
+        payload.make().map_err(Obstacle::Failed)?;
+    }
+    Ok(Placed {
+        manager: Manager::Auto,
+        unit: None,
+        limits: limits.dir().to_owned(),
+        payload: payload.dir().to_owned(),
+    })
+}
+
+/// Gives groups below `group` the controllers in `needed`, and those that are
+/// of use where that costs nothing. Processes that are in the way go to the
+/// group `callers`, if there may be one.
+fn divide(
+    group: &Group,
+    needed: &[String],
+    callers: Option<&str>,
+) -> std::result::Result<(), Obstacle> {
+    let (has, enabled) = (group.controllers(), group.enabled());
+    let lacks: Vec<String> = needed
+        .iter()
+        .filter(|c| !has.contains(c))
+        .cloned()
+        .collect();
+    if !lacks.is_empty() {
+        return Err(Obstacle::Controllers(lacks, group.dir().to_owned()));
+    }
+    let missing = |names: Vec<&str>| -> Vec<String> {
+        let missing = names.into_iter().map(str::to_owned);
+        missing
+            .filter(|c| has.contains(c) && !enabled.contains(c))
+            .collect()
+    };
+    let needed = missing(needed.iter().map(String::as_str).collect());
+    let mut all = missing(USEFUL.to_vec());
+    all.extend(
+        needed
+            .iter()
+            .filter(|c| !USEFUL.contains(&c.as_str()))
+            .cloned(),
+    );
+    let Err(error) = group.enable(&all) else {
+        return Ok(());
+    };
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let failed = |e: anyhow::Error| {
+        let what = format!("divide the control group {}", group.dir().display());
+        Obstacle::Failed(e.context(what))
+    };
+    let busy = error.raw_os_error() == Some(libc::EBUSY);
+    let (Some(callers), true) = (callers, busy) else {
+        return group.enable(&needed).map_err(|e| failed(e.into()));
+    };
+    let aside = group.child(callers);
+    aside.make().map_err(failed)?;
+    group.vacate(&aside).map_err(failed)?;
+    group
+        .enable(&all)
+        .or_else(|_| group.enable(&needed))
+        .map_err(|e| failed(e.into()))
+}
+
+impl Placed {
+    /// The group that has the limits.
+    pub fn limits(&self) -> Group {
+        Group::at(&self.limits)
+    }
+
+    /// The group that the container's processes are in.
+    pub fn payload(&self) -> Group {
+        Group::at(&self.payload)
+    }
+
+    /// Sees to it that the group with the limits has these controllers.
+    pub fn divide(&self, controllers: &[String]) -> std::result::Result<(), Obstacle> {
+        let above = self.limits.parent().unwrap_or(Path::new("/"));
+        divide(&Group::at(above), controllers, None)
+    }
+
+    /// Makes the groups anew, in which nothing has happened yet.
+    pub fn renew(&self, wanted: &Wanted<'_>) -> std::result::Result<Placed, Obstacle> {
+        self.remove().map_err(Obstacle::Failed)?;
+        self.divide(wanted.controllers)?;
+        self.limits().make().map_err(Obstacle::Failed)?;
+        self.payload().make().map_err(Obstacle::Failed)?;
+        Ok(self.clone())
+    }
+
+    /// Sees to it that this process may clone into the container's group: if
+    /// it is elsewhere, systemd puts it beside the supervisor.
+    pub fn approach(&self) -> Result<()> {
+        let hierarchy = Hierarchy::find().context("no hierarchy of control groups is mounted")?;
+        if hierarchy.reaches(&self.payload) {
+            return Ok(());
+        }
+        let unit = self.unit.as_deref();
+        let unit = unit.with_context(|| {
+            format!(
+                "{} cannot be entered from {}",
+                self.payload.display(),
+                hierarchy.own.display()
+            )
+        })?;
+        let mut manager = systemd::Manager::connect()?;
+        manager
+            .attach(unit, "/supervisor", std::process::id())
+            .with_context(|| format!("enter {unit}"))
+    }
+
+    /// Removes the groups; those of a scope go with it.
+    pub fn remove(&self) -> Result<()> {
+        self.limits().remove()
+    }
+}
+
+/// Whether namespaces of control groups are borders: the owner of a group
+/// that is the root of one cannot change its limits from inside (mount option
+/// `nsdelegate`, which systemd sets).
+pub fn namespaces_are_borders() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut mounts = mounts.lines().map(|line| line.split(' '));
+    mounts.any(|mut fields| {
+        let (kind, options) = (fields.nth(2), fields.next());
+        let has = |options: &str| options.split(',').any(|o| o == "nsdelegate");
+        kind == Some("cgroup2") && options.is_some_and(has)
+    })
+}
+
+/// Whether a directory is somebody else's than the caller's.
+pub fn is_foreign(dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(dir).is_ok_and(|meta| meta.uid() != geteuid().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_specs() {
+        let unit = GroupPath::Unit("bryo.slice", "bryo", "0f");
+        assert_eq!(parse("bryo.slice:bryo:0f").unwrap(), unit);
+        assert_eq!(parse("/a/b-1").unwrap(), GroupPath::Plain("/a/b-1"));
+        for bad in [
+            "",
+            "a:b",
+            "a:b:c",
+            "/a/../b",
+            "a.slice:b:c/d",
+            "a\n",
+            "a.slice::c",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn own_places() {
+        assert_eq!(
+            own_path("4:memory:/x\n0::/user.slice/a\n"),
+            Some("user.slice/a")
+        );
+        assert_eq!(own_path("0::/\n"), Some(""));
+        assert_eq!(own_path("4:memory:/x\n"), None);
+        assert!(is_manager(Path::new(
+            "/sys/fs/cgroup/user.slice/user@1000.service"
+        )));
+        assert!(!is_manager(Path::new(
+            "/sys/fs/cgroup/user.slice/session-1.scope"
+        )));
+    }
+}

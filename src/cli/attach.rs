@@ -1,0 +1,57 @@
+//! `bryo attach`.
+
+use super::Context;
+use crate::engine::attach::{End, attachment, join};
+use crate::engine::detach;
+use crate::engine::events::{self, Action};
+use crate::engine::launch::Wanted;
+use crate::engine::record::State;
+use anyhow::{Result, bail};
+
+/// Connect to the standard streams of a container that runs
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name or id
+    container: String,
+
+    /// Keys that leave a container with a terminal
+    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    detach_keys: String,
+    /// Do not pass standard input on
+    #[arg(long)]
+    no_stdin: bool,
+    /// Pass signals on
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+}
+
+/// Stays until the container ends, and exits as it does.
+pub fn run(args: &Args, context: &Context) -> Result<i32> {
+    let detach_keys = detach::parse(&args.detach_keys)?;
+    let containers = context.containers()?;
+    let mut container = containers.find(&args.container)?;
+    container.running_process()?;
+    if let State::Paused { .. } = container.state {
+        bail!(
+            "container {} is paused: bryo unpause lets it go on",
+            container.record.name
+        );
+    }
+    let wanted = Wanted {
+        input: !args.no_stdin,
+        output: true,
+        errors: true,
+    };
+    let mut attachment = attachment(&container, wanted)?;
+    attachment.detach_keys = detach_keys;
+    attachment.keep_signals = !args.sig_proxy;
+    events::emit(&containers, Action::Attach, &container, &[]);
+    match join(attachment)? {
+        End::Exited(code) => Ok(code),
+        End::Left => {
+            events::emit(&containers, Action::Detach, &container, &[]);
+            Ok(0)
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `bryo check`
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::output::{self, Format};
+use super::registry::Flags;
+use super::{Context, progress};
+use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::images::users;
+use crate::engine::userns::unpacking;
+use crate::image::check::{Fault, How, check, missing_trees};
+use crate::image::progress::Quiet;
+use crate::image::registry::mend;
+use crate::image::store::Store;
+
+/// Look for damage in the store, and mend it
+///
+/// Every blob is hashed, and every unpacked file is compared with its layer.
+/// What a crash left is removed. With --repair, damaged blobs are fetched
+/// again from where they came from, and damaged files are unpacked again; an
+/// image that can be had neither way is removed. The exit code is 1 if damage
+/// remains.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Mend what can be mended
+    #[arg(long)]
+    repair: bool,
+
+    /// Look only whether everything is there, with its size
+    #[arg(long)]
+    quick: bool,
+
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+
+    #[command(flatten)]
+    registry: Flags,
+}
+
+/// Prints what was found; the exit code says whether damage remains.
+pub fn run(args: &Args, context: &Context) -> Result<i32> {
+    let store = context.store()?;
+    if !store.root().exists() {
+        return report(args, &[]);
+    }
+    store.sweep()?;
+    empty_trash_behind(&store)?;
+    let containers = context.containers()?;
+    let used = users(&containers)?;
+    let all = containers.list()?;
+    let trees: HashMap<String, Vec<PathBuf>> = all
+        .iter()
+        .map(|container| {
+            let layers = container.record.layers.iter().map(PathBuf::from);
+            (container.record.name.clone(), layers.collect())
+        })
+        .collect();
+    let running: Vec<&String> = all
+        .iter()
+        .filter(|container| container.state.is_active())
+        .map(|container| &container.record.name)
+        .collect();
+    let runs_on = |tree: &Path| -> Option<String> {
+        let on = running.iter().find(|name| {
+            trees
+                .get(**name)
+                .is_some_and(|trees| trees.iter().any(|known| known == tree))
+        });
+        on.map(|name| (*name).clone())
+    };
+    let client = args.registry.client()?;
+    let store = unpacking(store)?;
+    let progress = progress::new(args.quiet);
+    let how = How {
+        quick: args.quick,
+        repair: args.repair,
+        fetch: &|name, blob, is_manifest| mend::fetch(&store, &client, name, blob, is_manifest),
+        users: &|id| used.get(id).cloned().unwrap_or_default(),
+        runs_on: &runs_on,
+        progress: &*progress,
+    };
+    let mut faults = check(&store, &how)?;
+    drop(progress);
+    let images: HashMap<&String, &String> = all
+        .iter()
+        .filter_map(|c| Some((&c.record.name, c.record.image_id.as_ref()?)))
+        .collect();
+    for (container, tree) in missing_trees(&trees) {
+        let again = args.repair && unpack(&store, images.get(&container), &tree).is_ok();
+        faults.push(Fault {
+            object: format!("container {container}"),
+            problem: format!("it stands on {}, which is missing", tree.display()),
+            mended: again.then(|| "unpacked again".to_owned()),
+        });
+    }
+    let code = report(args, &faults)?;
+    empty_trash_behind(&store)?;
+    Ok(code)
+}
+
+/// Unpacks an image whose tree is missing.
+fn unpack(store: &Store, id: Option<&&String>, tree: &Path) -> Result<()> {
+    let image = id.map(|id| store.find(id)).transpose()?.flatten();
+    let Some(image) = image else {
+        anyhow::bail!("its image is gone");
+    };
+    let _lock = store.lock_shared()?;
+    store.unpack(&image, &Quiet)?;
+    if !tree.exists() {
+        store
+            .clone()
+            .with_flavour(crate::image::flavour::Flavour::Single)
+            .unpack(&image, &Quiet)?;
+    }
+    anyhow::ensure!(tree.exists(), "it is of another id map");
+    Ok(())
+}
+
+fn report(args: &Args, faults: &[Fault]) -> Result<i32> {
+    let left = faults.iter().filter(|fault| fault.mended.is_none()).count();
+    if args.format == Format::Json {
+        let faults = faults.iter().map(|fault| {
+            json!({"Object": fault.object, "Problem": fault.problem, "Mended": fault.mended})
+        });
+        let faults: Vec<_> = faults.collect();
+        output::line(serde_json::to_string_pretty(&faults)?)?;
+        return Ok(i32::from(left > 0));
+    }
+    for fault in faults {
+        let mended = fault.mended.as_ref();
+        let mended = mended.map_or(String::new(), |mended| format!(" ({mended})"));
+        output::line(format!("{}: {}{mended}", fault.object, fault.problem))?;
+    }
+    match (faults.len(), left) {
+        (0, _) => output::line("The store is sound.")?,
+        (_, 0) => output::line("All of it is mended.")?,
+        (_, left) if args.repair => output::line(format!("{left} of it could not be mended."))?,
+        _ => output::line("`bryo check --repair` mends what can be mended.")?,
+    }
+    Ok(i32::from(left > 0))
+}

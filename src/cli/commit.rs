@@ -1,0 +1,90 @@
+//! `bryo commit`.
+
+use super::{Context, output, progress};
+use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::commit::{Options, commit};
+use crate::engine::containers::Container;
+use crate::engine::control::Request;
+use crate::engine::lifecycle;
+use crate::engine::record::State;
+use crate::image::change::Change;
+use crate::image::reference::Reference;
+use anyhow::{Result, ensure};
+
+/// Make an image of what a container changed
+///
+/// The container may run. What is mounted in it is left out. Prints the id of
+/// the new image.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name or id
+    container: String,
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<Reference>,
+
+    /// Who made it
+    #[arg(short, long)]
+    author: Option<String>,
+    /// Apply a Dockerfile instruction to the new image: CMD, ENTRYPOINT, ENV,
+    /// EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    changes: Vec<Change>,
+    /// Comment for the image's history
+    #[arg(short, long)]
+    message: Option<String>,
+    /// Pause the container meanwhile
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
+    pause: bool,
+    /// Make all layers one
+    #[arg(short, long)]
+    squash: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Makes the image.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let containers = context.containers()?;
+    let container = containers.find(&args.container)?;
+    let name = args.name.clone().map(Reference::or_latest);
+    if let Some(name) = &name {
+        ensure!(
+            name.digest().is_none(),
+            "{name}: a new image cannot be named by a digest"
+        );
+    }
+    let store = context.store()?;
+    store.sweep()?;
+    empty_trash_behind(&store)?;
+    let options = Options {
+        name,
+        changes: args.changes.clone(),
+        author: args.author.clone(),
+        message: args.message.clone(),
+        squash: args.squash,
+    };
+    let pausing = args.pause && matches!(container.state, State::Running { .. });
+    let _paused = pausing.then(|| Paused::new(&container)).transpose()?;
+    let progress = || progress::new(args.quiet);
+    let image = commit(&containers, store, &container, &options, &progress)?;
+    Ok(output::line(&image.id)?)
+}
+
+/// A container that goes on when this goes.
+struct Paused<'a>(&'a Container);
+
+impl<'a> Paused<'a> {
+    fn new(container: &'a Container) -> Result<Self> {
+        lifecycle::ask(container, Request::Pause)?;
+        Ok(Paused(container))
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        let _ = lifecycle::ask(self.0, Request::Resume);
+    }
+}

@@ -1,0 +1,269 @@
+//! `bryo copy`
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::pull::limit;
+use super::registry::Flags;
+use super::{Context, output, progress};
+use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::userns::unpacking;
+use crate::image::layer::Limit;
+use crate::image::load::load_from;
+use crate::image::parcel::{self, Parcel};
+use crate::image::platform::Platform;
+use crate::image::progress::Progress;
+use crate::image::reference::Reference;
+use crate::image::registry::client::Client;
+use crate::image::registry::pull::{Wanted, pull};
+use crate::image::registry::transfer::{Which, parcel as fetch, send, transfer};
+use crate::image::save::{Form, save};
+use crate::image::source::Source;
+use crate::image::store::Store;
+
+/// Copy an image from one place to another
+///
+/// Places: docker://NAME is a registry; docker-archive:FILE[:NAME],
+/// oci-archive:FILE[:TAG] and oci:DIRECTORY[:TAG] are what other tools write;
+/// a name alone, or store:NAME, is the store. From registry to registry
+/// nothing is unpacked, and digests stay.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where the image is
+    source: String,
+
+    /// Where it goes
+    destination: String,
+
+    /// All images of an index and the index itself, from registry to registry
+    #[arg(short, long)]
+    all: bool,
+
+    /// Of an index take the image for this platform, as
+    /// OS/ARCHITECTURE[/VARIANT]
+    #[arg(long)]
+    platform: Option<Platform>,
+
+    /// Credentials for the source alone
+    #[arg(long, value_name = "USER:PASSWORD")]
+    src_creds: Option<String>,
+
+    /// Credentials for the destination alone
+    #[arg(long, value_name = "USER:PASSWORD")]
+    dest_creds: Option<String>,
+
+    /// Largest size that a layer may have when it is unpacked, or `unlimited`
+    #[arg(long, value_name = "BYTES", value_parser = limit)]
+    max_layer_size: Option<Limit>,
+
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    registry: Flags,
+}
+
+/// A place.
+enum Place {
+    Registry(Reference),
+    /// In the store; by no name of its own for a destination `store:`.
+    Store(String),
+    File(Form, PathBuf, Option<String>),
+}
+
+impl Place {
+    fn parse(text: &str, is_source: bool) -> Result<Place> {
+        if let Some(name) = text.strip_prefix("docker://") {
+            return Ok(Place::Registry(name.parse()?));
+        }
+        for prefix in ["store:", "containers-storage:"] {
+            if let Some(name) = text.strip_prefix(prefix) {
+                return Ok(Place::Store(name.to_owned()));
+            }
+        }
+        let forms = [
+            ("docker-archive:", Form::DockerArchive),
+            ("oci-archive:", Form::OciArchive),
+            ("oci:", Form::OciDir),
+        ];
+        for (prefix, form) in forms {
+            let Some(rest) = text.strip_prefix(prefix) else {
+                continue;
+            };
+            if is_source {
+                return Ok(match Source::parse(text)? {
+                    Source::DockerArchive { path, name } => Place::File(form, path, name),
+                    Source::OciArchive { path, tag } | Source::OciDir { path, tag } => {
+                        Place::File(form, path, tag)
+                    }
+                    _ => Place::Store(text.to_owned()),
+                });
+            }
+            // What is not there yet cannot tell which colon ends its path.
+            let (path, tag) = match rest.split_once(':') {
+                Some((path, tag)) => (path, Some(tag.to_owned())),
+                None => (rest, None),
+            };
+            ensure!(!path.is_empty(), "{prefix} needs a path");
+            return Ok(Place::File(form, path.into(), tag));
+        }
+        for other in [
+            "docker-daemon:",
+            "dir:",
+            "tar:",
+            "tarball:",
+            "sif:",
+            "ostree:",
+        ] {
+            ensure!(
+                !text.starts_with(other),
+                "{text}: images are copied between docker://, docker-archive:, oci-archive:, \
+                 oci: and the store"
+            );
+        }
+        Ok(Place::Store(text.to_owned()))
+    }
+}
+
+/// Copies the image and prints its digest.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let source = Place::parse(&args.source, true)?;
+    let destination = Place::parse(&args.destination, false)?;
+    let store = context.store()?;
+    store.sweep()?;
+    empty_trash_behind(&store)?;
+    ensure!(
+        !args.all
+            || matches!(
+                (&source, &destination),
+                (Place::Registry(_), Place::Registry(_))
+            ),
+        "--all is for copies from registry to registry"
+    );
+    let progress = progress::new(args.quiet);
+    let from = args.registry.client_as(args.src_creds.as_deref())?;
+    let to = args.registry.client_as(args.dest_creds.as_deref())?;
+    let platform = args.platform.as_ref();
+    let digest = match (source, destination) {
+        (Place::Registry(source), Place::Registry(target)) => {
+            let which = match args.all {
+                true => Which::All,
+                false => Which::One(platform),
+            };
+            transfer(&store, (&from, &source), (&to, &target), which, &*progress)?
+        }
+        (source, Place::Store(name)) => into_store(args, store, source, &name, &from, &*progress)?,
+        (source, destination) => {
+            let session = store.session()?;
+            let _lock;
+            let parcel = match source {
+                Place::Registry(reference) => {
+                    fetch(&store, &from, &reference, platform, &*progress)?
+                }
+                Place::Store(name) => {
+                    _lock = store.lock_shared()?;
+                    let image = store.find(&name)?;
+                    let image = image.with_context(|| format!("no such image: {name}"))?;
+                    let mut parcel = Parcel::of_store(&store, &image)?;
+                    let asked = name.parse::<Reference>().map(Reference::or_latest).ok();
+                    parcel.names.retain(|name| Some(name) == asked.as_ref());
+                    parcel
+                }
+                Place::File(..) => {
+                    let limit = args.max_layer_size.unwrap_or_default();
+                    let source = Source::parse(&args.source)?;
+                    parcel::of_file(&source, platform, limit, &session)
+                        .with_context(|| args.source.clone())?
+                }
+            };
+            write(parcel, destination, &to, &session, &*progress)?
+        }
+    };
+    drop(progress);
+    if !args.quiet {
+        output::line(format!("Digest: {digest}"))?;
+    }
+    Ok(())
+}
+
+fn write(
+    mut parcel: Parcel,
+    destination: Place,
+    client: &Client,
+    session: &crate::image::session::Session,
+    progress: &dyn Progress,
+) -> Result<crate::image::digest::Digest> {
+    match destination {
+        Place::Registry(target) => {
+            let parcel = parcel.compressed(session, progress)?;
+            send(client, &parcel, &target, progress)
+        }
+        Place::File(form, path, tag) => {
+            let parcel = match form {
+                Form::DockerArchive => {
+                    if let Some(name) = &tag {
+                        parcel.names = vec![name.parse::<Reference>()?.or_latest()];
+                    }
+                    parcel
+                }
+                _ => parcel.into_oci()?,
+            };
+            let digest = parcel.digest();
+            save(
+                vec![parcel],
+                form,
+                Some(&path),
+                tag.as_deref(),
+                session,
+                progress,
+            )?;
+            Ok(digest)
+        }
+        Place::Store(_) => bail!("the store takes images in its own way"),
+    }
+}
+
+fn into_store(
+    args: &Args,
+    store: Store,
+    source: Place,
+    name: &str,
+    client: &Client,
+    progress: &dyn Progress,
+) -> Result<crate::image::digest::Digest> {
+    let target = match name {
+        "" => None,
+        name => Some(name.parse::<Reference>()?.or_latest()),
+    };
+    let limit = args.max_layer_size.unwrap_or_default();
+    let platform = args.platform.as_ref();
+    match source {
+        Place::Registry(reference) => {
+            let store = unpacking(store)?;
+            let wanted = Wanted {
+                platform,
+                limit,
+                name: target.as_ref(),
+            };
+            let pulled = pull(&store, client, &reference, wanted, progress)?;
+            Ok(pulled.image.manifest)
+        }
+        Place::Store(source) => {
+            let _lock = store.lock_shared()?;
+            let image = store.find(&source)?;
+            let image = image.with_context(|| format!("no such image: {source}"))?;
+            let target = target.context("the image is in the store: give it a name")?;
+            store.tag(&image, &target)?;
+            Ok(image.manifest)
+        }
+        Place::File(..) => {
+            let store = unpacking(store)?;
+            let source = Source::parse(&args.source)?;
+            let image = load_from(&store, &source, target.as_ref(), platform, limit, progress)
+                .with_context(|| args.source.clone())?;
+            Ok(image.manifest)
+        }
+    }
+}

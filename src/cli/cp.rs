@@ -1,0 +1,70 @@
+//! `bryo cp`.
+
+use super::{Context, error};
+use crate::engine::containers::Containers;
+use crate::engine::cp::{Options, Side, copy};
+use crate::engine::visit::Visit;
+use anyhow::{Result, bail, ensure};
+use std::io::IsTerminal;
+
+/// Copy files between a container and the host, or between containers
+///
+/// A directory that is written with /. at its end stands for what is in it. -
+/// is a tar at standard input or output. The container need not run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// CONTAINER:PATH, a path of the host, or -
+    #[arg(value_name = "FROM")]
+    from: String,
+    /// CONTAINER:PATH, a path of the host, or -
+    #[arg(value_name = "TO")]
+    to: String,
+
+    /// Keep owners: those of files that go into a container, and in tars
+    #[arg(short, long)]
+    archive: bool,
+    /// Copy what a link leads to, in place of the link
+    #[arg(short = 'L', long)]
+    follow_link: bool,
+    /// Say nothing; bryo never does here
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Copies.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let containers = context.containers()?;
+    let from = side(&args.from, &containers)?;
+    let to = side(&args.to, &containers)?;
+    if let Side::Stream = to {
+        ensure!(
+            !std::io::stdout().is_terminal(),
+            "a tar is nothing for a terminal: use a pipe"
+        );
+    }
+    let options = Options {
+        archive: args.archive,
+        follow: args.follow_link,
+    };
+    copy(from, to, options, &error::warn)
+}
+
+/// What an argument is, by docker's rule: a path that starts with a slash or a
+/// dot is the host's, else what is before a colon is a container.
+fn side(text: &str, containers: &Containers) -> Result<Side> {
+    if text == "-" {
+        return Ok(Side::Stream);
+    }
+    let parts = match text.starts_with(['/', '.']) {
+        true => None,
+        false => text.split_once(':'),
+    };
+    Ok(match parts {
+        Some((_, "")) => bail!("{text}: a path is missing after the colon"),
+        Some((name, path)) => {
+            let visit = Visit::new(containers.find(name)?)?;
+            Side::Container(Box::new(visit), path.to_owned())
+        }
+        None => Side::Host(text.to_owned()),
+    })
+}

@@ -1,0 +1,68 @@
+//! `--format`: a table, JSON, or a template, the same for all lists.
+
+use super::output::{self, Table};
+use super::template::Template;
+use anyhow::Result;
+use serde_json::Value;
+
+/// A form of output.
+#[derive(Debug, Clone)]
+pub enum Form {
+    /// The verb's own table.
+    Table,
+    /// A JSON list.
+    Json,
+    /// A line for each row.
+    Template(Template),
+}
+
+impl std::str::FromStr for Form {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Form> {
+        Ok(match text {
+            "table" | "" => Form::Table,
+            "json" => Form::Json,
+            template => Form::Template(Template::parse(template)?),
+        })
+    }
+}
+
+/// Prints rows by a template; `head` names the columns.
+pub fn by_template(
+    template: &Template,
+    rows: &[Value],
+    head: impl Fn(&str) -> String,
+) -> Result<()> {
+    if !template.table {
+        return rows
+            .iter()
+            .try_for_each(|row| Ok(output::line(template.render(row)?)?));
+    }
+    let fields = template.fields();
+    let heads = fields
+        .iter()
+        .map(|field| field.as_deref().map(&head).unwrap_or_default());
+    let heads: Vec<String> = heads.collect();
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let mut table = Table::new(&heads);
+    for row in rows {
+        let line = template.render(row)?;
+        table.row(line.split('\t').map(str::to_owned).collect());
+    }
+    Ok(table.print()?)
+}
+
+/// A field's name as the head of a column: `RunningFor` is `RUNNING FOR`.
+pub fn head(field: &str) -> String {
+    let mut head = String::new();
+    let mut lower = false;
+    for c in field.chars() {
+        if c.is_uppercase() && lower {
+            head.push(' ');
+        }
+        lower = c.is_lowercase();
+        head.extend(c.to_uppercase());
+    }
+    head
+}

@@ -1,0 +1,185 @@
+//! `bryo logs`.
+
+use super::Context;
+use super::output::closed_is_fine;
+use crate::engine::containers::{Container, Containers};
+use crate::engine::log::Stream;
+use crate::engine::log::read::{Entry, Reader};
+use crate::engine::times::parse_time;
+use crate::engine::watch::Watch;
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use std::io::{self, BufWriter, Write};
+
+/// Show what containers printed
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names or ids; with several, lines begin with the names
+    #[arg(required = true)]
+    containers: Vec<String>,
+
+    /// Go on with what they print, until they end
+    #[arg(short, long)]
+    follow: bool,
+    /// So many of the last lines, or all
+    #[arg(short = 'n', long, default_value = "all", value_name = "LINES")]
+    tail: String,
+    /// Since this time, as 2026-01-02T13:23:37Z or 10m
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Until this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Show when it was printed
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Show the labels and variables of --log-opt
+    #[arg(long)]
+    details: bool,
+}
+
+/// A container's log, as far as it was printed.
+struct Source {
+    container: Container,
+    reader: Reader,
+    next: Option<Entry>,
+    ended: bool,
+    prefix: String,
+    /// For each stream, whether a line was begun.
+    within: [bool; 2],
+}
+
+/// Prints the logs; with several containers in the order of time.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let now = Timestamp::now();
+    let time = |text: &Option<String>| text.as_deref().map(|t| parse_time(t, now)).transpose();
+    let (since, until) = (time(&args.since)?, time(&args.until)?);
+    let tail = match args.tail.as_str() {
+        "all" | "-1" => None,
+        number => {
+            let fail = || format!("--tail {number}: a number of lines or 'all' is wanted");
+            Some(number.parse().ok().with_context(fail)?)
+        }
+    };
+    let containers = context.containers()?;
+    let width = args.containers.iter().map(String::len).max().unwrap_or(0);
+    let mut sources = Vec::new();
+    for name in &args.containers {
+        let container = containers.find(name)?;
+        let log = &container.record.keeping.log;
+        let reader = Reader::open(&container.dir, log, tail);
+        let reader = reader.with_context(|| format!("container {name} has no log"))?;
+        sources.push(Source {
+            ended: !args.follow,
+            reader,
+            next: None,
+            prefix: match args.containers.len() {
+                1 => String::new(),
+                _ => format!("{name:<width$} | "),
+            },
+            within: [false; 2],
+            container,
+        });
+    }
+    let watch = match args.follow {
+        true => Some(Watch::new()?),
+        false => None,
+    };
+    for source in &sources {
+        if let Some(watch) = &watch {
+            watch.add(&source.container.dir)?;
+        }
+    }
+    let show = Show {
+        timestamps: args.timestamps,
+        details: args.details,
+        since,
+        until,
+    };
+    let shown = show.all(&containers, &mut sources, watch.as_ref());
+    Ok(closed_is_fine(shown)?)
+}
+
+struct Show {
+    timestamps: bool,
+    details: bool,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Show {
+    fn all(
+        &self,
+        containers: &Containers,
+        sources: &mut [Source],
+        watch: Option<&Watch>,
+    ) -> io::Result<()> {
+        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let mut errors = BufWriter::with_capacity(1 << 16, io::stderr().lock());
+        loop {
+            let before = sources.iter().all(|source| source.ended);
+            self.what_is_there(sources, &mut out, &mut errors)?;
+            out.flush()?;
+            errors.flush()?;
+            let over = self.until.is_some_and(|until| until < Timestamp::now());
+            let (Some(watch), false) = (watch, before || over) else {
+                return Ok(());
+            };
+            for source in sources.iter_mut().filter(|source| !source.ended) {
+                let now = containers.find(&source.container.record.id);
+                source.ended = !now.is_ok_and(|now| now.state.is_active());
+            }
+            // What was printed just before the end is read once more.
+            if !sources.iter().all(|source| source.ended) {
+                watch.wait();
+            }
+        }
+    }
+
+    fn what_is_there(
+        &self,
+        sources: &mut [Source],
+        out: &mut impl Write,
+        errors: &mut impl Write,
+    ) -> io::Result<()> {
+        loop {
+            for source in sources.iter_mut().filter(|source| source.next.is_none()) {
+                source.next = source.reader.read().map_err(io::Error::other)?;
+            }
+            let first = sources.iter_mut().filter(|source| source.next.is_some());
+            let first = first.min_by_key(|source| source.next.as_ref().map(|entry| entry.time));
+            let Some((source, entry)) = first.and_then(|s| {
+                let entry = s.next.take();
+                entry.map(|entry| (s, entry))
+            }) else {
+                return Ok(());
+            };
+            if self.since.is_some_and(|since| entry.time < since)
+                || self.until.is_some_and(|until| entry.time > until)
+            {
+                continue;
+            }
+            match entry.stream {
+                Stream::Stdout => self.entry(source, &entry, out)?,
+                Stream::Stderr => self.entry(source, &entry, errors)?,
+            }
+        }
+    }
+
+    fn entry(&self, source: &mut Source, entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+        let within = &mut source.within[entry.stream as usize];
+        if !*within {
+            out.write_all(source.prefix.as_bytes())?;
+            if self.timestamps {
+                write!(out, "{} ", entry.time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ"))?;
+            }
+            if self.details {
+                let pairs = entry.details.iter();
+                let pairs: Vec<String> = pairs.map(|(k, v)| format!("{k}={v}")).collect();
+                write!(out, "{} ", pairs.join(","))?;
+            }
+        }
+        *within = !entry.data.ends_with(b"\n");
+        out.write_all(&entry.data)
+    }
+}

@@ -1,0 +1,581 @@
+//! `bryo network`.
+
+use super::confirm::confirm;
+use super::format::{self, Form};
+use super::output::Table;
+use super::{Context, error, output};
+use crate::engine::containers::{Container, Containers, short};
+use crate::engine::network::definition::{NotFound, Wishes};
+use crate::engine::network::subnet::Subnet;
+use crate::engine::network::{Attachment, Definition, Lease, Networks, change, members, trace};
+use crate::engine::usernet::translator;
+use crate::engine::{options, processes};
+use crate::net::worker::Report;
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Manage networks: containers on one reach each other by name
+#[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Make a network
+    Create(Create),
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// Show all that is known of networks
+    Inspect(Inspect),
+    /// Remove networks
+    #[command(visible_alias = "remove")]
+    Rm(Rm),
+    /// Remove networks that no container is on
+    Prune(Prune),
+    /// Put a container on a further network
+    Connect(Connect),
+    /// Take a container from a network
+    Disconnect(Disconnect),
+    /// Tell by the exit code whether a network exists: 0 or 1
+    Exists(Exists),
+    /// Show the packets of a container or a network
+    Trace(Trace),
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// Name
+    name: String,
+    /// Addresses of its containers, as 10.90.0.0/24; a second one for IPv6
+    #[arg(long, value_name = "ADDRESS/BITS")]
+    subnet: Vec<Subnet>,
+    /// The way out of a subnet; its first address if not given
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Vec<IpAddr>,
+    /// Add a subnet of IPv6
+    #[arg(long)]
+    ipv6: bool,
+    /// No way out
+    #[arg(long)]
+    internal: bool,
+    /// Ask this name server in place of the host's
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+    /// Add a label
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    label: Vec<String>,
+    /// Set an option of the way out, as host-loopback, mtu=1500 or
+    /// allow=192.0.2.0/24:443: those of --network user
+    #[arg(short, long, value_name = "OPTION")]
+    opt: Vec<String>,
+    /// The one driver is bridge
+    #[arg(short, long, default_value = "bridge", value_parser = ["bridge"])]
+    driver: String,
+    /// A network that is there already is no error
+    #[arg(long)]
+    ignore: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Ls {
+    /// Print ids alone
+    #[arg(short, long)]
+    quiet: bool,
+    /// Only those that pass: name=, id=, label=KEY[=VALUE], dangling=BOOL,
+    /// driver=
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Show whole ids
+    #[arg(long)]
+    no_trunc: bool,
+    /// table, json, or a template as '{{.Name}}'
+    #[arg(long, default_value = "table")]
+    format: Form,
+}
+
+#[derive(Debug, clap::Args)]
+struct Inspect {
+    /// Names or ids
+    #[arg(required = true)]
+    networks: Vec<String>,
+    /// json, or a template as '{{.Name}}'
+    #[arg(short, long, default_value = "json")]
+    format: Form,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rm {
+    /// Names or ids
+    #[arg(required = true)]
+    networks: Vec<String>,
+    /// Disconnect the containers that are on it; what is not there is no
+    /// error
+    #[arg(short, long)]
+    force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Prune {
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Only those that pass: label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Connect {
+    /// Name or id
+    network: String,
+    /// Name or id
+    container: String,
+    /// A further name of the container there
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// The address that it wants
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<String>,
+    /// The IPv6 address that it wants
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Disconnect {
+    /// Name or id
+    network: String,
+    /// Name or id
+    container: String,
+    /// For docker's sake
+    #[arg(short, long)]
+    force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Exists {
+    /// Name
+    network: String,
+}
+
+/// Show the packets of a container or a network
+///
+/// Until it is interrupted, or what it looks at ends. Packets of a container's
+/// own interface are up to 64 KiB long and have no checksums yet.
+#[derive(Debug, clap::Args)]
+struct Trace {
+    /// A container that runs, or a network in use
+    #[arg(value_name = "NAME")]
+    container: String,
+
+    /// Write them to a file for tcpdump, tshark or wireshark; - is standard
+    /// output
+    #[arg(short, long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// End after so many
+    #[arg(short, long, value_name = "NUMBER")]
+    count: Option<u64>,
+}
+
+/// Does what the verb says.
+pub fn run(args: &Args, context: &Context) -> Result<i32> {
+    let containers = context.containers()?;
+    let networks = Networks::open(containers.root());
+    match &args.verb {
+        Verb::Create(args) => create(args, &networks)?,
+        Verb::Ls(args) => ls(args, &networks, &containers)?,
+        Verb::Inspect(args) => inspect(args, &networks, &containers)?,
+        Verb::Rm(args) => rm(args, &networks, &containers)?,
+        Verb::Prune(args) => prune(args, &networks, &containers)?,
+        Verb::Connect(args) => {
+            let mut attachment = Attachment {
+                network: args.network.clone(),
+                ..Attachment::default()
+            };
+            attach(&mut attachment, &args.alias, [&args.ip, &args.ip6])?;
+            let mut container = containers.find(&args.container)?;
+            change::connect(&networks, &mut container, attachment)?;
+        }
+        Verb::Disconnect(args) => {
+            let mut container = containers.find(&args.container)?;
+            change::disconnect(&networks, &mut container, &args.network)?;
+        }
+        Verb::Trace(args) => trace(args, &containers)?,
+        Verb::Exists(args) => match networks.find(&args.network) {
+            Err(e) if e.is::<NotFound>() => return Ok(1),
+            other => drop(other?),
+        },
+    }
+    Ok(0)
+}
+
+fn trace(args: &Trace, containers: &Containers) -> Result<()> {
+    let subject = trace::Subject::find(containers, &args.container)?;
+    let path = args.write.as_deref().filter(|path| *path != Path::new("-"));
+    let out: Box<dyn Write> = match path {
+        Some(path) => {
+            let file = File::create(path);
+            Box::new(file.with_context(|| path.display().to_string())?)
+        }
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let mut out = std::io::BufWriter::with_capacity(1 << 18, out);
+    let name = &args.container;
+    let begin = || eprintln!("looking at {name}");
+    let lines = args.write.is_none();
+    let (count, lost) = subject.trace(&mut out, lines, args.count, begin)?;
+    eprintln!("{count} packets, {lost} lost");
+    Ok(())
+}
+
+fn attach(
+    attachment: &mut Attachment,
+    aliases: &[String],
+    addresses: [&Option<String>; 2],
+) -> Result<()> {
+    for alias in aliases {
+        attachment.alias(alias)?;
+    }
+    for address in addresses.into_iter().flatten() {
+        attachment.want(address)?;
+    }
+    Ok(())
+}
+
+/// The named networks of `run --network …`, with what the other flags say of
+/// them; none if one of bryo's own modes is asked for.
+///
+/// # Errors
+/// Networks of both kinds, or flags that say nothing to any.
+pub fn attachments(
+    modes: &[String],
+    aliases: &[String],
+    addresses: [&Option<String>; 2],
+) -> Result<Vec<Attachment>> {
+    let is_named = |mode: &String| !options::is_network_mode(mode);
+    if !modes.iter().any(is_named) {
+        if modes.len() > 1 {
+            bail!("--network {}: one is enough", modes.join(" --network "));
+        }
+        if !aliases.is_empty() || addresses.iter().any(|a| a.is_some()) {
+            bail!("--network-alias, --ip and --ip6 go with --network NAME, a named network");
+        }
+        return Ok(Vec::new());
+    }
+    if let Some(mode) = modes.iter().find(|mode| !is_named(mode)) {
+        bail!("--network {mode} goes with no other network");
+    }
+    let list = modes.iter().map(|mode| Attachment::parse(mode));
+    let mut list = list.collect::<Result<Vec<_>>>()?;
+    for (at, attachment) in list.iter().enumerate() {
+        if list[..at].iter().any(|a| a.network == attachment.network) {
+            bail!(
+                "--network {0}: the container is on '{0}' once",
+                attachment.network
+            );
+        }
+    }
+    if list.len() > 1 && addresses.iter().any(|a| a.is_some()) {
+        bail!("--ip and --ip6 go with one network: write --network NAME:ip=ADDRESS");
+    }
+    for attachment in &mut list {
+        attach(attachment, aliases, addresses)?;
+    }
+    Ok(list)
+}
+
+/// Name servers that a network's own are to ask.
+pub fn servers(list: &[String]) -> Result<Vec<IpAddr>> {
+    let address = |text: &String| match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => bail!("--dns {text}: an address is wanted"),
+    };
+    list.iter().map(address).collect()
+}
+
+fn create(args: &Create, networks: &Networks) -> Result<()> {
+    if args.ignore && networks.find(&args.name).is_ok() {
+        return Ok(output::line(&args.name)?);
+    }
+    let label = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let definition = networks.create(&Wishes {
+        name: args.name.clone(),
+        subnets: args.subnet.clone(),
+        gateways: args.gateway.clone(),
+        ipv6: args.ipv6,
+        internal: args.internal,
+        dns: args.dns.clone(),
+        labels: args.label.iter().map(label).collect(),
+        options: args.opt.clone(),
+    })?;
+    if let (false, Err(error)) = (definition.internal, crate::sys::tap::probe()) {
+        error::warn(&format!("the network has no way out: {error}"));
+    }
+    Ok(output::line(definition.name)?)
+}
+
+fn ls(args: &Ls, networks: &Networks, containers: &Containers) -> Result<()> {
+    let mut all = networks.list()?;
+    for text in &args.filter {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        match key {
+            "name" => all.retain(|n| n.name.contains(value)),
+            "id" => all.retain(|n| n.id.starts_with(value)),
+            "driver" => all.retain(|_| value == "bridge"),
+            "label" => all.retain(|n| has_label(n, value)),
+            "dangling" => {
+                let wanted = matches!(value, "true" | "1");
+                let mut kept = Vec::new();
+                for network in all {
+                    if members::on(containers, &network.name)?.is_empty() == wanted {
+                        kept.push(network);
+                    }
+                }
+                all = kept;
+            }
+            _ => bail!("--filter {text}: there are name=, id=, label=, dangling= and driver="),
+        }
+    }
+    let id = |network: &Definition| match args.no_trunc {
+        true => network.id.clone(),
+        false => short(&network.id).to_owned(),
+    };
+    if args.quiet {
+        return all.iter().try_for_each(|n| Ok(output::line(id(n))?));
+    }
+    let row = |network: &Definition| {
+        let labels = network.labels.iter();
+        let labels: Vec<String> = labels
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        json!({
+            "ID": id(network),
+            "Name": network.name,
+            "Driver": "bridge",
+            "Scope": "local",
+            "IPv6": network.gateways.len() > 1,
+            "Internal": network.internal,
+            "Labels": labels.join(","),
+            "CreatedAt": network.created,
+        })
+    };
+    match &args.format {
+        Form::Template(template) => {
+            let rows: Vec<Value> = all.iter().map(row).collect();
+            format::by_template(template, &rows, |field| match field {
+                "ID" => "NETWORK ID".to_owned(),
+                other => format::head(other),
+            })
+        }
+        // An object a line, as docker prints them.
+        Form::Json => all.iter().try_for_each(|n| Ok(output::line(row(n))?)),
+        Form::Table => {
+            let mut table = Table::new(&["NETWORK ID", "NAME", "DRIVER", "SUBNETS"]);
+            for network in &all {
+                let subnets: Vec<String> = network.subnets().map(|s| s.to_string()).collect();
+                let cells = [
+                    id(network),
+                    network.name.clone(),
+                    "bridge".into(),
+                    subnets.join(" "),
+                ];
+                table.row(cells.into());
+            }
+            Ok(table.print()?)
+        }
+    }
+}
+
+fn inspect(args: &Inspect, networks: &Networks, containers: &Containers) -> Result<()> {
+    let mut found = Vec::new();
+    let result = super::each(&args.networks, |name| {
+        found.push(describe(&networks.find(name)?, networks, containers)?);
+        Ok(())
+    });
+    match &args.format {
+        Form::Template(template) => format::by_template(template, &found, format::head)?,
+        _ => output::line(serde_json::to_string_pretty(&found)?)?,
+    }
+    result
+}
+
+/// A network with docker's field names.
+fn describe(network: &Definition, networks: &Networks, containers: &Containers) -> Result<Value> {
+    let mut members = Map::new();
+    for (container, lease) in members::running(containers, &network.id)? {
+        let address = |v4: bool| {
+            let mut all = lease.addresses.iter();
+            let found = all.find(|a| a.address.is_ipv4() == v4);
+            found.map_or_else(String::new, Subnet::to_string)
+        };
+        let member = json!({
+            "Name": container.record.name,
+            "MacAddress": lease.mac_text(),
+            "IPv4Address": address(true),
+            "IPv6Address": address(false),
+        });
+        members.insert(container.record.id, member);
+    }
+    let config = |gateway: &Subnet| {
+        json!({
+            "Subnet": gateway.network().to_string(),
+            "Gateway": gateway.address,
+        })
+    };
+    Ok(json!({
+        "Name": network.name,
+        "Id": network.id,
+        "Created": network.created,
+        "Scope": "local",
+        "Driver": "bridge",
+        "EnableIPv6": network.gateways.len() > 1,
+        "IPAM": {
+            "Driver": "default",
+            "Config": network.gateways.iter().map(config).collect::<Vec<_>>(),
+        },
+        "Internal": network.internal,
+        "Containers": members,
+        "Options": network.options,
+        "Labels": network.labels,
+        "Dns": network.dns,
+        "Traffic": translator::report(&networks.traffic(&network.name)).map(|r| translated(&r)),
+    }))
+}
+
+/// What a translator has done.
+fn translated(report: &Report) -> Value {
+    let counters = &report.counters;
+    json!({
+        "Flows": report.flows,
+        "Connections": report.connections,
+        "FlowsBegun": counters.flows,
+        "BytesOut": counters.sent.1,
+        "PacketsOut": counters.sent.0,
+        "BytesIn": counters.received.1,
+        "PacketsIn": counters.received.0,
+        "Malformed": counters.malformed,
+        "Dropped": counters.dropped,
+        "Retransmitted": counters.retransmitted,
+    })
+}
+
+/// What went over a container's network, by its interfaces and by what serves
+/// it; null if it does not run or has the host's.
+pub fn traffic(container: &Container) -> Value {
+    let process = container.state.process();
+    let (Some(process), true) = (process, container.record.network != "host") else {
+        return Value::Null;
+    };
+    let [received, sent] = processes::network(container, process.pid);
+    let report = translator::report(&translator::report_of(&container.dir));
+    json!({
+        "RxBytes": received.bytes,
+        "RxPackets": received.packets,
+        "RxLost": received.lost,
+        "TxBytes": sent.bytes,
+        "TxPackets": sent.packets,
+        "TxLost": sent.lost,
+        "Translator": report.map(|r| translated(&r)),
+    })
+}
+
+/// What `inspect` shows of a container's networks, with docker's field names.
+pub fn settings(container: &Container) -> Value {
+    let mut all = Map::new();
+    let leases = match container.state.is_active() {
+        true => members::leases(&container.dir),
+        false => Vec::new(),
+    };
+    for attachment in members::wanted(container) {
+        let lease = leases.iter().find(|l| l.network == attachment.network);
+        all.insert(attachment.network.clone(), endpoint(attachment, lease));
+    }
+    Value::Object(all)
+}
+
+fn endpoint(attachment: &Attachment, lease: Option<&Lease>) -> Value {
+    let address = |v4: bool| {
+        let mut all = lease.into_iter().flat_map(|lease| &lease.addresses);
+        all.find(|a| a.address.is_ipv4() == v4)
+    };
+    let router = |v4: bool| {
+        let mut all = lease.into_iter().flat_map(|lease| &lease.routers);
+        all.find(|a| a.is_ipv4() == v4)
+            .map_or_else(String::new, IpAddr::to_string)
+    };
+    let text = |subnet: Option<&Subnet>| subnet.map_or_else(String::new, |s| s.address.to_string());
+    json!({
+        "NetworkID": lease.map(|lease| &lease.network_id),
+        "Aliases": attachment.aliases,
+        "IPAddress": text(address(true)),
+        "IPPrefixLen": address(true).map_or(0, |s| s.prefix),
+        "Gateway": router(true),
+        "GlobalIPv6Address": text(address(false)),
+        "GlobalIPv6PrefixLen": address(false).map_or(0, |s| s.prefix),
+        "IPv6Gateway": router(false),
+        "MacAddress": lease.map(Lease::mac_text).unwrap_or_default(),
+        "InterfaceName": lease.map(|lease| &lease.interface),
+    })
+}
+
+fn rm(args: &Rm, networks: &Networks, containers: &Containers) -> Result<()> {
+    super::each(&args.networks, |name| {
+        let definition = match networks.find(name) {
+            Err(e) if e.is::<NotFound>() && args.force => return Ok(()),
+            other => other?,
+        };
+        if args.force {
+            for user in members::on(containers, &definition.name)? {
+                let mut container = containers.find(&user)?;
+                change::disconnect(networks, &mut container, &definition.name)?;
+            }
+        }
+        networks.remove(&definition, containers)?;
+        Ok(output::line(name)?)
+    })
+}
+
+fn prune(args: &Prune, networks: &Networks, containers: &Containers) -> Result<()> {
+    let mut all = networks.list()?;
+    for text in &args.filter {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        match key {
+            "label" => all.retain(|n| has_label(n, value)),
+            "label!" => all.retain(|n| !has_label(n, value)),
+            _ => bail!("--filter {text}: there are label= and label!="),
+        }
+    }
+    if !args.force && !confirm("This removes all networks that no container is on.")? {
+        return Ok(());
+    }
+    let mut gone = Vec::new();
+    for network in all {
+        if members::on(containers, &network.name)?.is_empty() {
+            networks.remove(&network, containers)?;
+            gone.push(network.name);
+        }
+    }
+    if !gone.is_empty() {
+        output::line("Deleted Networks:")?;
+        gone.iter().try_for_each(output::line)?;
+    }
+    Ok(())
+}
+
+fn has_label(network: &Definition, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => network.labels.get(key).is_some_and(|found| found == value),
+        None => network.labels.contains_key(wanted),
+    }
+}

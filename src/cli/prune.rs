@@ -1,0 +1,156 @@
+//! `bryo image prune` and `bryo system prune`.
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+
+use super::confirm::confirm;
+use super::{Context, output};
+use crate::engine::changes::written;
+use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::containers::{Container, Containers};
+use crate::engine::images::{self, Filters};
+use crate::engine::lifecycle;
+use crate::engine::times::parse_time;
+use crate::engine::volumes::Volumes;
+use crate::image::store::{Removed, Store};
+
+/// Remove images that nothing needs
+///
+/// Those without a name, and with --all those that no container uses.
+#[derive(Debug, clap::Args)]
+pub struct ImageArgs {
+    /// Images with a name too
+    #[arg(short, long)]
+    all: bool,
+
+    /// Only those that pass, as until=24h, label=KEY[=VALUE], label!=KEY,
+    /// dangling=false
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Removes the images and prints them.
+pub fn image(args: &ImageArgs, context: &Context) -> Result<()> {
+    let what = match args.all {
+        true => "all images that no container uses",
+        false => "all images without a name",
+    };
+    if !args.force && !confirm(&format!("This removes {what}."))? {
+        return Ok(());
+    }
+    let store = context.store()?;
+    store.sweep()?;
+    let removed = images_of(args, &store, &context.containers()?)?;
+    report(&removed)?;
+    total(removed.reclaimed)?;
+    empty_trash_behind(&store)
+}
+
+fn images_of(args: &ImageArgs, store: &Store, containers: &Containers) -> Result<Removed> {
+    let filters = Filters::parse(&args.filter, &store.list()?, Timestamp::now())?;
+    images::prune(store, containers, args.all, &filters)
+}
+
+fn report(removed: &Removed) -> Result<()> {
+    for name in &removed.untagged {
+        output::line(format!("Untagged: {name}"))?;
+    }
+    for id in &removed.deleted {
+        output::line(format!("Deleted: {id}"))?;
+    }
+    Ok(())
+}
+
+fn total(bytes: u64) -> Result<()> {
+    Ok(output::line(format!(
+        "Total reclaimed space: {}",
+        output::size(bytes)
+    ))?)
+}
+
+/// Remove what nothing needs: containers that do not run, images without a
+/// name, unfinished downloads
+#[derive(Debug, clap::Args)]
+pub struct SystemArgs {
+    #[command(flatten)]
+    images: ImageArgs,
+
+    /// Anonymous volumes that no container uses too
+    #[arg(long)]
+    volumes: bool,
+}
+
+/// Removes it and prints what went.
+pub fn system(args: &SystemArgs, context: &Context) -> Result<()> {
+    let (args, volumes) = (&args.images, args.volumes);
+    let what = match args.all {
+        true => "all containers that do not run and all images that none uses",
+        false => "all containers that do not run and all images without a name",
+    };
+    if !args.force && !confirm(&format!("This removes {what}."))? {
+        return Ok(());
+    }
+    let store = context.store()?;
+    store.sweep()?;
+    let containers = context.containers()?;
+    let mut bytes = stopped(&args.filter, &containers)?;
+    if volumes {
+        for (name, size) in Volumes::open(&store).prune(|volume| volume.anonymous)? {
+            output::line(format!("Deleted: volume {name}"))?;
+            bytes += size;
+        }
+    }
+    let removed = images_of(args, &store, &containers)?;
+    report(&removed)?;
+    bytes += removed.reclaimed + store.remove_parts()?;
+    total(bytes)?;
+    empty_trash_behind(&store)
+}
+
+/// Removes containers that do not run; returns how many bytes they had.
+fn stopped(filters: &[String], containers: &Containers) -> Result<u64> {
+    let mut until = None;
+    let mut labels = Vec::new();
+    for filter in filters {
+        match filter.split_once('=') {
+            Some(("until", time)) => until = Some(parse_time(time, Timestamp::now())?),
+            Some(("label" | "label!", _)) => labels.push(filter.as_str()),
+            // What only images can have keeps every container.
+            Some(("dangling" | "reference" | "before" | "since" | "id", _)) => return Ok(0),
+            _ => bail!("filter '{filter}': there are until, label and label!"),
+        }
+    }
+    let mut bytes = 0;
+    for mut container in containers.list()? {
+        let old = until.is_none_or(|time| container.record.created < time);
+        let meant = labels.iter().all(|label| has_label(&container, label));
+        if container.state.is_active() || !old || !meant {
+            continue;
+        }
+        let size = written(&container);
+        // One that is being started or removed elsewhere is in use.
+        let remove = lifecycle::begin_remove(&mut container, false)
+            .and_then(|()| lifecycle::finish_remove(containers, &container, false, false));
+        if remove.is_ok() {
+            bytes += size;
+            output::line(format!("Deleted: {}", container.record.id))?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether a filter `label[!]=KEY[=VALUE]` holds.
+fn has_label(container: &Container, filter: &str) -> bool {
+    let (key, wanted) = filter.split_once('=').unwrap_or((filter, ""));
+    let (name, value) = match wanted.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (wanted, None),
+    };
+    let found = container.record.labels.get(name);
+    let has = found.is_some_and(|found| value.is_none_or(|value| found == value));
+    has != key.ends_with('!')
+}

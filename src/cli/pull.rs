@@ -1,0 +1,187 @@
+//! `bryo pull`
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::registry::Flags;
+use super::{Context, output, progress};
+use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::options::parse_bytes;
+use crate::engine::root::is_built_in;
+use crate::engine::userns::{unpacking, unpacking_beside};
+use crate::image::layer::Limit;
+use crate::image::platform::Platform;
+use crate::image::progress::Progress;
+use crate::image::reference::Reference;
+use crate::image::registry::client::Client;
+use crate::image::registry::pull::{Policy, Pulled, Wanted, ensure_pulled};
+use crate::image::source::Source;
+use crate::image::store::Store;
+
+/// Fetch images from registries
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Images, as [REGISTRY/]NAME[:TAG][@DIGEST]
+    #[arg(required = true)]
+    images: Vec<String>,
+
+    /// All tags of the repositories
+    #[arg(short, long)]
+    all_tags: bool,
+
+    /// Take images for this platform, as OS/ARCHITECTURE[/VARIANT]
+    #[arg(long)]
+    platform: Option<Platform>,
+
+    /// When to ask the registry: always, missing (in the store), newer (than
+    /// in the store, if it can be asked) or never
+    #[arg(long, value_name = "WHEN", default_value = "always", value_parser = policy)]
+    policy: Policy,
+
+    /// Largest size that a layer may have when it is unpacked, or `unlimited`
+    /// [default: 100 times what is fetched, but at least 1 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = limit)]
+    max_layer_size: Option<Limit>,
+
+    /// Print only the names of the images
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Show progress: auto (bars if standard error is a terminal), json
+    /// (lines on standard error) or none
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    progress: progress::Mode,
+
+    #[command(flatten)]
+    registry: Flags,
+}
+
+/// Reads a policy.
+pub fn policy(text: &str) -> Result<Policy> {
+    Ok(match text {
+        "always" | "true" => Policy::Always,
+        "missing" | "ifnotpresent" => Policy::Missing,
+        "newer" => Policy::Newer,
+        "never" | "false" => Policy::Never,
+        _ => bail!("there are always, missing, newer and never"),
+    })
+}
+
+/// Reads a largest size.
+pub fn limit(text: &str) -> Result<Limit> {
+    Limit::parse(text, parse_bytes)
+}
+
+/// Pulls one image after the other; their layers come in parallel.
+pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    let store = ctx.store()?;
+    store.sweep()?;
+    empty_trash_behind(&store)?;
+    let client = args.registry.client()?;
+    let store = unpacking(store)?;
+    super::each(&args.images, |name| {
+        if !args.all_tags {
+            return one(args, &store, &client, &client.conf.names(name)?);
+        }
+        for reference in tags(&client, &name.parse()?)? {
+            one(args, &store, &client, &[reference])?;
+        }
+        Ok(())
+    })
+}
+
+fn one(args: &Args, store: &Store, client: &Client, names: &[Reference]) -> Result<()> {
+    let wanted = Wanted {
+        platform: args.platform.as_ref(),
+        limit: args.max_layer_size.unwrap_or_default(),
+        name: None,
+    };
+    let mode = match args.quiet {
+        true => progress::Mode::None,
+        false => args.progress,
+    };
+    let progress = progress::with(mode);
+    let (name, pulled) = ensure_pulled(store, client, names, wanted, args.policy, &*progress)?;
+    drop(progress);
+    if !args.quiet
+        && let Some(pulled) = &pulled
+    {
+        report(pulled)?;
+    }
+    output::line(name.canonical())?;
+    Ok(())
+}
+
+fn report(pulled: &Pulled) -> Result<()> {
+    output::line(format!("Digest: {}", pulled.digest))?;
+    let reference = &pulled.reference;
+    output::line(match pulled.fresh {
+        true => format!("Status: Downloaded newer image for {reference}"),
+        false => format!("Status: Image is up to date for {reference}"),
+    })?;
+    Ok(())
+}
+
+/// The repository's name with all its tags.
+fn tags(client: &Client, reference: &Reference) -> Result<Vec<Reference>> {
+    ensure!(
+        reference.tag().is_none() && reference.digest().is_none(),
+        "{reference}: with --all-tags, no tag or digest can be given"
+    );
+    let list = || {
+        let repository = client.repository(&client.conf.home(reference)?)?;
+        client.tags(&repository)
+    };
+    let tags = list().with_context(|| format!("list the tags of {reference}"))?;
+    ensure!(!tags.is_empty(), "{reference} has no tags");
+    let tags = tags.iter().map(|tag| reference.with_tag(tag));
+    tags.collect::<Result<_>>()
+        .with_context(|| format!("the tags of {reference}"))
+}
+
+/// Fetches the image `name` for `run` if `policy` says so, and returns the
+/// name that it has in the store. Archives and directories, ids, and what is
+/// built in are in no registry.
+pub fn before_run(
+    store: &Store,
+    registry: &Flags,
+    name: &str,
+    wanted: Wanted,
+    policy: Policy,
+    progress: &dyn Progress,
+) -> Result<String> {
+    let unchanged = || Ok(name.to_owned());
+    let (Source::Store(_), Ok(reference)) = (Source::parse(name)?, name.parse::<Reference>())
+    else {
+        return unchanged();
+    };
+    let here = store.find(name)?;
+    if here.is_some() && policy == Policy::Missing && wanted.platform.is_none() {
+        return unchanged();
+    }
+    let named = store.find(&reference.stored().canonical())?.is_some();
+    let nowhere = here.is_none() && (is_built_in(name) || policy == Policy::Never);
+    if here.is_some() && !named || nowhere {
+        return unchanged();
+    }
+    let client = registry.client()?;
+    let names = client.conf.names(name)?;
+    let known = || -> Result<Option<String>> {
+        for name in &names {
+            let name = name.clone().stored().canonical();
+            if store.find(&name)?.is_some() {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    };
+    if policy == Policy::Missing
+        && wanted.platform.is_none()
+        && let Some(known) = known()?
+    {
+        return Ok(known);
+    }
+    unpacking_beside(store, |store| {
+        ensure_pulled(store, &client, &names, wanted, policy, progress).map(drop)
+    })?;
+    known()?.with_context(|| format!("image {name} was removed meanwhile"))
+}

@@ -1,0 +1,92 @@
+//! `bryo start`.
+
+use super::{Context, error, output};
+use crate::engine::attach::End;
+use crate::engine::containers::{Container, Containers};
+use crate::engine::detach;
+use crate::engine::launch::{Launch, Wanted};
+use crate::engine::lifecycle;
+use crate::engine::record::State;
+use anyhow::{Result, bail};
+
+/// Start containers that do not run
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names or ids
+    #[arg(required_unless_present = "all")]
+    containers: Vec<String>,
+
+    /// Show what the container prints, and exit as it does
+    #[arg(short, long)]
+    attach: bool,
+    /// Pass standard input on
+    #[arg(short, long)]
+    interactive: bool,
+    /// Keys that leave a container with a terminal
+    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    detach_keys: String,
+    /// All containers whose restart policy says so: for after a reboot
+    #[arg(long, conflicts_with_all = ["containers", "attach", "interactive"])]
+    all: bool,
+}
+
+/// Starts each container, and prints what it was called by.
+pub fn run(args: &Args, context: &Context) -> Result<i32> {
+    let containers = context.containers()?;
+    let attach = args.attach || args.interactive;
+    if attach && args.containers.len() != 1 {
+        bail!("only one container can be attached to");
+    }
+    let how = Launch {
+        attach: attach.then_some(Wanted {
+            input: args.interactive,
+            output: true,
+            errors: true,
+        }),
+        detach_keys: detach::parse(&args.detach_keys)?,
+        inherited: context.inherited.clone(),
+        sockets: context.sockets.clone(),
+        ..Launch::default()
+    };
+    if let ([name], true) = (&args.containers[..], attach) {
+        return start_attached(&containers, containers.find(name)?, &how);
+    }
+    let names = match args.all {
+        true => due(containers.list()?),
+        false => args.containers.clone(),
+    };
+    super::each(&names, |name| {
+        lifecycle::start(&containers, containers.find(name)?, &how, &error::warn)?;
+        Ok(output::line(name)?)
+    })?;
+    Ok(0)
+}
+
+fn start_attached(containers: &Containers, container: Container, how: &Launch) -> Result<i32> {
+    if container.state.is_active() {
+        bail!(
+            "container {} is {}: bryo attach shows what it prints",
+            container.record.name,
+            container.state.name()
+        );
+    }
+    match lifecycle::start(containers, container, how, &error::warn)? {
+        End::Exited(code) => Ok(code),
+        End::Left => Ok(0),
+    }
+}
+
+/// The names of the containers that come back by themselves.
+fn due(containers: Vec<Container>) -> Vec<String> {
+    let due = containers.into_iter().filter(|container| {
+        let stopped = container.stop_was_asked();
+        match container.state {
+            State::Exited { code, .. } => container.restart_policy().comes_back(code, stopped),
+            _ => false,
+        }
+    });
+    // The eldest first.
+    let mut names: Vec<String> = due.map(|c| c.record.name).collect();
+    names.reverse();
+    names
+}

@@ -1,0 +1,118 @@
+//! `bryo stop` and `bryo restart`.
+
+use super::{Context, error, output};
+use crate::engine::containers::{Container, Containers};
+use crate::engine::events::{self, Action};
+use crate::engine::launch::Launch;
+use crate::engine::lifecycle::{self, Stopping};
+use crate::engine::signals;
+use anyhow::{Result, bail};
+
+/// Stop containers: ask them to end, and kill those that do not
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names or ids
+    #[arg(required_unless_present = "all")]
+    containers: Vec<String>,
+
+    /// Seconds to wait before they are killed; -1 is for ever [default: the
+    /// container's --stop-timeout, else 10]
+    #[arg(
+        short,
+        long,
+        visible_alias = "timeout",
+        value_name = "SECONDS",
+        allow_hyphen_values = true
+    )]
+    time: Option<i64>,
+    /// The signal that asks [default: the container's]
+    #[arg(short, long)]
+    signal: Option<String>,
+    /// All containers that run
+    #[arg(short, long, conflicts_with = "containers")]
+    all: bool,
+}
+
+/// Stops the containers side by side, and prints what each was called by.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let containers = context.containers()?;
+    let names = match args.all {
+        true => running(&containers)?,
+        false => args.containers.clone(),
+    };
+    stop(&containers, &names, args, false, |name, _| {
+        Ok(output::line(name)?)
+    })
+}
+
+/// Restart containers
+#[derive(Debug, clap::Args)]
+pub struct RestartArgs {
+    #[command(flatten)]
+    stop: Args,
+}
+
+/// Stops and starts the containers, and prints what each was called by.
+pub fn restart(args: &RestartArgs, context: &Context) -> Result<()> {
+    let containers = context.containers()?;
+    let args = &args.stop;
+    let names = match args.all {
+        true => running(&containers)?,
+        false => args.containers.clone(),
+    };
+    let how = Launch {
+        inherited: context.inherited.clone(),
+        sockets: context.sockets.clone(),
+        ..Launch::default()
+    };
+    stop(&containers, &names, args, true, |name, container| {
+        if container.record.auto_remove && container.state.is_active() {
+            bail!("container {name} was removed when it ended (--rm)");
+        }
+        let container = containers.find(&container.record.id)?;
+        lifecycle::start(&containers, container.clone(), &how, &error::warn)?;
+        events::emit(&containers, Action::Restart, &container, &[]);
+        Ok(output::line(name)?)
+    })
+}
+
+fn running(containers: &Containers) -> Result<Vec<String>> {
+    let all = containers.list()?.into_iter();
+    let active = all.filter(|container| container.state.is_active());
+    Ok(active.map(|container| container.record.name).collect())
+}
+
+/// Asks all, then waits for each.
+fn stop(
+    containers: &Containers,
+    names: &[String],
+    args: &Args,
+    keep_policy: bool,
+    mut then: impl FnMut(&str, &Container) -> Result<()>,
+) -> Result<()> {
+    let signal = args.signal.as_deref().map(signals::parse).transpose()?;
+    let mut asked: Vec<(String, Container, Stopping)> = Vec::new();
+    let first = super::each(names, |name| {
+        let container = containers.find(name)?;
+        let stopping = lifecycle::begin_stop(
+            containers,
+            container.clone(),
+            signal,
+            args.time,
+            keep_policy,
+        )?;
+        asked.push((name.to_owned(), container, stopping));
+        Ok(())
+    });
+    let mut last = first;
+    for (name, container, stopping) in asked {
+        let done =
+            lifecycle::finish_stop(containers, stopping).and_then(|()| then(&name, &container));
+        if let Err(e) = done
+            && let Err(earlier) = std::mem::replace(&mut last, Err(e))
+        {
+            error::report(&earlier);
+        }
+    }
+    last
+}

@@ -1,0 +1,48 @@
+//! `bryo update`.
+
+use super::limits::Limits;
+use super::{Context, error, output};
+use crate::engine::events::{self, Action};
+use crate::engine::policy::Restart;
+use crate::engine::{lifecycle, limits};
+use anyhow::{Result, bail};
+
+/// Change how containers are looked after, and what they may use
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names or ids
+    #[arg(required = true)]
+    containers: Vec<String>,
+
+    /// When to start them again: no, on-failure[:TIMES], always,
+    /// unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<Restart>,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// Changes each container, and prints what it was called by.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let limited = args.limits.any();
+    if args.restart.is_none() && !limited {
+        bail!("nothing to change: give --restart or a limit, as --memory 512m");
+    }
+    let containers = context.containers()?;
+    super::each(&args.containers, |name| {
+        let mut container = containers.find(name)?;
+        container.await_start()?;
+        if limited {
+            limits::update(&mut container, &|resources| args.limits.apply(resources))?;
+            events::emit(&containers, Action::Update, &container, &[]);
+        }
+        if let Some(policy) = args.restart {
+            let before = container.restart_policy();
+            lifecycle::set_policy(&containers, &mut container, policy)?;
+            if before == Restart::No && container.state.is_active() {
+                error::warn(&format!("{name}: the policy holds from its next start on"));
+            }
+        }
+        Ok(output::line(name)?)
+    })
+}

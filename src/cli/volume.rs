@@ -1,0 +1,257 @@
+//! `bryo volume`.
+
+use super::confirm::confirm;
+use super::format::{self, Form};
+use super::output::{Table, size};
+use super::{Context, output};
+use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::names;
+use crate::engine::volumes::{NoVolume, Volume, Volumes, parse_filter};
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Manage volumes: directories that outlive containers
+#[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Make a volume
+    Create(Create),
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// Show all that is known of volumes
+    Inspect(Inspect),
+    /// Remove volumes
+    #[command(visible_alias = "remove")]
+    Rm(Rm),
+    /// Remove volumes that no container uses
+    Prune(Prune),
+    /// Tell by the exit code whether a volume exists: 0 or 1
+    Exists(Exists),
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// Name; a random one without
+    name: Option<String>,
+    /// Add a label
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    label: Vec<String>,
+    /// The one driver is local
+    #[arg(short, long, default_value = "local", value_parser = ["local"])]
+    driver: String,
+    /// A volume that is there already is no error: it never is one
+    #[arg(long)]
+    ignore: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Ls {
+    /// Print names alone
+    #[arg(short, long)]
+    quiet: bool,
+    /// Only those that pass: name=, label=KEY[=VALUE], dangling=BOOL,
+    /// anonymous=BOOL, driver=
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// table, json, or a template as '{{.Name}}'
+    #[arg(long, default_value = "table")]
+    format: Form,
+}
+
+#[derive(Debug, clap::Args)]
+struct Inspect {
+    /// Names
+    #[arg(required = true)]
+    volumes: Vec<String>,
+    /// json, or a template as '{{.Mountpoint}}'
+    #[arg(short, long, default_value = "json")]
+    format: Form,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rm {
+    /// Names
+    #[arg(required_unless_present = "all")]
+    volumes: Vec<String>,
+    /// What is not there is no error
+    #[arg(short, long)]
+    force: bool,
+    /// All volumes
+    #[arg(short, long, conflicts_with = "volumes")]
+    all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Prune {
+    /// Remove volumes that somebody named too
+    #[arg(short, long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Only those that pass: label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Exists {
+    /// Name
+    volume: String,
+}
+
+/// Does what the verb says.
+pub fn run(args: &Args, context: &Context) -> Result<i32> {
+    let volumes = Volumes::open(&context.store()?);
+    match &args.verb {
+        Verb::Create(args) => create(args, &volumes)?,
+        Verb::Ls(args) => ls(args, &volumes)?,
+        Verb::Inspect(args) => inspect(args, &volumes)?,
+        Verb::Rm(args) => {
+            rm(args, &volumes)?;
+            empty_trash_behind(&context.store()?)?;
+        }
+        Verb::Prune(args) => {
+            prune(args, &volumes)?;
+            empty_trash_behind(&context.store()?)?;
+        }
+        Verb::Exists(args) => match volumes.find(&args.volume) {
+            Err(e) if e.is::<NoVolume>() => return Ok(1),
+            other => drop(other?),
+        },
+    }
+    Ok(0)
+}
+
+fn create(args: &Create, volumes: &Volumes) -> Result<()> {
+    let label = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let labels: BTreeMap<String, String> = args.label.iter().map(label).collect();
+    let name = args.name.clone().unwrap_or_else(names::new_id);
+    let volume = volumes.create(&name, &labels)?;
+    Ok(output::line(volume.name)?)
+}
+
+fn ls(args: &Ls, volumes: &Volumes) -> Result<()> {
+    volumes.sweep()?;
+    let users = volumes.users();
+    let mut all = volumes.list()?;
+    for text in &args.filter {
+        let keys = ["name", "label", "dangling", "anonymous", "driver"];
+        let (key, value) = parse_filter(text, &keys)?;
+        let truth = matches!(value, "true" | "1");
+        all.retain(|volume| match key {
+            "name" => volume.name.contains(value),
+            "label" => has_label(volume, value),
+            "dangling" => users.contains_key(&volume.name) != truth,
+            "anonymous" => volume.anonymous == truth,
+            _ => value == "local",
+        });
+    }
+    if args.quiet {
+        return all.iter().try_for_each(|v| Ok(output::line(&v.name)?));
+    }
+    let rows = || all.iter().map(|v| describe(v, volumes)).collect::<Vec<_>>();
+    match &args.format {
+        Form::Template(template) => format::by_template(template, &rows(), |field| match field {
+            "Name" => "VOLUME NAME".to_owned(),
+            other => format::head(other),
+        }),
+        // An object a line, as docker prints them.
+        Form::Json => rows().iter().try_for_each(|row| Ok(output::line(row)?)),
+        Form::Table => {
+            let mut table = Table::new(&["DRIVER", "VOLUME NAME"]);
+            for volume in all {
+                table.row(vec!["local".into(), volume.name]);
+            }
+            Ok(table.print()?)
+        }
+    }
+}
+
+fn inspect(args: &Inspect, volumes: &Volumes) -> Result<()> {
+    let mut found = Vec::new();
+    let result = super::each(&args.volumes, |name| {
+        found.push(describe(&volumes.find(name)?, volumes));
+        Ok(())
+    });
+    match &args.format {
+        Form::Template(template) => format::by_template(template, &found, format::head)?,
+        _ => output::line(serde_json::to_string_pretty(&found)?)?,
+    }
+    result
+}
+
+/// A volume with docker's field names.
+fn describe(volume: &Volume, volumes: &Volumes) -> Value {
+    json!({
+        "Name": volume.name,
+        "Driver": "local",
+        "Mountpoint": volumes.data(&volume.name),
+        "CreatedAt": volume.created,
+        "Labels": volume.labels,
+        "Scope": "local",
+        "Options": {},
+        "Anonymous": volume.anonymous,
+    })
+}
+
+fn rm(args: &Rm, volumes: &Volumes) -> Result<()> {
+    let names = match args.all {
+        true => volumes.list()?.into_iter().map(|v| v.name).collect(),
+        false => args.volumes.clone(),
+    };
+    super::each(&names, |name| {
+        volumes.remove(name, args.force)?;
+        Ok(output::line(name)?)
+    })
+}
+
+fn prune(args: &Prune, volumes: &Volumes) -> Result<()> {
+    let which = if args.all { "all" } else { "all anonymous" };
+    let filters = args
+        .filter
+        .iter()
+        .map(|text| parse_filter(text, &["label", "label!"]))
+        .collect::<Result<Vec<_>>>()?;
+    let question = format!("This removes {which} volumes that no container uses.");
+    if !args.force && !confirm(&question)? {
+        return Ok(());
+    }
+    volumes.sweep()?;
+    let gone = volumes.prune(|volume| {
+        (args.all || volume.anonymous)
+            && filters
+                .iter()
+                .all(|(key, value)| has_label(volume, value) == (*key == "label"))
+    })?;
+    if !gone.is_empty() {
+        output::line("Deleted Volumes:")?;
+        for (name, _) in &gone {
+            output::line(name)?;
+        }
+        output::line("")?;
+    }
+    let total = gone.iter().map(|(_, size)| size).sum();
+    Ok(output::line(format!(
+        "Total reclaimed space: {}",
+        size(total)
+    ))?)
+}
+
+fn has_label(volume: &Volume, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => volume.labels.get(key).is_some_and(|found| found == value),
+        None => volume.labels.contains_key(wanted),
+    }
+}

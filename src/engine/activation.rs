@@ -1,0 +1,38 @@
+//! Socket activation (sd_listen_fds(3)): sockets that whoever started bryo has
+//! opened for the container.
+
+use crate::runtime::process::MOST_SOCKETS;
+use anyhow::{Result, bail};
+
+/// Sockets that are passed on: descriptors from 3 on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// How many.
+    pub count: u32,
+    /// What they are called, colons between, if that was said.
+    pub names: Option<String>,
+}
+
+impl Sockets {
+    /// Those that were passed to this process, by its environment.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn of_this_process() -> Result<Sockets> {
+        let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+        if number("LISTEN_PID") != Some(std::process::id()) {
+            return Ok(Sockets::default());
+        }
+        let count = number("LISTEN_FDS").unwrap_or(0);
+        if count > MOST_SOCKETS {
+            bail!("LISTEN_FDS={count}: at most {MOST_SOCKETS} sockets can be passed on");
+        }
+        let names = std::env::var("LISTEN_FDNAMES").ok();
+        Ok(Sockets { count, names })
+    }
+
+    /// Whether this descriptor is one of them.
+    pub fn has(&self, number: i32) -> bool {
+        (3..3 + self.count as i32).contains(&number)
+    }
+}

@@ -1,0 +1,327 @@
+//! Health checks: a command that is run in the container now and then.
+
+use super::containers::Container;
+use super::exec::probe;
+use super::times::parse_duration;
+use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::socket;
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// What is run, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// Between two checks.
+    pub interval: Duration,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// How long failures after the start do not count.
+    pub start_period: Duration,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+    /// What happens then.
+    pub on_failure: OnFailure,
+}
+
+/// `--health-on-failure`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is killed; its restart policy holds.
+    Kill,
+    /// It is killed and started again.
+    Restart,
+    /// It is asked to stop.
+    Stop,
+}
+
+/// The flags about health.
+#[derive(Debug, Clone, Default)]
+pub struct HealthOptions {
+    /// `--no-healthcheck`.
+    pub off: bool,
+    /// `--health-cmd`: for a shell, or a JSON list.
+    pub command: Option<String>,
+    /// `--health-interval` and so on, as written.
+    pub interval: Option<String>,
+    /// See `interval`.
+    pub timeout: Option<String>,
+    /// See `interval`.
+    pub start_period: Option<String>,
+    /// `--health-retries`.
+    pub retries: Option<u32>,
+    /// `--health-on-failure`.
+    pub on_failure: OnFailure,
+}
+
+impl HealthOptions {
+    /// The check that these flags and the image's `HEALTHCHECK` (docker's
+    /// `Healthcheck` object, times in nanoseconds) make together.
+    ///
+    /// # Errors
+    /// Times that are none; an action without a check.
+    pub fn check(&self, image: Option<&Value>) -> Result<Option<HealthCheck>> {
+        let none = || match self.on_failure {
+            OnFailure::None => Ok(None),
+            _ => bail!("--health-on-failure: there is no health check; --health-cmd makes one"),
+        };
+        if self.off {
+            return none();
+        }
+        let words = image.and_then(|check| check["Test"].as_array());
+        let words = words.into_iter().flatten().filter_map(Value::as_str);
+        let words: Vec<String> = words.map(str::to_owned).collect();
+        let command = match (&self.command, words.split_first()) {
+            (Some(text), _) if text == "none" => return none(),
+            (Some(list), _) if list.starts_with('[') => {
+                serde_json::from_str(list).with_context(|| format!("--health-cmd {list}"))?
+            }
+            (Some(text), _) => shell(text),
+            (None, Some((first, rest))) => match (first.as_str(), rest) {
+                ("CMD", rest) => rest.to_vec(),
+                ("CMD-SHELL", [text]) => shell(text),
+                _ => return none(),
+            },
+            (None, None) => return none(),
+        };
+        if command.is_empty() {
+            return none();
+        }
+        let time = |flag: &Option<String>, key: &str, default: u64| match flag {
+            Some(text) => parse_duration(text),
+            None => {
+                let nanos = image
+                    .and_then(|check| check[key].as_u64())
+                    .filter(|n| *n > 0);
+                Ok(nanos.map_or(Duration::from_secs(default), Duration::from_nanos))
+            }
+        };
+        let retries = image.and_then(|check| check["Retries"].as_u64());
+        let retries = retries
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|n| *n > 0);
+        Ok(Some(HealthCheck {
+            command,
+            interval: time(&self.interval, "Interval", 30)?.max(Duration::from_millis(1)),
+            timeout: time(&self.timeout, "Timeout", 30)?.max(Duration::from_millis(1)),
+            start_period: time(&self.start_period, "StartPeriod", 0)?,
+            retries: self.retries.or(retries).unwrap_or(3).max(1),
+            on_failure: self.on_failure,
+        }))
+    }
+}
+
+fn shell(text: &str) -> Vec<String> {
+    vec!["/bin/sh".into(), "-c".into(), text.into()]
+}
+
+/// How a container is, by its checks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It is not known yet.
+    #[default]
+    Starting,
+    /// The last check was passed.
+    Healthy,
+    /// So many checks failed one after the other.
+    Unhealthy,
+}
+
+impl Status {
+    /// Docker's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Starting => "starting",
+            Status::Healthy => "healthy",
+            Status::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What the checks found, with docker's field names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Health {
+    /// How it is.
+    pub status: Status,
+    /// Failures in a row.
+    pub failing_streak: u32,
+    /// The last checks.
+    pub log: Vec<Finding>,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Finding {
+    /// When it began.
+    pub start: Timestamp,
+    /// When it was over.
+    pub end: Timestamp,
+    /// 0 is well; -1 is for one that took too long.
+    pub exit_code: i32,
+    /// What it printed, cut.
+    pub output: String,
+}
+
+/// Findings that are kept.
+const KEPT: usize = 5;
+/// Bytes of a check's output that are kept.
+const MAX_OUTPUT: usize = 4096;
+
+impl Health {
+    /// As docker's `ps` words it.
+    pub fn words(&self) -> &'static str {
+        match self.status {
+            Status::Starting => "health: starting",
+            other => other.name(),
+        }
+    }
+
+    /// Takes a finding; `grace` says that failures do not count yet. Returns
+    /// the new status if it changed.
+    pub fn take(&mut self, finding: Finding, retries: u32, grace: bool) -> Option<Status> {
+        let before = self.status;
+        if finding.exit_code == 0 {
+            self.failing_streak = 0;
+            self.status = Status::Healthy;
+        } else if !grace || before != Status::Starting {
+            self.failing_streak += 1;
+            if self.failing_streak >= retries {
+                self.status = Status::Unhealthy;
+            }
+        }
+        self.log.push(finding);
+        if self.log.len() > KEPT {
+            self.log.remove(0);
+        }
+        (self.status != before).then_some(self.status)
+    }
+}
+
+/// A process that checks, and where it tells what it found.
+#[derive(Debug)]
+pub struct Checker {
+    /// A [`Finding`] as JSON in each message.
+    pub findings: OwnedFd,
+    _process: Child,
+}
+
+/// Starts a process that checks a container as long as it and the calling
+/// process run.
+pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
+    let (ours, theirs) = socket::pair()?;
+    match clone3(0, Parent::Caller).context("start health checks")? {
+        Forked::Child => {
+            let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+            let _ = nix::sys::prctl::set_name(c"bryo-health");
+            let _ = crate::sys::signal::reset();
+            crate::sys::fd::close_all_but(&[theirs.as_raw_fd()]);
+            let mut container = container.clone();
+            loop {
+                std::thread::sleep(check.interval);
+                let finding = check_once(&mut container, check);
+                let Ok(message) = serde_json::to_vec(&finding) else {
+                    exit_now(1)
+                };
+                if socket::send_all(&theirs, &message).is_err() {
+                    exit_now(0)
+                }
+            }
+        }
+        Forked::Parent(process) => Ok(Checker {
+            findings: ours,
+            _process: process,
+        }),
+    }
+}
+
+fn check_once(container: &mut Container, check: &HealthCheck) -> Finding {
+    let start = Timestamp::now();
+    let deadline = Instant::now() + check.timeout;
+    let found = probe(container, &check.command, deadline, MAX_OUTPUT);
+    let (exit_code, output) = match found {
+        Ok((Some(code), output)) => (code, output),
+        Ok((None, _)) => {
+            let text = format!("Health check exceeded timeout ({:?})", check.timeout);
+            (-1, text.into_bytes())
+        }
+        Err(error) => (1, format!("{error:#}").into_bytes()),
+    };
+    Finding {
+        start,
+        end: Timestamp::now(),
+        exit_code,
+        output: String::from_utf8_lossy(&output).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn finding(exit_code: i32) -> Finding {
+        Finding {
+            start: Timestamp::UNIX_EPOCH,
+            end: Timestamp::UNIX_EPOCH,
+            exit_code,
+            output: String::new(),
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_make_it_unhealthy() {
+        let mut health = Health::default();
+        assert_eq!(health.take(finding(1), 2, true), None);
+        assert_eq!(health.failing_streak, 0);
+        assert_eq!(health.take(finding(1), 2, false), None);
+        assert_eq!(health.take(finding(0), 2, false), Some(Status::Healthy));
+        assert_eq!(health.take(finding(1), 2, true), None);
+        assert_eq!(health.take(finding(-1), 2, true), Some(Status::Unhealthy));
+        assert_eq!(health.take(finding(1), 2, false), None);
+        assert_eq!(health.take(finding(0), 2, false), Some(Status::Healthy));
+        assert_eq!(health.log.len(), KEPT);
+    }
+
+    #[test]
+    fn flags_go_before_the_image() {
+        let image = json!({"Test": ["CMD-SHELL", "true"], "Interval": 5_000_000_000u64});
+        let check = |options: &HealthOptions| options.check(Some(&image)).unwrap();
+        let found = check(&HealthOptions::default()).unwrap();
+        assert_eq!(found.command, ["/bin/sh", "-c", "true"]);
+        assert_eq!((found.interval.as_secs(), found.retries), (5, 3));
+        let flags = HealthOptions {
+            command: Some("[\"a\"]".into()),
+            interval: Some("1s".into()),
+            retries: Some(1),
+            ..HealthOptions::default()
+        };
+        let found = check(&flags).unwrap();
+        assert_eq!(
+            (found.command, found.interval.as_secs()),
+            (vec!["a".into()], 1)
+        );
+        let off = HealthOptions {
+            off: true,
+            ..HealthOptions::default()
+        };
+        assert!(check(&off).is_none());
+        assert!(
+            HealthOptions::default()
+                .check(Some(&json!({"Test": ["NONE"]})))
+                .unwrap()
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! Starting a container that is created: forks its supervisor, and stays
+//! attached to it or not.
+
+use super::activation::Sockets;
+use super::attach::{self, Attachment, End};
+use super::containers::{Container, Containers, Lock};
+use super::supervisor::Supervisor;
+use crate::sys::channel::Channel;
+use crate::sys::clone::{Forked, Parent, clone3};
+use crate::sys::fd::close_inherited;
+use crate::sys::signal::SignalFd;
+use crate::sys::socket;
+use anyhow::{Context, Result, bail};
+use nix::sys::termios::{Termios, tcgetattr};
+use oci_spec::runtime::Spec;
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
+/// Which streams of a container somebody wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Standard input.
+    pub input: bool,
+    /// Standard output.
+    pub output: bool,
+    /// Standard error.
+    pub errors: bool,
+}
+
+/// How a container is started.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// The caller stays for these.
+    pub attach: Option<Wanted>,
+    /// The container is its caller's: it ends when that is killed.
+    pub foreground: bool,
+    /// Keys that end the attachment.
+    pub detach_keys: Vec<u8>,
+    /// Do not pass signals on.
+    pub keep_signals: bool,
+    /// Descriptors that the caller was given by its own, none of which a
+    /// container that outlives it may keep.
+    pub inherited: Vec<i32>,
+    /// Those of them that are for the container.
+    pub sockets: Sockets,
+}
+
+/// Starts `container`. Returns once its command has been executed, or, if
+/// the caller stays attached, when it has ended or was left.
+///
+/// # Errors
+/// It could not be started; its state says so.
+pub fn launch(
+    containers: &Containers,
+    container: Container,
+    lock: Lock,
+    spec: Spec,
+    how: &Launch,
+    warn: &dyn Fn(&str),
+) -> Result<End> {
+    let keeping = &container.record.keeping;
+    let wanted = how.attach;
+    let input = wanted.is_some_and(|w| w.input) && keeping.interactive;
+    let terminal = match keeping.tty && input {
+        true => Some(terminal_settings()?),
+        false => None,
+    };
+    let tty = keeping.tty;
+    // Without a log and a terminal nobody needs to stand between.
+    let direct = how.foreground && !tty && !keeping.is_logged();
+    if direct && !input {
+        crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
+    }
+    let (ours, theirs) = Channel::pair()?;
+    let (data, attached) = match wanted.filter(|_| !direct) {
+        Some(wanted) => {
+            let (ours, theirs) = socket::pair()?;
+            (Some(ours), Some((theirs, wanted)))
+        }
+        None => (None, None),
+    };
+    let signals = SignalFd::new()?;
+    match clone3(0, Parent::Caller).context("start the supervisor")? {
+        Forked::Child => {
+            drop((ours, data));
+            if !how.foreground {
+                let others = how.inherited.iter().filter(|fd| !how.sockets.has(**fd));
+                close_inherited(&others.copied().collect::<Vec<_>>());
+            }
+            let supervisor = Supervisor {
+                containers: containers.clone(),
+                container,
+                lock,
+                spec,
+                caller: theirs,
+                attached,
+                direct,
+                foreground: how.foreground,
+                sockets: how.sockets.clone(),
+                terminal,
+                signals,
+            };
+            supervisor.run()
+        }
+        Forked::Parent(_) => {
+            drop((theirs, attached, lock));
+            let attachment = Attachment {
+                control: ours,
+                data,
+                signals,
+                input,
+                tty,
+                terminal,
+                detach_keys: how.detach_keys.clone(),
+                keep_signals: how.keep_signals,
+                stays: wanted.is_some(),
+            };
+            attach::follow(attachment, warn)
+        }
+    }
+}
+
+/// The settings of the caller's terminal.
+pub fn terminal_settings() -> Result<Termios> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        bail!("-i and -t together need a terminal as standard input: leave out -t");
+    }
+    tcgetattr(stdin.as_fd()).context("read terminal settings")
+}

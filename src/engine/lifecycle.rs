@@ -1,0 +1,347 @@
+//! A container's moves from one state to another: start, stop, kill, wait,
+//! rename, remove. Whatever cannot be from where it is, is an error that
+//! names its state.
+
+use super::attach::End;
+use super::containers::{Container, Containers, Lock, NotFound};
+use super::control::{Reply, Request};
+use super::events::{self, Action};
+use super::launch::{Launch, launch};
+use super::policy::Restart;
+use super::record::State;
+use crate::sys::channel::Channel;
+use crate::sys::pidfd;
+use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long another command may take with a container.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts a container that does not run; one that runs is left as it is.
+///
+/// # Errors
+/// It is paused or dead; it could not be started.
+pub fn start(
+    containers: &Containers,
+    mut container: Container,
+    how: &Launch,
+    warn: &dyn Fn(&str),
+) -> Result<End> {
+    match &container.state {
+        State::Running { .. } | State::Restarting { .. } => return Ok(End::Left),
+        State::Paused { .. } => bail!(
+            "container {} is paused, not stopped: bryo unpause lets it go on",
+            container.record.name
+        ),
+        State::Dead { why } => bail!("container {} is dead: {why}", container.record.name),
+        State::Created | State::Exited { .. } => {}
+    }
+    let Some(lock) = take_lock(&container)? else {
+        bail!(
+            "container {} is being started or removed by another bryo",
+            container.record.name
+        )
+    };
+    container.read_state()?;
+    container.ask_stop(false)?;
+    container.history.restarts = 0;
+    let spec = container.spec()?;
+    launch(containers, container, lock, spec, how, warn)
+}
+
+/// The lock of a container that does not run; another command may be about
+/// to let go of it.
+pub(super) fn take_lock(container: &Container) -> Result<Option<Lock>> {
+    let patience = Instant::now() + Duration::from_secs(1);
+    loop {
+        match container.try_lock() {
+            Ok(None) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) if !container.dir.exists() => {
+                bail!(NotFound::new(&container.record.name))
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A container that was asked to stop.
+#[derive(Debug)]
+pub struct Stopping {
+    container: Container,
+    /// Its first process, if it has one.
+    process: Option<OwnedFd>,
+    /// Closes when its supervisor is done.
+    supervisor: Option<Channel>,
+    /// When it is killed.
+    deadline: Option<Instant>,
+}
+
+/// Asks a container to stop, with `signal` or its own stop signal, and gives
+/// it so many seconds (its own patience by default; less than none is for
+/// ever). With `keep_policy` its restart policy goes on to hold.
+///
+/// # Errors
+/// It is paused or dead.
+pub fn begin_stop(
+    containers: &Containers,
+    mut container: Container,
+    signal: Option<i32>,
+    seconds: Option<i64>,
+    keep_policy: bool,
+) -> Result<Stopping> {
+    container.await_start()?;
+    let name = container.record.name.clone();
+    match &container.state {
+        State::Paused { .. } => {
+            bail!("container {name} is paused: bryo unpause it before it is stopped")
+        }
+        State::Dead { why } => bail!("container {name} is dead: {why}"),
+        _ => {}
+    }
+    let mut stopping = Stopping {
+        supervisor: None,
+        process: None,
+        deadline: None,
+        container,
+    };
+    let container = &mut stopping.container;
+    if !container.state.is_active() {
+        return Ok(stopping);
+    }
+    if !keep_policy {
+        container.ask_stop(true)?;
+    }
+    stopping.supervisor = hear_end(container);
+    // Whatever it is doing, it is not to start the container again.
+    if let Some(supervisor) = &stopping.supervisor {
+        let _ = supervisor.send(&Request::End.encode(), None);
+    }
+    if let State::Running { .. } = container.state {
+        let process = container.running_process().ok();
+        let signal = signal.unwrap_or_else(|| container.stop_signal());
+        if let Some(process) = &process {
+            let _ = pidfd::kill(process, signal);
+            let number = signal.to_string();
+            events::emit(containers, Action::Kill, container, &[("signal", &number)]);
+        }
+        let seconds = seconds.unwrap_or_else(|| container.record.keeping.patience().into());
+        let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
+        stopping.deadline = patience.map(|patience| Instant::now() + patience);
+        stopping.process = process;
+    }
+    Ok(stopping)
+}
+
+/// Waits until it has stopped; kills it when its time is over.
+pub fn finish_stop(containers: &Containers, stopping: Stopping) -> Result<()> {
+    let container = &stopping.container;
+    if let Some(process) = &stopping.process {
+        if !ends(process, stopping.deadline) {
+            if !container.kill_all() {
+                let _ = pidfd::kill(process, libc::SIGKILL);
+            }
+            events::emit(containers, Action::Kill, container, &[("signal", "9")]);
+            ends(process, None);
+        }
+    } else if !container.state.is_active() {
+        return Ok(());
+    }
+    await_supervisor(container, stopping.supervisor);
+    events::emit(containers, Action::Stop, container, &[]);
+    Ok(())
+}
+
+/// Whether a process ends before `deadline`.
+fn ends(process: &OwnedFd, deadline: Option<Instant>) -> bool {
+    loop {
+        let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, timeout).unwrap_or(0) > 0 {
+            return true;
+        }
+        if deadline.is_some_and(|end| end <= Instant::now()) {
+            return false;
+        }
+    }
+}
+
+/// A connection that its supervisor closes when it is done.
+fn hear_end(container: &Container) -> Option<Channel> {
+    let channel = Channel::from(container.connect().ok()?);
+    channel.send(&Request::Wait.encode(), None).ok()?;
+    Some(channel)
+}
+
+/// Waits until a supervisor has recorded the end and let go of its container.
+fn await_supervisor(container: &Container, supervisor: Option<Channel>) {
+    if let Some(channel) = supervisor {
+        let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+        let patience = Instant::now() + PATIENCE;
+        while Instant::now() < patience {
+            if poll(&mut fds, 1000u16).unwrap_or(0) > 0 && !matches!(channel.receive(), Ok(Some(_)))
+            {
+                break;
+            }
+        }
+    }
+    let patience = Instant::now() + PATIENCE;
+    while matches!(container.try_lock(), Ok(None)) && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Sends a signal to a container's first process. One that ends it is taken
+/// for a wish that it stays ended.
+pub fn kill(containers: &Containers, container: &mut Container, signal: i32) -> Result<()> {
+    let process = container.running_process()?;
+    if signal == libc::SIGKILL || signal == container.stop_signal() {
+        container.ask_stop(true)?;
+    }
+    if signal != libc::SIGKILL || !container.kill_all() {
+        pidfd::kill(process, signal)?;
+    }
+    let number = signal.to_string();
+    events::emit(containers, Action::Kill, container, &[("signal", &number)]);
+    Ok(())
+}
+
+/// Waits for a container's end; returns its exit code, 0 for one that was
+/// never started.
+pub fn wait(containers: &Containers, mut container: Container) -> Result<i32> {
+    loop {
+        container.await_start()?;
+        match &container.state {
+            State::Exited { code, .. } => return Ok(*code),
+            State::Dead { why } => bail!("container {} is dead: {why}", container.record.name),
+            State::Created => return Ok(0),
+            State::Running { .. } | State::Paused { .. } | State::Restarting { .. } => {}
+        }
+        match hear_end(&container) {
+            Some(channel) => {
+                while let Ok(Some(message)) = channel.receive() {
+                    if let Some(Reply::Exited(code)) = Reply::decode(&message.data) {
+                        return Ok(code);
+                    }
+                }
+            }
+            // It has just ended, or its supervisor was killed.
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+        container = containers.find(&container.record.id)?;
+    }
+}
+
+/// Gives a container another name.
+pub fn rename(containers: &Containers, container: &mut Container, name: &str) -> Result<()> {
+    super::names::check(name)?;
+    let old = container.record.name.clone();
+    if old == name {
+        bail!("container {name} has this name already");
+    }
+    containers.rename(container, name)?;
+    let details = [("oldName", old.as_str())];
+    events::emit(containers, Action::Rename, container, &details);
+    Ok(())
+}
+
+/// Changes when a container is started again.
+pub fn set_policy(
+    containers: &Containers,
+    container: &mut Container,
+    policy: Restart,
+) -> Result<()> {
+    if container.record.auto_remove && policy != Restart::No {
+        bail!(
+            "container {} is removed when it ends (--rm): it cannot be started again",
+            container.record.name
+        );
+    }
+    container.changes.restart = Some(policy);
+    container.save_changes()?;
+    events::emit(containers, Action::Update, container, &[]);
+    Ok(())
+}
+
+/// Prepares to remove a container: one that runs is killed, with `force`.
+///
+/// # Errors
+/// It runs.
+pub fn begin_remove(container: &mut Container, force: bool) -> Result<()> {
+    container.await_start()?;
+    if !container.state.is_active() {
+        return Ok(());
+    }
+    if !force {
+        bail!(
+            "container {} is {}: stop it first, or use -f",
+            container.record.name,
+            container.state.name()
+        );
+    }
+    container.ask_stop(true)?;
+    match container.running_process() {
+        Ok(_) if container.kill_all() => {}
+        Ok(process) => drop(pidfd::kill(process, libc::SIGKILL)),
+        Err(_) => {
+            if let Ok(connection) = container.connect() {
+                let _ = Channel::from(connection).send(&Request::End.encode(), None);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes a container that does not run, or is about to end, with `volumes`
+/// also those that were made for it alone.
+pub fn finish_remove(
+    containers: &Containers,
+    container: &Container,
+    force: bool,
+    volumes: bool,
+) -> Result<()> {
+    // Its supervisor lets go of it once it has recorded the end.
+    let patience = Instant::now() + PATIENCE;
+    let lock = loop {
+        match container.try_lock() {
+            Ok(Some(lock)) => break lock,
+            // With --rm the supervisor removes it first.
+            Err(_) if !container.dir.exists() => return Ok(()),
+            Err(e) => return Err(e),
+            Ok(None) if force && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(None) => bail!(
+                "container {} is in use by another bryo",
+                container.record.name
+            ),
+        }
+    };
+    if !container.dir.exists() {
+        return Ok(());
+    }
+    if volumes {
+        containers.release_volumes(container)?;
+    }
+    // Its supervisor may have been killed just now, or when it was started
+    // anew, which the state does not tell yet.
+    container.clone().remove_groups_of_the_dead();
+    containers.remove(container, &lock)?;
+    events::emit(containers, Action::Destroy, container, &[]);
+    Ok(())
+}
+
+/// Asks a container's supervisor for something, and waits for the answer.
+pub fn ask(container: &Container, request: Request) -> Result<()> {
+    let channel = Channel::from(container.connect()?);
+    channel.send(&request.encode(), None)?;
+    let answer = channel.receive()?.and_then(|m| Reply::decode(&m.data));
+    match answer.with_context(|| format!("container {} has just ended", container.record.name))? {
+        Reply::Refused(text) => bail!("container {}: {text}", container.record.name),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,254 @@
+//! From the mounts that were asked for to those of a spec: volumes are made
+//! and filled, images found, what another container has is looked up.
+
+use super::containers::Containers;
+use super::mounts::{self, ImageVolumes, Kind, MountOption, Mounted};
+use super::options::RunOptions;
+use super::root::{self, Resolved};
+use super::spec;
+use super::user::User;
+use super::userns::Mapping;
+use super::volumes::{First, Guard, Volumes, give_tree};
+use crate::image::progress::Progress;
+use crate::image::store::Store;
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::Mount;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where mounts are prepared for.
+pub struct Site<'a> {
+    /// The store, for trees of the container's ids.
+    pub store: &'a Store,
+    /// The container's id.
+    pub id: &'a str,
+    /// Its image.
+    pub image: &'a Resolved,
+    /// Its ids.
+    pub mapping: &'a Mapping,
+    /// Who runs its command.
+    pub user: &'a User,
+    /// Shows what takes long.
+    pub progress: &'a dyn Progress,
+}
+
+/// Mounts that are ready for a container, which is still to be created; the
+/// volumes that were made for it go with the value unless it is.
+#[derive(Default)]
+pub struct Prepared {
+    /// For the spec.
+    pub mounts: Vec<Mount>,
+    /// For the record.
+    pub mounted: Vec<Mounted>,
+    volumes: Option<Volumes>,
+    anonymous: Vec<String>,
+    _lock: Option<Guard>,
+}
+
+impl Prepared {
+    /// The container is complete, and its record says what it uses.
+    pub fn publish(mut self) -> Result<()> {
+        let Some(volumes) = &self.volumes else {
+            return Ok(());
+        };
+        let mut last = Ok(());
+        for name in std::mem::take(&mut self.anonymous) {
+            last = last.and(volumes.publish(&name));
+        }
+        last
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(volumes) = &self.volumes {
+            self.anonymous.iter().for_each(|name| volumes.discard(name));
+        }
+    }
+}
+
+/// What a container is to have mounted: what was asked for, then what the
+/// containers of `--volumes-from` have, then the image's volumes; the first
+/// for a place decides. Looks containers up, so it is called before any lock
+/// on volumes is held.
+///
+/// # Errors
+/// Two mounts that were asked for at one place; no such container.
+pub fn wanted(
+    containers: &Containers,
+    options: &RunOptions,
+    image: &Resolved,
+) -> Result<Vec<MountOption>> {
+    let mut all: Vec<MountOption> = Vec::new();
+    for option in &options.mounts {
+        let destination = option.destination();
+        if destination == Path::new("/") {
+            bail!("a mount on / would hide the image");
+        }
+        if all.iter().any(|other| other.destination() == destination) {
+            bail!("two mounts on {}", destination.display());
+        }
+        all.push(option.clone());
+    }
+    let add = |all: &mut Vec<MountOption>, option: MountOption| {
+        let destination = option.destination();
+        if !all.iter().any(|other| other.destination() == destination) {
+            all.push(option);
+        }
+    };
+    for text in &options.volumes_from {
+        let (name, read_only) = mounts::parse_volumes_from(text)?;
+        let source = containers.find(name);
+        let source = source.with_context(|| format!("--volumes-from {text}"))?;
+        for mounted in &source.record.mounts {
+            if matches!(mounted.kind, Kind::Bind | Kind::Volume) {
+                add(&mut all, mounts::again(mounted, read_only));
+            }
+        }
+    }
+    for path in &image.defaults.volumes {
+        let path = Path::new("/").join(path);
+        let text = path.to_string_lossy();
+        match options.image_volumes {
+            ImageVolumes::Anonymous if path.components().count() > 1 => {
+                add(
+                    &mut all,
+                    MountOption::Volume {
+                        name: None,
+                        destination: plain(&path),
+                        options: vec!["rbind".into(), "rprivate".into()],
+                        fill: true,
+                        chown: false,
+                    },
+                );
+            }
+            ImageVolumes::Tmpfs => add(&mut all, mounts::parse_tmpfs(&text)?),
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+/// A path of an image without `.` and `..`, which it may not have.
+fn plain(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let parts = path.components();
+    let parts = parts.filter(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    parts.collect()
+}
+
+/// Makes volumes and finds images for what is [`wanted`].
+pub fn prepare(site: &Site, wanted: Vec<MountOption>) -> Result<Prepared> {
+    let mut prepared = Prepared::default();
+    for option in wanted {
+        let destination = option.destination().to_owned();
+        let (mounted, mount) = match option {
+            MountOption::Bind {
+                source,
+                options,
+                chown,
+                ..
+            } => {
+                if chown {
+                    site.own(&source)?;
+                }
+                let mount = spec::bind(&destination, &source, &options)?;
+                let source = source.display().to_string();
+                (mounted(Kind::Bind, source, &destination, options), mount)
+            }
+            MountOption::Tmpfs { options, .. } => {
+                let mount = spec::tmpfs(&destination, &options)?;
+                let source = String::new();
+                (mounted(Kind::Tmpfs, source, &destination, options), mount)
+            }
+            MountOption::Image { image, .. } => site.image(&image, &destination)?,
+            volume @ MountOption::Volume { .. } => {
+                site.volume(volume, &destination, &mut prepared)?
+            }
+        };
+        prepared.mounted.push(mounted);
+        prepared.mounts.push(mount);
+    }
+    Ok(prepared)
+}
+
+fn mounted(kind: Kind, source: String, destination: &Path, options: Vec<String>) -> Mounted {
+    Mounted {
+        kind,
+        source,
+        destination: destination.to_owned(),
+        options,
+    }
+}
+
+impl Site<'_> {
+    fn volume(
+        &self,
+        option: MountOption,
+        destination: &Path,
+        prepared: &mut Prepared,
+    ) -> Result<(Mounted, Mount)> {
+        let MountOption::Volume {
+            name,
+            options,
+            fill,
+            chown,
+            ..
+        } = option
+        else {
+            bail!("{} is no volume", destination.display());
+        };
+        let volumes = Volumes::open(self.store);
+        if prepared._lock.is_none() {
+            prepared._lock = Some(volumes.lock_shared()?);
+            prepared.volumes = Some(volumes.clone());
+        }
+        let volume = match &name {
+            Some(name) => volumes.create(name, &BTreeMap::new())?,
+            None => {
+                let volume = volumes.create_anonymous(self.id)?;
+                prepared.anonymous.push(volume.name.clone());
+                volume
+            }
+        };
+        if fill && !volume.used {
+            let first = First {
+                lowers: &self.image.root.lowers,
+                destination,
+                user: (self.user.uid, self.user.gid),
+                mapping: self.mapping,
+            };
+            volumes.fill(&volume, &first)?;
+        }
+        let source = volumes.data(&volume.name);
+        if chown {
+            self.own(&source)?;
+        }
+        let mount = spec::bind(destination, &source, &options)?;
+        Ok((
+            mounted(Kind::Volume, volume.name, destination, options),
+            mount,
+        ))
+    }
+
+    /// `U`: gives a tree to the container's user.
+    fn own(&self, path: &Path) -> Result<()> {
+        let user = (self.user.uid, self.user.gid);
+        let given = give_tree(self.mapping, path, user);
+        given.with_context(|| format!("give {} to the container's user", path.display()))
+    }
+
+    fn image(&self, name: &str, destination: &Path) -> Result<(Mounted, Mount)> {
+        let what = || format!("mount image {name}");
+        let found = root::resolve(self.store, name, None, self.mapping, self.progress);
+        let found = found.with_context(what)?;
+        if found.root.parts.is_some() {
+            bail!("mount image {name}: the host's root is no image in another container");
+        }
+        let id = found.image.map(|image| image.id.to_string());
+        let mount = spec::layers(destination, &found.root.lowers).with_context(what)?;
+        let source = id.unwrap_or_else(|| name.to_owned());
+        let options = vec!["ro".to_owned()];
+        Ok((mounted(Kind::Image, source, destination, options), mount))
+    }
+}

@@ -1,0 +1,495 @@
+//! What is asked to be mounted: `-v`, `--mount`, `--tmpfs`, `--volumes-from`,
+//! read; and what a container's record keeps of it. Pure, but for a look at
+//! whether a directory of the host exists.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A mount given by `-v`, `--mount` or `--tmpfs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountOption {
+    /// A file or directory of the host.
+    Bind {
+        /// On the host, absolute.
+        source: PathBuf,
+        /// In the container, absolute.
+        destination: PathBuf,
+        /// Words of mount(8).
+        options: Vec<String>,
+        /// `U`: it is given to the container's user.
+        chown: bool,
+    },
+    /// A volume.
+    Volume {
+        /// Its name; a new one of the container's own without.
+        name: Option<String>,
+        /// In the container, absolute.
+        destination: PathBuf,
+        /// Words of mount(8).
+        options: Vec<String>,
+        /// Whether a new one starts with what the image has there.
+        fill: bool,
+        /// `U`: it is given to the container's user.
+        chown: bool,
+    },
+    /// A new file system in memory.
+    Tmpfs {
+        /// In the container, absolute.
+        destination: PathBuf,
+        /// Words of mount(8).
+        options: Vec<String>,
+    },
+    /// The files of another image, read-only.
+    Image {
+        /// The image.
+        image: String,
+        /// In the container, absolute.
+        destination: PathBuf,
+    },
+}
+
+impl MountOption {
+    /// Where it is mounted.
+    pub fn destination(&self) -> &Path {
+        match self {
+            MountOption::Bind { destination, .. }
+            | MountOption::Volume { destination, .. }
+            | MountOption::Tmpfs { destination, .. }
+            | MountOption::Image { destination, .. } => destination,
+        }
+    }
+}
+
+/// `--image-volume`: what becomes of the directories that an image calls
+/// volumes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImageVolumes {
+    /// Each gets a volume of the container's own.
+    #[default]
+    #[value(alias = "bind")]
+    Anonymous,
+    /// Each gets a file system in memory.
+    Tmpfs,
+    /// They are directories like others.
+    Ignore,
+}
+
+/// What a record knows of a mount that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mounted {
+    /// What it is.
+    pub kind: Kind,
+    /// The volume's name, the host's path, the image's id; empty for a tmpfs.
+    pub source: String,
+    /// In the container.
+    pub destination: PathBuf,
+    /// Words of mount(8).
+    pub options: Vec<String>,
+}
+
+/// Kinds of mounts, by docker's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A file or directory of the host.
+    Bind,
+    /// A volume.
+    Volume,
+    /// In memory.
+    Tmpfs,
+    /// Files of an image.
+    Image,
+}
+
+impl Kind {
+    /// Docker's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Bind => "bind",
+            Kind::Volume => "volume",
+            Kind::Tmpfs => "tmpfs",
+            Kind::Image => "image",
+        }
+    }
+}
+
+impl Mounted {
+    /// Whether the container may write to it.
+    pub fn is_writable(&self) -> bool {
+        let read_only = |word: &String| word == "ro" || word == "rro";
+        self.kind != Kind::Image && !self.options.iter().any(read_only)
+    }
+}
+
+/// Whether a volume can have this name: as docker's, letters, digits, `_`,
+/// `.` and `-`, the first one a letter or digit.
+pub fn check_volume_name(name: &str) -> Result<()> {
+    let word = |c: char| c.is_ascii_alphanumeric();
+    let rest = |c: char| word(c) || matches!(c, '_' | '.' | '-');
+    if !name.starts_with(word) || !name.chars().all(rest) || name.len() > 255 {
+        bail!(
+            "volume name '{name}': letters, digits, '_', '.' and '-' are allowed, and the first \
+             is a letter or digit; a path starts with '/' or '.'"
+        );
+    }
+    Ok(())
+}
+
+/// Splits a `-v` at its colons: source, destination, options. A source that
+/// is no path names a volume; without one the volume is new.
+///
+/// # Errors
+/// A destination that is not absolute, a path that does not exist, a name that
+/// volumes cannot have.
+pub fn parse_volume(text: &str) -> Result<MountOption> {
+    let fail = |why: &str| format!("volume '{text}': {why}");
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, destination, options) = match parts.as_slice() {
+        [destination] => (None, *destination, ""),
+        [source, destination] => (Some(*source), *destination, ""),
+        [source, destination, options] => (Some(*source), *destination, *options),
+        _ => bail!(fail("too many colons; use --mount for such a path")),
+    };
+    let mut words: Vec<String> = Vec::new();
+    let (mut fill, mut chown) = (true, false);
+    for word in options.split(',').filter(|w| !w.is_empty()) {
+        match word {
+            // Written through to every mount below, where the kernel can.
+            "ro" => words.push("rro".into()),
+            "U" => chown = true,
+            "O" => bail!(fail(
+                "option 'O' (an overlay over the host's directory) is not supported yet"
+            )),
+            "copy" => fill = true,
+            "nocopy" => fill = false,
+            other => words.push(other.into()),
+        }
+    }
+    let destination = absolute(destination).with_context(|| fail("destination"))?;
+    let options = bind_words(words);
+    match source {
+        Some(path) if path.starts_with(['/', '.', '~']) => Ok(MountOption::Bind {
+            source: absolute_source(path).with_context(|| fail("source"))?,
+            destination,
+            options,
+            chown,
+        }),
+        name => {
+            name.map(check_volume_name)
+                .transpose()
+                .with_context(|| fail("source"))?;
+            Ok(MountOption::Volume {
+                name: name.map(str::to_owned),
+                destination,
+                options,
+                fill,
+                chown,
+            })
+        }
+    }
+}
+
+/// Parses `--mount type=bind,source=…,target=…,…`.
+///
+/// # Errors
+/// An unknown type or key, a missing target.
+pub fn parse_mount(text: &str) -> Result<MountOption> {
+    let fail = |why: String| format!("mount '{text}': {why}");
+    let (mut kind, mut source, mut target) = ("volume", None, None);
+    let (mut fill, mut chown) = (true, false);
+    let mut words: Vec<String> = Vec::new();
+    for field in text.split(',') {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (field, None),
+        };
+        let flag = || match value {
+            None | Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(other) => bail!(fail(format!("{key}={other} is neither true nor false"))),
+        };
+        let needed = || value.with_context(|| fail(format!("{key} needs a value")));
+        match key {
+            "type" => kind = needed()?,
+            "source" | "src" => source = Some(needed()?),
+            "target" | "destination" | "dst" => target = Some(needed()?),
+            "readonly" | "ro" => {
+                if flag()? {
+                    words.push("rro".into());
+                }
+            }
+            "rw" | "readwrite" => {
+                if flag()? {
+                    words.push("rw".into());
+                }
+            }
+            "bind-propagation" => words.push(needed()?.into()),
+            "bind-nonrecursive" => {
+                if flag()? {
+                    words.push("bind".into());
+                }
+            }
+            "bind-recursive" => match needed()? {
+                "enabled" | "readonly" => {}
+                "writable" => words.retain(|w| w != "rro"),
+                "disabled" => words.push("bind".into()),
+                other => bail!(fail(format!("bind-recursive={other} is unknown"))),
+            },
+            "volume-nocopy" | "nocopy" => fill = !flag()?,
+            "U" | "chown" => chown = flag()?,
+            "volume-driver" if value == Some("local") => {}
+            "tmpfs-size" => words.push(format!("size={}", needed()?)),
+            "tmpfs-mode" => words.push(format!("mode={}", needed()?)),
+            "consistency" | "relabel" | "z" | "Z" => {}
+            "nosuid" | "nodev" | "noexec" | "exec" | "suid" | "dev" | "notmpcopyup"
+            | "tmpcopyup" => words.push(key.into()),
+            other => bail!(fail(format!("'{other}' is unknown or not supported yet"))),
+        }
+    }
+    let target = target.with_context(|| fail("target: missing".into()))?;
+    let destination = absolute(target).with_context(|| fail("target".into()))?;
+    match kind {
+        "bind" => {
+            let source = source.with_context(|| fail("source: missing".into()))?;
+            Ok(MountOption::Bind {
+                source: absolute_source(source).with_context(|| fail("source".into()))?,
+                destination,
+                options: bind_words(words),
+                chown,
+            })
+        }
+        "volume" => {
+            let checked = source.map(check_volume_name).transpose();
+            checked.with_context(|| fail("source".into()))?;
+            Ok(MountOption::Volume {
+                name: source.map(str::to_owned),
+                destination,
+                options: bind_words(words),
+                fill,
+                chown,
+            })
+        }
+        "tmpfs" if source.is_some() => bail!(fail("a tmpfs has no source".into())),
+        "tmpfs" => Ok(MountOption::Tmpfs {
+            destination,
+            options: tmpfs_words(words),
+        }),
+        "image" => {
+            if words.iter().any(|word| word != "rro") {
+                bail!(fail("an image is mounted read-only".into()));
+            }
+            let image = source.with_context(|| fail("source: an image is missing".into()))?;
+            Ok(MountOption::Image {
+                image: image.to_owned(),
+                destination,
+            })
+        }
+        other => bail!(fail(format!(
+            "type '{other}' is none of bind, volume, tmpfs, image"
+        ))),
+    }
+}
+
+/// Parses `--tmpfs PATH[:OPTIONS]`.
+pub fn parse_tmpfs(text: &str) -> Result<MountOption> {
+    let (path, options) = text.split_once(':').unwrap_or((text, ""));
+    let words = options.split(',').filter(|w| !w.is_empty());
+    Ok(MountOption::Tmpfs {
+        destination: absolute(path).with_context(|| format!("tmpfs '{text}'"))?,
+        options: tmpfs_words(words.map(str::to_owned).collect()),
+    })
+}
+
+/// Splits `--volumes-from CONTAINER[:OPTIONS]`; returns the container, and
+/// whether its mounts are to be read-only here.
+pub fn parse_volumes_from(text: &str) -> Result<(&str, bool)> {
+    let (container, options) = text.split_once(':').unwrap_or((text, ""));
+    let mut read_only = false;
+    for word in options.split(',').filter(|w| !w.is_empty()) {
+        match word {
+            "ro" => read_only = true,
+            "rw" => read_only = false,
+            "z" | "Z" => {}
+            other => bail!("--volumes-from {text}: '{other}' is none of ro, rw, z"),
+        }
+    }
+    Ok((container, read_only))
+}
+
+/// The mounts of another container, as they are asked for again.
+pub fn again(mounted: &Mounted, read_only: bool) -> MountOption {
+    let mut options = mounted.options.clone();
+    if read_only {
+        options.push("rro".into());
+    }
+    let destination = mounted.destination.clone();
+    match mounted.kind {
+        Kind::Bind => MountOption::Bind {
+            source: (&mounted.source).into(),
+            destination,
+            options,
+            chown: false,
+        },
+        Kind::Volume => MountOption::Volume {
+            name: Some(mounted.source.clone()),
+            destination,
+            options,
+            fill: false,
+            chown: false,
+        },
+        Kind::Tmpfs => MountOption::Tmpfs {
+            destination,
+            options,
+        },
+        Kind::Image => MountOption::Image {
+            image: mounted.source.clone(),
+            destination,
+        },
+    }
+}
+
+fn bind_words(words: Vec<String>) -> Vec<String> {
+    let mut all = Vec::with_capacity(words.len() + 2);
+    if !words.iter().any(|w| w == "bind" || w == "rbind") {
+        all.push("rbind".into());
+    }
+    let propagation = ["private", "shared", "slave", "unbindable"];
+    let given = |w: &String| propagation.contains(&w.strip_prefix('r').unwrap_or(w));
+    if !words.iter().any(given) {
+        all.push("rprivate".into());
+    }
+    all.extend(words);
+    all
+}
+
+/// Docker's defaults for a tmpfs, and podman's copy of what is below.
+fn tmpfs_words(words: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = ["nosuid", "nodev", "noexec", "tmpcopyup"]
+        .map(String::from)
+        .into();
+    if !words.iter().any(|w| w.starts_with("mode=")) {
+        all.push("mode=1777".into());
+    }
+    all.extend(words);
+    all
+}
+
+fn absolute(path: &str) -> Result<PathBuf> {
+    let path = Path::new(path);
+    if !path.is_absolute() {
+        bail!("{} is not an absolute path", path.display());
+    }
+    Ok(path.to_owned())
+}
+
+fn absolute_source(path: &str) -> Result<PathBuf> {
+    let path = match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => std::path::absolute(path)?,
+    };
+    match path.symlink_metadata() {
+        Ok(_) => Ok(path),
+        Err(e) => Err(e).with_context(|| format!("{}: make it first", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_flag_is_survived(text in "[a-z0-9:=,/.~ \\PC]{0,40}", path in "(/[a-z.]{0,4}){1,4}") {
+            let _ = parse_volumes_from(&text);
+            let all = [
+                parse_volume(&text),
+                parse_volume(&format!("/:{path}:{text}")),
+                parse_volume(&format!("{text}:{path}")),
+                parse_mount(&text),
+                parse_mount(&format!("type=bind,src=/,dst={path},{text}")),
+                parse_mount(&format!("dst={path},{text}")),
+                parse_tmpfs(&text),
+                parse_tmpfs(&format!("{path}:{text}")),
+            ];
+            for mount in all.into_iter().flatten() {
+                prop_assert!(mount.destination().is_absolute());
+                if let MountOption::Volume { name: Some(name), .. } = &mount {
+                    prop_assert!(!name.contains('/') && !name.starts_with('.'));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn volumes() {
+        let parsed = parse_volume("/etc:/x:ro,noexec,U").unwrap();
+        let MountOption::Bind {
+            source,
+            destination,
+            options,
+            chown,
+        } = parsed
+        else {
+            panic!("not a bind")
+        };
+        assert_eq!(source, Path::new("/etc"));
+        assert_eq!(destination, Path::new("/x"));
+        assert_eq!(options, ["rbind", "rprivate", "rro", "noexec"]);
+        assert!(chown);
+        let named = parse_volume("data:/x:nocopy").unwrap();
+        let MountOption::Volume { name, fill, .. } = named else {
+            panic!("no volume")
+        };
+        assert_eq!((name.as_deref(), fill), (Some("data"), false));
+        let MountOption::Volume { name: None, .. } = parse_volume("/x").unwrap() else {
+            panic!("a name")
+        };
+        for bad in [
+            "da ta:/x",
+            ":/x",
+            "/etc:x",
+            "x",
+            "/nowhere:/x",
+            "/a:/b:c:d",
+            "x:/y:O",
+        ] {
+            let error = format!("{:#}", parse_volume(bad).unwrap_err());
+            assert!(error.contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn mounts() {
+        let parsed = parse_mount("type=tmpfs,target=/t,tmpfs-size=1m").unwrap();
+        let MountOption::Tmpfs { options, .. } = parsed else {
+            panic!("not a tmpfs")
+        };
+        assert!(options.contains(&"size=1m".to_owned()));
+        let parsed = parse_mount("src=data,dst=/x,readonly,volume-nocopy=true").unwrap();
+        let MountOption::Volume {
+            fill: false,
+            options,
+            ..
+        } = parsed
+        else {
+            panic!("no volume, or filled")
+        };
+        assert!(options.contains(&"rro".to_owned()));
+        assert!(parse_mount("type=image,src=busybox,dst=/x,ro").is_ok());
+        for bad in [
+            "type=bind,target=/x",
+            "type=magic,target=/x",
+            "type=bind,src=/etc",
+            "src=a/b,target=/x",
+            "type=image,target=/x",
+            "type=image,src=x,target=/x,rw=true",
+            "src=x,target=/x,volume-driver=nfs",
+        ] {
+            assert!(parse_mount(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The namespaces of a network: a network namespace with a bridge, and the
+//! sockets that are opened there.
+
+use super::definition::Definition;
+use super::subnet::Subnet;
+use crate::net::names::PORT;
+use crate::runtime::interface::Interface;
+use crate::sys::channel::{Channel, MAX_MESSAGE};
+use crate::sys::clone::{Forked, Parent, clone3, exit_now};
+use crate::sys::fd::write_file;
+use crate::sys::netlink::{Netlink, Request, Setting};
+use crate::sys::tap;
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The bridge's name in its namespace.
+pub const BRIDGE: &str = "bridge0";
+
+/// The name of the interface that leads out.
+const TAP: &str = "out0";
+
+/// What a network consists of.
+#[derive(Debug)]
+pub struct Made {
+    /// Its network namespace, which lasts as long as somebody has it.
+    pub namespace: OwnedFd,
+    /// Where questions about names come in.
+    pub udp: Vec<UdpSocket>,
+    /// See `udp`.
+    pub tcp: Vec<TcpListener>,
+    /// The way out, where there is one.
+    pub tap: Option<OwnedFd>,
+}
+
+/// Makes the network in a new namespace, or makes sure of what is needed of
+/// it in one that there is. The caller, who has one thread, must be root of
+/// the user namespace that owns it or will; it stays where it is.
+pub fn make(definition: &Definition, existing: Option<&OwnedFd>) -> Result<Made> {
+    let (ours, theirs) = Channel::pair()?;
+    let child = match clone3(0, Parent::Caller)? {
+        Forked::Parent(child) => child,
+        Forked::Child => {
+            drop(ours);
+            let done = inside(definition, existing, &theirs);
+            let said = match &done {
+                Ok(()) => b"done".to_vec(),
+                Err(error) => {
+                    let mut text = format!("{error:#}").into_bytes();
+                    text.truncate(MAX_MESSAGE);
+                    text
+                }
+            };
+            let _ = theirs.send(&said, None);
+            exit_now(0)
+        }
+    };
+    drop(theirs);
+    let mut namespace = None;
+    let (mut udp, mut tcp, mut tap) = (Vec::new(), Vec::new(), None);
+    let failure = loop {
+        let Some(received) = ours.receive()? else {
+            break Some("a process of bryo's was killed".to_owned());
+        };
+        match (&received.data[..], received.fd) {
+            (b"namespace", fd @ Some(_)) => namespace = fd,
+            (b"udp", Some(fd)) => udp.push(UdpSocket::from(fd)),
+            (b"tcp", Some(fd)) => tcp.push(TcpListener::from(fd)),
+            (b"tap", fd @ Some(_)) => tap = fd,
+            (b"done", None) => break None,
+            (text, _) => break Some(String::from_utf8_lossy(text).into_owned()),
+        }
+    };
+    let _ = nix::sys::wait::waitpid(child.pid, None);
+    if let Some(text) = failure {
+        bail!("make network '{}': {text}", definition.name);
+    }
+    Ok(Made {
+        namespace: namespace.context("no namespace came")?,
+        udp,
+        tcp,
+        tap,
+    })
+}
+
+fn inside(definition: &Definition, existing: Option<&OwnedFd>, out: &Channel) -> Result<()> {
+    match existing {
+        Some(namespace) => setns(namespace, CloneFlags::CLONE_NEWNET),
+        None => unshare(CloneFlags::CLONE_NEWNET),
+    }
+    .context("network namespace")?;
+    let namespace = std::fs::File::open("/proc/self/ns/net").context("/proc/self/ns/net")?;
+    out.send(b"namespace", Some(namespace.as_fd()))?;
+    bridge(definition)?;
+    for gateway in &definition.gateways {
+        let at = (gateway.address, PORT);
+        let what = || format!("listen at {}, port {PORT}", gateway.address);
+        let udp = UdpSocket::bind(at).with_context(what)?;
+        udp.set_nonblocking(true)?;
+        out.send(b"udp", Some(udp.as_fd()))?;
+        let tcp = TcpListener::bind(at).with_context(what)?;
+        tcp.set_nonblocking(true)?;
+        out.send(b"tcp", Some(tcp.as_fd()))?;
+    }
+    if let Some(way_out) = definition.way_out()?
+        && tap::probe().is_ok()
+    {
+        // Its other end was somebody's who was killed.
+        let mut netlink = Netlink::open()?;
+        if let Ok(old) = netlink.link(TAP) {
+            netlink.run(vec![Request::delete(&old)])?;
+        }
+        let interface = Interface {
+            name: TAP.to_owned(),
+            ..way_out.interface()
+        };
+        out.send(b"tap", Some(interface.make()?.as_fd()))?;
+    }
+    Ok(())
+}
+
+/// Makes the bridge, which has the gateway's addresses.
+fn bridge(definition: &Definition) -> Result<()> {
+    let mut netlink = Netlink::open()?;
+    match netlink.link(BRIDGE) {
+        Ok(_) => return Ok(()),
+        Err(e) if e.errno == Errno::ENODEV => {}
+        Err(e) => return Err(e.into()),
+    }
+    let up = Setting::Up(true);
+    // One of its own, so that it does not change with the ports.
+    let mac = super::lease::mac(definition.gateways[0].address);
+    netlink.run(vec![Request::bridge(BRIDGE, &[Setting::Mac(mac)])])?;
+    let lo = netlink.link("lo")?;
+    let bridge = netlink.link(BRIDGE)?;
+    let mut requests = vec![
+        Request::set(&lo, &[up]),
+        Request::set(&bridge, &[up, Setting::Mtu(definition.mtu())]),
+    ];
+    let address = |gateway: &Subnet| Request::address(&bridge, gateway.address, gateway.prefix);
+    requests.extend(definition.gateways.iter().map(address));
+    netlink.run(requests)?;
+    if !definition.internal {
+        write_file("/proc/sys/net/ipv4/ip_forward", b"1").context("forward packets")?;
+        if definition.gateways.iter().any(|g| g.address.is_ipv6()) {
+            write_file("/proc/sys/net/ipv6/conf/all/forwarding", b"1")
+                .context("forward packets of IPv6")?;
+        }
+    }
+    Ok(())
+}

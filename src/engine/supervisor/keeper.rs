@@ -1,0 +1,400 @@
+//! One run of the command: from its start to its end.
+
+use super::hub::Asked;
+use super::streams::{Read, Streams};
+use super::{Life, end_orphans, exit_code, reap_others};
+use crate::cgroup::events::MemoryEvents;
+use crate::engine::control::{Reply, Request};
+use crate::engine::emulation::Emulator;
+use crate::engine::events::{self, Action};
+use crate::engine::health::{Checker, OnFailure, Status};
+use crate::engine::log::{Logger, Stream};
+use crate::sys::clone::Child;
+use crate::sys::{memory, pidfd, socket};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{SetArg, tcsetattr};
+use nix::sys::wait::waitpid;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Looks after one process.
+pub struct Keeper<'a> {
+    life: &'a mut Life,
+    child: &'a Child,
+    streams: Option<Streams>,
+    emulator: Option<Emulator>,
+    checker: Option<Checker>,
+    /// Tells of processes that are killed for want of memory.
+    memory: Option<MemoryEvents>,
+    since: Instant,
+    /// When it is killed if it has not ended by itself.
+    deadline: Option<Instant>,
+    /// Memory was given back since something last happened.
+    trimmed: bool,
+}
+
+/// What a descriptor that is ready stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Child,
+    Signals,
+    Emulator,
+    Checker,
+    Network(usize),
+    Translator,
+    Names,
+    Memory,
+    Output(Stream),
+    Input,
+    Listener,
+    Client(usize),
+}
+
+/// How long nothing may happen before memory is given back.
+const QUIET: Duration = Duration::from_secs(1);
+
+impl<'a> Keeper<'a> {
+    pub fn new(
+        life: &'a mut Life,
+        child: &'a Child,
+        streams: Option<Streams>,
+        emulator: Option<Emulator>,
+        checker: Option<Checker>,
+    ) -> Keeper<'a> {
+        let placed = life.container.history.confinement.placed.as_ref();
+        let memory = placed.and_then(|placed| MemoryEvents::open(&placed.limits()).ok());
+        Keeper {
+            life,
+            child,
+            streams,
+            emulator,
+            checker,
+            memory,
+            since: Instant::now(),
+            deadline: None,
+            trimmed: false,
+        }
+    }
+
+    /// Waits for the end of the process; returns docker's exit code for it.
+    pub fn keep(mut self) -> Result<i32> {
+        let mut buffer = Vec::new();
+        loop {
+            let ready = self.wait()?;
+            if ready.is_empty() {
+                if self.deadline.is_some_and(|end| end <= Instant::now()) {
+                    self.deadline = None;
+                    self.kill(libc::SIGKILL);
+                } else if !self.trimmed {
+                    self.trimmed = true;
+                    buffer = Vec::new();
+                    self.life.logger.iter_mut().for_each(Logger::trim);
+                }
+                continue;
+            }
+            self.trimmed = false;
+            let mut ended = false;
+            for (source, events) in ready {
+                match source {
+                    Source::Child => ended = true,
+                    Source::Signals => self.own_signals(),
+                    // Nobody is left to ask; it would only be told so again.
+                    Source::Emulator if !events.contains(PollFlags::POLLIN) => {
+                        self.emulator = None;
+                    }
+                    Source::Emulator => {
+                        if let Some(emulator) = &mut self.emulator {
+                            emulator.serve();
+                        }
+                    }
+                    Source::Checker => self.take_finding()?,
+                    Source::Network(at) => self.life.rejoin_network(at),
+                    Source::Translator => self.life.translate_again(),
+                    Source::Names => self.life.tell_name_servers(),
+                    Source::Memory => self.count_kills()?,
+                    Source::Output(stream) => {
+                        buffer.resize(1 << 16, 0);
+                        self.take_output(stream, &mut buffer);
+                    }
+                    Source::Input => self.streams.as_mut().into_iter().for_each(Streams::push),
+                    Source::Listener => self.life.hub.accept(),
+                    Source::Client(number) => {
+                        for asked in self.life.hub.serve(number, events) {
+                            self.answer(asked);
+                        }
+                    }
+                }
+            }
+            self.life.hub.sweep();
+            if ended {
+                let status = waitpid(self.child.pid, None).context("wait")?;
+                let translator = self.life.translator.as_ref();
+                end_orphans(translator.map(|translator| translator.process.pid));
+                self.count_kills()?;
+                self.drain(&mut buffer);
+                return Ok(exit_code(status));
+            }
+        }
+    }
+
+    /// Waits until something happens; nothing does when it is time to give
+    /// memory back or to kill.
+    fn wait(&self) -> Result<Vec<(Source, PollFlags)>> {
+        let input_waits = self.streams.as_ref().and_then(Streams::input_waiting);
+        let mut sources = vec![Source::Child, Source::Signals];
+        let mut fds = vec![
+            PollFd::new(self.child.pidfd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.life.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let mut watch = |source, fd| {
+            sources.push(source);
+            fds.push(fd);
+        };
+        if let Some(emulator) = &self.emulator {
+            let fd = PollFd::new(emulator.as_fd(), PollFlags::POLLIN);
+            watch(Source::Emulator, fd);
+        }
+        if let Some(translator) = &self.life.translator {
+            let fd = PollFd::new(translator.process.pidfd.as_fd(), PollFlags::POLLIN);
+            watch(Source::Translator, fd);
+            let fd = PollFd::new(translator.control().as_fd(), PollFlags::POLLIN);
+            watch(Source::Names, fd);
+        }
+        if let Some(checker) = &self.checker {
+            let fd = PollFd::new(checker.findings.as_fd(), PollFlags::POLLIN);
+            watch(Source::Checker, fd);
+        }
+        for (at, joined) in self.life.places.watched().enumerate() {
+            let fd = PollFd::new(joined.as_fd(), PollFlags::POLLIN);
+            watch(Source::Network(at), fd);
+        }
+        if let Some(memory) = &self.memory {
+            let fd = PollFd::new(memory.as_fd(), PollFlags::POLLPRI);
+            watch(Source::Memory, fd);
+        }
+        if let Some(streams) = &self.streams {
+            let outputs = streams.outputs();
+            for (stream, fd) in outputs.filter(|_| !self.life.hub.congested()) {
+                watch(Source::Output(stream), PollFd::new(fd, PollFlags::POLLIN));
+            }
+        }
+        if let Some(fd) = input_waits {
+            watch(Source::Input, PollFd::new(fd, PollFlags::POLLOUT));
+        }
+        for (number, fd, events) in self.life.hub.watched(input_waits.is_some()) {
+            let source = number.map_or(Source::Listener, Source::Client);
+            watch(source, PollFd::new(fd, events));
+        }
+        let until = match (self.deadline, self.trimmed) {
+            (Some(end), _) => Some(end.saturating_duration_since(Instant::now())),
+            (None, false) => Some(QUIET),
+            (None, true) => None,
+        };
+        let polled = match until {
+            None => memory::poll_at_rest(&mut fds),
+            Some(wait) => {
+                let wait = wait + Duration::from_millis(1);
+                poll(
+                    &mut fds,
+                    PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX),
+                )
+            }
+        };
+        match polled {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e).context("poll"),
+        }
+        let events = fds
+            .iter()
+            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let ready = sources.into_iter().zip(events);
+        Ok(ready.filter(|(_, events)| !events.is_empty()).collect())
+    }
+
+    /// The machine goes down, or somebody wants this process to end: it ends
+    /// when the container has.
+    fn own_signals(&mut self) {
+        let mut ends = false;
+        while let Some(signal) = self.life.signals.next() {
+            ends |= signal == libc::SIGTERM;
+            if signal == libc::SIGCHLD {
+                reap_others(self.child.pid);
+            }
+        }
+        if ends {
+            self.stop();
+        }
+    }
+
+    /// Asks the container to end for good, and sees to it.
+    fn stop(&mut self) {
+        if self.deadline.is_none() {
+            self.life.ending = true;
+            self.kill(self.life.container.stop_signal());
+            let patience = self.life.container.record.keeping.patience();
+            self.deadline = Some(Instant::now() + Duration::from_secs(patience.into()));
+        }
+    }
+
+    /// Takes what a health check found.
+    fn take_finding(&mut self) -> Result<()> {
+        let Some(checker) = &self.checker else {
+            return Ok(());
+        };
+        let mut buffer = vec![0; 1 << 16];
+        let finding = match socket::try_receive(&checker.findings, &mut buffer) {
+            Ok(0) => {
+                self.checker = None;
+                return Ok(());
+            }
+            Ok(count) => serde_json::from_slice(&buffer[..count]),
+            Err(_) => return Ok(()),
+        };
+        let container = &mut self.life.container;
+        let (Ok(finding), Some(check)) = (finding, &container.record.keeping.health) else {
+            return Ok(());
+        };
+        let grace = self.since.elapsed() < check.start_period;
+        let health = container.history.health.get_or_insert_default();
+        let changed = health.take(finding, check.retries, grace);
+        container.save_state()?;
+        if let Some(status) = changed {
+            let details = [("health_status", status.name())];
+            events::emit(
+                &self.life.containers,
+                Action::HealthStatus,
+                container,
+                &details,
+            );
+        }
+        if changed == Some(Status::Unhealthy) {
+            match check.on_failure {
+                OnFailure::None => {}
+                OnFailure::Kill => self.kill(libc::SIGKILL),
+                OnFailure::Restart => {
+                    self.life.again = true;
+                    self.kill(libc::SIGKILL);
+                }
+                OnFailure::Stop => self.stop(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of processes that were killed for want of memory.
+    fn count_kills(&mut self) -> Result<()> {
+        let Some(memory) = &mut self.memory else {
+            return Ok(());
+        };
+        let kills = memory.kills();
+        let life = &mut *self.life;
+        if kills > life.container.history.oom_kills {
+            life.container.history.oom_kills = kills;
+            life.container.save_state()?;
+            events::emit(&life.containers, Action::Oom, &life.container, &[]);
+        }
+        Ok(())
+    }
+
+    /// All processes of the container end by `SIGKILL`, the first of them gets
+    /// any other signal.
+    fn kill(&self, signal: i32) {
+        if signal == libc::SIGKILL && self.life.container.kill_all() {
+            return;
+        }
+        let _ = pidfd::kill(&self.child.pidfd, signal);
+    }
+
+    fn take_output(&mut self, stream: Stream, buffer: &mut [u8]) -> bool {
+        let Some(streams) = &mut self.streams else {
+            return false;
+        };
+        let Read::Bytes(count) = streams.read(stream, buffer) else {
+            return false;
+        };
+        if let Some(logger) = &mut self.life.logger {
+            logger.write(stream, &buffer[..count]);
+        }
+        self.life.hub.broadcast(stream, &buffer[..count]);
+        true
+    }
+
+    /// What it printed before it ended.
+    fn drain(&mut self, buffer: &mut Vec<u8>) {
+        buffer.resize(1 << 16, 0);
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while self.take_output(stream, buffer) {}
+        }
+    }
+
+    fn answer(&mut self, asked: Asked) {
+        let life = &mut *self.life;
+        match asked {
+            Asked::Request(_, Request::Signal(number)) => self.kill(number),
+            Asked::Request(_, Request::Resize(rows, columns)) => {
+                if let Some(streams) = &self.streams {
+                    streams.resize(rows, columns);
+                }
+            }
+            Asked::Request(number, Request::Attach(..)) => match (life.direct, &self.streams) {
+                (false, Some(_)) => life.hub.reply(number, &Reply::Done),
+                _ => {
+                    let text = "it was started with its caller's own input and output".to_owned();
+                    life.hub.reply(number, &Reply::Refused(text));
+                }
+            },
+            Asked::Request(_, Request::Wait) => {}
+            Asked::Request(number, Request::Networks) => {
+                let reply = match life.change_networks() {
+                    Ok(()) => Reply::Done,
+                    Err(error) => Reply::Refused(format!("{error:#}")),
+                };
+                life.hub.reply(number, &reply);
+            }
+            Asked::Request(number, Request::End) => {
+                life.ending = true;
+                life.hub.reply(number, &Reply::Done);
+            }
+            Asked::Request(number, request @ (Request::Pause | Request::Resume)) => {
+                let reply = match life.freeze(request == Request::Pause) {
+                    Ok(()) => Reply::Done,
+                    Err(error) => Reply::Refused(format!("{error:#}")),
+                };
+                life.hub.reply(number, &reply);
+            }
+            Asked::Request(_, Request::Release) => life.release(),
+            Asked::Input(data) => {
+                if let Some(streams) = &mut self.streams {
+                    streams.give(&data);
+                }
+            }
+            Asked::InputEnd => self.end_input(),
+            // Whoever left a terminal may come back to it.
+            Asked::InputGone if life.container.record.keeping.tty => {}
+            Asked::InputGone => self.end_input(),
+            Asked::CallerGone if life.foreground => {
+                // Killed before it could say goodbye: in the foreground the
+                // container is its caller's.
+                life.foreground = false;
+                life.ending = true;
+                if let Some((settings, fd)) = life.terminal.take() {
+                    let _ = tcsetattr(fd.as_fd(), SetArg::TCSANOW, &settings);
+                }
+                self.kill(libc::SIGKILL);
+            }
+            Asked::CallerGone => {}
+        }
+    }
+
+    /// Ends the container's input, if it was to last as long as who was
+    /// attached first.
+    fn end_input(&mut self) {
+        if self.life.container.record.keeping.input_once
+            && let Some(streams) = &mut self.streams
+        {
+            streams.end_input();
+        }
+    }
+}

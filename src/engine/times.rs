@@ -1,0 +1,98 @@
+//! Points and spans of time as docker's users type them. Pure.
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Reads a duration as Go writes it: `300ms`, `1.5h`, `2h45m`.
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    let fail = || format!("duration '{text}': one like 1h30m, 10s or 500ms is wanted");
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (number, after) = rest.split_at(digits.with_context(fail)?);
+        let number: f64 = number.parse().ok().with_context(fail)?;
+        let units = [
+            ("ns", 1e-9),
+            ("us", 1e-6),
+            ("µs", 1e-6),
+            ("ms", 1e-3),
+            ("s", 1.0),
+            ("m", 60.0),
+            ("h", 3600.0),
+        ];
+        let unit = units.iter().find(|(name, _)| {
+            after
+                .strip_prefix(name)
+                .is_some_and(|left| !left.starts_with(|c: char| c.is_alphabetic()))
+        });
+        let (name, factor) = unit.with_context(fail)?;
+        seconds += number * factor;
+        rest = &after[name.len()..];
+    }
+    if text.is_empty() {
+        return Ok(Duration::ZERO);
+    }
+    Duration::try_from_secs_f64(seconds).ok().with_context(fail)
+}
+
+/// Reads a point in time: RFC 3339, a date with or without time (UTC),
+/// seconds since 1970, or how long before `now` it was.
+pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
+    let fail =
+        || format!("time '{text}': RFC 3339, seconds since 1970 or a duration like 10m is wanted");
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        let nanos = (seconds * 1e9) as i128;
+        return Timestamp::from_nanosecond(nanos).ok().with_context(fail);
+    }
+    if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
+        let time = time.to_zoned(jiff::tz::TimeZone::UTC);
+        return time.map(|time| time.timestamp()).ok().with_context(fail);
+    }
+    let ago = parse_duration(text).ok().with_context(fail)?;
+    now.checked_sub(ago).ok().with_context(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("", 0),
+            ("0s", 0),
+            ("300ms", 300),
+            ("1.5h", 5_400_000),
+            ("2h45m", 9_900_000),
+            ("1m30s", 90_000),
+        ] {
+            let duration = parse_duration(text).unwrap();
+            assert_eq!(duration, Duration::from_millis(millis), "{text}");
+        }
+        for bad in ["5", "s", "1x", "-1s", "1e9h", "1sx", "é"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        for (text, time) in [
+            ("2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z"),
+            ("2026-01-01T12:00:00+01:00", "2026-01-01T11:00:00Z"),
+            ("2026-01-01T12:00:00", "2026-01-01T12:00:00Z"),
+            ("2026-01-01", "2026-01-01T00:00:00Z"),
+            ("1767225600", "2026-01-01T00:00:00Z"),
+            ("24h", "2026-01-01T00:00:00Z"),
+        ] {
+            let time: Timestamp = time.parse().unwrap();
+            assert_eq!(parse_time(text, now).unwrap(), time, "{text}");
+        }
+        assert!(parse_time("yesterday", now).is_err());
+    }
+}

@@ -1,0 +1,245 @@
+//! The process that translates for one container: made by its supervisor,
+//! confined before it sees the first packet.
+
+use super::UserNetwork;
+use crate::engine::supervisor::release_stdio;
+use crate::net::dns::ResolvConf;
+use crate::net::policy::DNS;
+use crate::net::stack::Config;
+use crate::net::worker::{self, Listener, Order, Report, Task};
+use crate::runtime::seccomp;
+use crate::sys::channel::Channel;
+use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::memory::Forgettable;
+use crate::sys::{cred, fd, socket};
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A translator at work. It ends when this is dropped, once what its container
+/// had sent by then has arrived.
+#[derive(Debug)]
+pub struct Translator {
+    /// The process.
+    pub process: Child,
+    control: OwnedFd,
+    tap: OwnedFd,
+    since: Instant,
+}
+
+/// Memory that it may map, in bytes.
+const MEMORY: u64 = 1 << 30;
+
+impl Translator {
+    /// Starts one for a container whose network has its other end in `tap`.
+    /// `empty` is an empty directory, the only one that it sees; what it does is
+    /// told in `report`.
+    ///
+    /// # Errors
+    /// The process could not be made.
+    pub fn start(
+        network: &UserNetwork,
+        tap: OwnedFd,
+        listeners: &[Listener],
+        empty: &Path,
+        report: &Path,
+    ) -> Result<Translator> {
+        let report = File::create(report).with_context(|| report.display().to_string())?;
+        let (ours, theirs) = socket::pair()?;
+        let (ready, told) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        match clone3(0, Parent::Caller).context("start the network's process")? {
+            Forked::Child => {
+                let code = match serve(network, &tap, theirs, listeners, empty, told, report.into())
+                {
+                    Ok(()) => 0,
+                    Err(_) => 1,
+                };
+                exit_now(code)
+            }
+            Forked::Parent(process) => {
+                drop((told, theirs));
+                // Nothing of the container's is read before it is confined.
+                let mut text = [0; 512];
+                let length = nix::unistd::read(&ready, &mut text).context("network's process")?;
+                match text.get(..length) {
+                    Some(b"ready") => {}
+                    Some(text) => {
+                        let text = String::from_utf8_lossy(text);
+                        anyhow::bail!("confine the network's process: {text}")
+                    }
+                    None => anyhow::bail!("the network's process was killed"),
+                }
+                Ok(Translator {
+                    process,
+                    control: ours,
+                    tap,
+                    since: Instant::now(),
+                })
+            }
+        }
+    }
+
+    /// Where it asks.
+    pub fn control(&self) -> &OwnedFd {
+        &self.control
+    }
+
+    /// Answers what it asks.
+    pub fn answer(&self, network: &UserNetwork) {
+        let mut buffer = [0; 64];
+        while let Ok(length @ 1..) = socket::try_receive(&self.control, &mut buffer) {
+            if &buffer[..length] == worker::NAME_SERVERS {
+                let servers = worker::encode_name_servers(&name_servers(network));
+                let _ = socket::try_send(&self.control, &servers);
+            }
+        }
+    }
+
+    /// How long it has been at work.
+    pub fn lived(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Waits until what the container had sent has arrived.
+    pub fn finish(self) {
+        let Translator {
+            process,
+            control,
+            tap,
+            ..
+        } = self;
+        drop((control, tap));
+        let _ = nix::sys::wait::waitpid(process.pid, None);
+    }
+
+    /// Tells it something, with a socket if it is about one. One that does not
+    /// listen is about to end.
+    pub fn tell(&self, order: &Order, socket: Option<BorrowedFd<'_>>) {
+        let words = serde_json::to_vec(order).unwrap_or_default();
+        let control = self.control.try_clone().map(Channel::from);
+        let _ = control.map(|control| control.send(&words, socket));
+    }
+
+    /// What it consists of here, for who closes all else.
+    pub fn descriptors(&self) -> [i32; 3] {
+        let fds = [&self.process.pidfd, &self.control, &self.tap];
+        fds.map(AsRawFd::as_raw_fd)
+    }
+
+    /// Gives the tap back, for another translator.
+    pub fn into_tap(self) -> OwnedFd {
+        self.tap
+    }
+}
+
+/// The file in which the translator of the container with this directory says
+/// what it does.
+pub fn report_of(container: &Path) -> PathBuf {
+    container.join("traffic")
+}
+
+/// What a translator said last in this file, if there is one.
+pub fn report(file: &Path) -> Option<Report> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+}
+
+/// Runs in the new process.
+fn serve(
+    network: &UserNetwork,
+    tap: &OwnedFd,
+    control: OwnedFd,
+    listeners: &[Listener],
+    empty: &Path,
+    told: OwnedFd,
+    report: OwnedFd,
+) -> Result<()> {
+    let prepare = || -> Result<Task> {
+        let _ = nix::sys::prctl::set_name(c"bryo-net");
+        // The container may have capabilities over the namespace it is in.
+        nix::sys::prctl::set_dumpable(false).context("set dumpable")?;
+        crate::sys::signal::reset()?;
+        release_stdio()?;
+        let mut kept = vec![
+            tap.as_raw_fd(),
+            control.as_raw_fd(),
+            told.as_raw_fd(),
+            report.as_raw_fd(),
+        ];
+        kept.extend(listeners.iter().map(|l| l.socket.as_raw_fd()));
+        fd::close_all_but(&kept);
+        let task = Task {
+            config: Config {
+                search: host_resolver().search,
+                ..network.config()
+            },
+            tap: tap.try_clone().context("tap")?,
+            control: control.try_clone().context("control")?,
+            listeners: listeners
+                .iter()
+                .map(|l| {
+                    Ok(Listener {
+                        protocol: l.protocol,
+                        socket: l.socket.try_clone().context("published port")?,
+                        port: l.port,
+                    })
+                })
+                .collect::<Result<_>>()?,
+            name_servers: name_servers(network),
+            outbound: network.outbound.clone(),
+            descriptors: getrlimit(Resource::RLIMIT_NOFILE)
+                .context("limit of descriptors")?
+                .1 as usize,
+            forgettable: Forgettable::find(),
+            report: report.try_clone().context("report")?,
+        };
+        confine(empty)?;
+        Ok(task)
+    };
+    let task = match prepare() {
+        Ok(task) => task,
+        Err(error) => {
+            let _ = nix::unistd::write(&told, format!("{error:#}").as_bytes());
+            return Err(error);
+        }
+    };
+    nix::unistd::write(&told, b"ready").context("ready")?;
+    drop((told, control, report));
+    Ok(worker::run(task)?)
+}
+
+/// Leaves the process nothing but its descriptors and new sockets: no file, no
+/// capability, few system calls.
+pub fn confine(empty: &Path) -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("limit of descriptors")?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("limit of descriptors")?;
+    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).context("limit of memory")?;
+    unshare(CloneFlags::CLONE_NEWUSER).context("unshare user namespace")?;
+    nix::unistd::chroot(empty).with_context(|| format!("chroot {}", empty.display()))?;
+    nix::unistd::chdir("/").context("chdir /")?;
+    cred::limit_bounding(0)?;
+    cred::set_capabilities(&cred::Capabilities::default())?;
+    nix::sys::prctl::set_no_new_privs().context("set no_new_privs")?;
+    crate::sys::seccomp::install(seccomp::TRANSLATOR, 0)?;
+    Ok(())
+}
+
+/// What the host says about names.
+fn host_resolver() -> ResolvConf {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    ResolvConf::parse(&text)
+}
+
+/// Who is asked about names: those given, else the host's.
+fn name_servers(network: &UserNetwork) -> Vec<SocketAddr> {
+    let servers = match network.dns.as_slice() {
+        [] => host_resolver().servers,
+        given => given.to_vec(),
+    };
+    let with_port = |ip| SocketAddr::new(ip, DNS);
+    servers.into_iter().map(with_port).collect()
+}

@@ -1,0 +1,144 @@
+//! The files of a container as it sees them, for a process outside of it:
+//! those of a running one through its first process, those of another one
+//! mounted as for its start.
+
+use super::containers::{Container, Lock};
+use super::exec::command_process;
+use super::export::become_root;
+use super::lifecycle::take_lock;
+use super::userns;
+use crate::image::flavour;
+use crate::image::owners::Owners;
+use crate::runtime::{Plan, visit};
+use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use oci_spec::runtime::{Mount, Spec};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// A container whose files are to be looked at. While it lives, a container
+/// that does not run is not started.
+#[derive(Debug)]
+pub struct Visit {
+    container: Container,
+    spec: Spec,
+    /// The root of a running container.
+    root: Option<OwnedFd>,
+    _lock: Option<Lock>,
+}
+
+/// Its files, in the process that may see them all.
+pub struct Files {
+    /// Its root directory.
+    pub root: OwnedFd,
+    /// The owners of its files, if they are true ones.
+    pub true_owners: Option<flavour::Owners>,
+    /// Else what is recorded of those that cannot carry it.
+    pub recorded: Owners,
+}
+
+impl Visit {
+    /// Finds out where the files are.
+    ///
+    /// # Errors
+    /// It is dead, or runs on another machine.
+    pub fn new(mut container: Container) -> Result<Visit> {
+        let spec = container.spec()?;
+        let name = container.record.name.clone();
+        container.await_start()?;
+        if !container.state.is_active() {
+            let Some(lock) = take_lock(&container)? else {
+                bail!("container {name} is being started or removed by another bryo");
+            };
+            return Ok(Visit {
+                container,
+                spec,
+                root: None,
+                _lock: Some(lock),
+            });
+        }
+        let process = container.running_process()?;
+        let (pid, inner) = command_process(&container, &spec)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let path = format!("/proc/{pid}/root");
+        let root = nix::fcntl::open(path.as_str(), flags, Mode::empty()).context(path)?;
+        // Asked afterwards: it was that process's root, not a later one's.
+        if crate::sys::pidfd::kill(inner.as_ref().unwrap_or(&process), 0).is_err() {
+            bail!("container {name} has just ended");
+        }
+        Ok(Visit {
+            container,
+            spec,
+            root: Some(root),
+            _lock: None,
+        })
+    }
+
+    /// The container.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// Moves this process, which must be one made for it, to where it may see
+    /// and change all of them.
+    pub fn enter(&self) -> Result<Files> {
+        // Before this process becomes somebody else.
+        let recorded = Owners::open(&self.container.dir)?;
+        let true_owners = userns::enter_owners(&self.spec)?;
+        if true_owners.is_none() {
+            become_root().context("unshare the user namespace")?;
+        }
+        let root = match &self.root {
+            Some(root) => root.try_clone()?,
+            None => self.mount()?,
+        };
+        // What is made here is to have its own mode.
+        nix::sys::stat::umask(Mode::empty());
+        Ok(Files {
+            root,
+            true_owners,
+            recorded,
+        })
+    }
+
+    fn mount(&self) -> Result<OwnedFd> {
+        let what = || {
+            format!(
+                "mount the files of container {}",
+                self.container.record.name
+            )
+        };
+        unshare(CloneFlags::CLONE_NEWNS).with_context(what)?;
+        let mut spec = self.spec.clone();
+        let mounts = spec.mounts().iter().flatten();
+        let kept = mounts.filter(|m| is_of_files(m)).map(lasting);
+        let kept: Result<Vec<Mount>> = kept.collect();
+        spec.set_mounts(Some(kept?));
+        let plan = Plan::new(&spec, &self.container.dir).with_context(what)?;
+        visit::mount(&plan, &mut drop).with_context(what)
+    }
+}
+
+/// Whether a mount shows files that are there while the container does not
+/// run.
+fn is_of_files(mount: &Mount) -> bool {
+    let system = ["/proc", "/sys", "/dev"];
+    let kind = mount.typ().as_deref();
+    let source = mount.source().as_deref();
+    matches!(kind, Some("bind" | "overlay"))
+        && !system
+            .iter()
+            .any(|path| mount.destination().starts_with(path))
+        && (kind == Some("overlay") || source.is_none_or(Path::exists))
+}
+
+/// A mount whose changes outlive this process.
+fn lasting(mount: &Mount) -> Result<Mount> {
+    let mut mount = mount.clone();
+    let words = mount.options().clone().unwrap_or_default();
+    let words = words.into_iter().filter(|word| word != "volatile");
+    mount.set_options(Some(words.collect()));
+    Ok(mount)
+}

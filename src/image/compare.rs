@@ -1,0 +1,264 @@
+//! Whether two trees of a layer are the same, file by file.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, openat, readlinkat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
+
+use super::copy::{Opened, names};
+use super::entry::{join, show};
+use super::unpack::DIRECTORY;
+use crate::sys::xattr;
+
+/// The first difference between two trees, for people: which path, and what of
+/// it. None if there is none. Times of directories do not count: those that
+/// the archive did not list have that of the unpacking.
+pub fn difference(one: &Path, other: &Path) -> Result<Option<String>> {
+    let open = |path: &Path| -> Result<Directory> {
+        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        let fd = OwnedFd::from(file);
+        let stat = fstat(&fd)?;
+        Ok(Directory {
+            fd,
+            mode: stat.st_mode,
+            shut: false,
+        })
+    };
+    directories(&open(one)?, &open(other)?, b"")
+}
+
+/// An open directory, opened up for as long as it is in use if its mode shuts
+/// out its owner.
+struct Directory {
+    fd: OwnedFd,
+    mode: u32,
+    shut: bool,
+}
+
+impl Directory {
+    fn open(parent: &Directory, name: &CStr, stat: &FileStat) -> Result<Directory> {
+        let open = || openat(&parent.fd, name, DIRECTORY, Mode::empty());
+        let shut = stat.st_mode & 0o500 != 0o500;
+        if shut {
+            // As root it is not needed and may fail.
+            let _ = fchmodat(
+                &parent.fd,
+                name,
+                Mode::S_IRWXU,
+                FchmodatFlags::FollowSymlink,
+            );
+        }
+        Ok(Directory {
+            fd: open()?,
+            mode: stat.st_mode,
+            shut,
+        })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.shut {
+            let _ = fchmod(&self.fd, Mode::from_bits_truncate(self.mode & 0o7777));
+        }
+    }
+}
+
+fn directories(one: &Directory, other: &Directory, path: &[u8]) -> Result<Option<String>> {
+    let differs = |what: &str| {
+        let path = if path.is_empty() { b"." } else { path };
+        Ok(Some(format!("{}: {what}", show(path))))
+    };
+    if attributes(&one.fd)? != attributes(&other.fd)? {
+        return differs("its attributes");
+    }
+    let mine: BTreeSet<CString> = names(&one.fd)?.into_iter().collect();
+    let theirs: BTreeSet<CString> = names(&other.fd)?.into_iter().collect();
+    if let Some(name) = mine.symmetric_difference(&theirs).next() {
+        let what = match mine.contains(name) {
+            true => "it should not be there",
+            false => "it is missing",
+        };
+        return Ok(Some(format!(
+            "{}: {what}",
+            show(&join(path, name.to_bytes()))
+        )));
+    }
+    for name in &mine {
+        let here = join(path, name.to_bytes());
+        let found = entries(one, other, name, &here).with_context(|| show(&here))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn entries(one: &Directory, other: &Directory, name: &CStr, path: &[u8]) -> Result<Option<String>> {
+    let stat = |directory: &Directory| fstatat(&directory.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+    let (mine, theirs) = (stat(one)?, stat(other)?);
+    let kind = mine.st_mode & libc::S_IFMT;
+    let differs = |what: &str| Ok(Some(format!("{}: {what}", show(path))));
+    if mine.st_mode != theirs.st_mode {
+        return differs("its mode or kind");
+    }
+    if (mine.st_uid, mine.st_gid) != (theirs.st_uid, theirs.st_gid) {
+        return differs("its owner");
+    }
+    if kind == libc::S_IFDIR {
+        let below = Directory::open(one, name, &mine)?;
+        return directories(&below, &Directory::open(other, name, &theirs)?, path);
+    }
+    if mine.st_nlink != theirs.st_nlink {
+        return differs("its hard links");
+    }
+    let time = |stat: &FileStat| (stat.st_mtime, stat.st_mtime_nsec);
+    match kind {
+        libc::S_IFREG => {
+            if mine.st_size != theirs.st_size {
+                return differs("its size");
+            }
+            if time(&mine) != time(&theirs) {
+                return differs("its time");
+            }
+            let mine = Opened::new(&one.fd, name.to_bytes(), &mine)?;
+            let theirs = Opened::new(&other.fd, name.to_bytes(), &theirs)?;
+            if attributes(&*mine)? != attributes(&*theirs)? {
+                return differs("its attributes");
+            }
+            if !same_content(&mine, &theirs)? {
+                return differs("its content");
+            }
+        }
+        libc::S_IFLNK if readlinkat(&one.fd, name)? != readlinkat(&other.fd, name)? => {
+            return differs("its target");
+        }
+        libc::S_IFCHR | libc::S_IFBLK if mine.st_rdev != theirs.st_rdev => {
+            return differs("its device number");
+        }
+        _ => {}
+    }
+    Ok(None)
+}
+
+fn same_content(mut one: &File, mut other: &File) -> Result<bool> {
+    let (mut a, mut b) = (vec![0; 1 << 17], vec![0; 1 << 17]);
+    loop {
+        let n = one.read(&mut a)?;
+        if n == 0 {
+            return Ok(true);
+        }
+        match other.read_exact(&mut b[..n]) {
+            Err(_) => return Ok(false),
+            Ok(()) if a[..n] != b[..n] => return Ok(false),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Extended attributes that a layer can set.
+fn attributes(file: impl AsFd) -> Result<Vec<(CString, Vec<u8>)>> {
+    let mut found = Vec::new();
+    let list = match xattr::list(&file) {
+        Err(Errno::EOPNOTSUPP) => return Ok(found),
+        other => other?,
+    };
+    for name in list {
+        // What the machine's own policies set is no part of a layer.
+        if name.to_bytes().starts_with(b"security.selinux") {
+            continue;
+        }
+        if let Some(value) = xattr::get(&file, &name)? {
+            found.push((name, value));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn every_difference_is_found() {
+        let make = || {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("d")).unwrap();
+            let file = dir.path().join("d/f");
+            fs::write(&file, "text").unwrap();
+            let time = std::time::UNIX_EPOCH;
+            File::options()
+                .write(true)
+                .open(&file)
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+            symlink("f", dir.path().join("d/l")).unwrap();
+            fs::write(dir.path().join("shut"), "x").unwrap();
+            let shut = File::options().write(true).open(dir.path().join("shut"));
+            shut.unwrap().set_modified(time).unwrap();
+            let mode = |path: &str, mode| {
+                let mode = fs::Permissions::from_mode(mode);
+                fs::set_permissions(dir.path().join(path), mode).unwrap();
+            };
+            mode("shut", 0);
+            mode("d", 0o500);
+            dir
+        };
+        let good = make();
+        let other = make();
+        assert_eq!(difference(good.path(), other.path()).unwrap(), None);
+        type Damage = fn(&Path);
+        let damages: [(Damage, &str); 5] = [
+            (
+                |d| fs::write(d.join("d/new"), "").unwrap(),
+                "d/new: it should not",
+            ),
+            (
+                |d| fs::remove_file(d.join("d/l")).unwrap(),
+                "d/l: it is missing",
+            ),
+            (
+                |d| fs::write(d.join("d/f"), "longer").unwrap(),
+                "d/f: its size",
+            ),
+            (
+                |d| {
+                    fs::write(d.join("d/f"), "texT").unwrap();
+                    let file = File::options().write(true).open(d.join("d/f")).unwrap();
+                    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+                },
+                "d/f: its content",
+            ),
+            (
+                |d| {
+                    let mode = fs::Permissions::from_mode(0o644);
+                    fs::set_permissions(d.join("shut"), mode).unwrap();
+                },
+                "shut: its mode",
+            ),
+        ];
+        for (damage, expected) in damages {
+            let bad = make();
+            let open = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(bad.path().join("d"), open).unwrap();
+            damage(bad.path());
+            let shut = fs::Permissions::from_mode(0o500);
+            fs::set_permissions(bad.path().join("d"), shut).unwrap();
+            let found = difference(bad.path(), good.path()).unwrap().unwrap();
+            let expected = expected.replacen(':', "\":", 1);
+            assert!(found.starts_with(&format!("\"{expected}")), "{found}");
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Writing images to archives that other tools read: docker-archive, and OCI
+//! layouts in a tar or a directory.
+//!
+//! The same images give the same bytes: members have no times and no owners.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::image::{Descriptor, ImageIndex};
+use serde_json::json;
+
+use super::compress::Compression;
+use super::digest::{self, Digest};
+use super::entry::Metadata;
+use super::layout::{self, Layout};
+use super::parcel::{Packed, Parcel, compression, copy_blob, copy_plain};
+use super::progress::Progress;
+use super::session::{Session, private_dir, unique};
+use super::tarwrite::{Kind, Member, TarWriter};
+
+/// What to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// `docker save`'s: layers as plain tars.
+    #[default]
+    DockerArchive,
+    /// A tar of an OCI layout.
+    OciArchive,
+    /// An OCI layout in a directory.
+    OciDir,
+}
+
+/// The file `oci-layout`.
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Annotation by which docker and containerd know an image's full name.
+const FULL_NAME: &str = "io.containerd.image.name";
+
+/// Writes images to the file `path` (None is standard output), which is there
+/// only when it is complete; a directory is added to. `tag` is what the images
+/// are called in an OCI layout, in place of their names.
+pub fn save(
+    parcels: Vec<Parcel>,
+    form: Form,
+    path: Option<&Path>,
+    tag: Option<&str>,
+    session: &Session,
+    progress: &dyn Progress,
+) -> Result<()> {
+    match (form, path) {
+        (Form::OciDir, None) => bail!("a directory cannot be written to standard output"),
+        (Form::OciDir, Some(path)) => {
+            directory(parcels, path, tag, progress).with_context(|| path.display().to_string())
+        }
+        (_, None) => write(parcels, form, io::stdout().lock(), tag, session, progress),
+        (_, Some(path)) => {
+            let context = || format!("write {}", path.display());
+            // What is no plain file (a pipe, /dev/stdout) is written to.
+            if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+                let file = File::options().write(true).open(path);
+                let file = file.with_context(context)?;
+                return write(parcels, form, file, tag, session, progress);
+            }
+            let new = beside(path)?;
+            let file = File::create_new(&new.0).with_context(context)?;
+            write(parcels, form, file, tag, session, progress)?;
+            fs::rename(&new.0, path).with_context(context)
+        }
+    }
+}
+
+/// A file that is removed if it is still there in the end.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn beside(path: &Path) -> Result<Temporary> {
+    let name = path.file_name().context("it has no name")?;
+    let name = format!(".{}.{}", name.to_string_lossy(), unique());
+    Ok(Temporary(path.with_file_name(name)))
+}
+
+fn write(
+    parcels: Vec<Parcel>,
+    form: Form,
+    out: impl Write,
+    tag: Option<&str>,
+    session: &Session,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let out = BufWriter::with_capacity(1 << 20, out);
+    let mut archive = Archive {
+        out: TarWriter::new(out),
+        seen: HashSet::new(),
+    };
+    match form {
+        Form::DockerArchive => docker(&mut archive, parcels, session, progress)?,
+        _ => oci(&mut archive, parcels, tag, progress)?,
+    }
+    archive.out.finish().context("write the archive")?;
+    Ok(())
+}
+
+/// A tar of files, each once.
+struct Archive<W> {
+    out: TarWriter<W>,
+    seen: HashSet<String>,
+}
+
+impl<W: Write> Archive<W> {
+    /// Whether a member is still to be written.
+    fn is_new(&mut self, path: &str) -> bool {
+        self.seen.insert(path.to_owned())
+    }
+
+    fn bytes(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.file(path, bytes.len() as u64, |out| Ok(out.write_all(bytes)?))
+    }
+
+    fn directory(&mut self, path: &str) -> Result<()> {
+        let member = member(path, Kind::Directory, 0o755);
+        self.out.header(&member).context("write the archive")
+    }
+
+    fn file(
+        &mut self,
+        path: &str,
+        size: u64,
+        content: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        let member = member(path, Kind::File(size), 0o644);
+        self.out.file_by(&member, size, content)
+    }
+}
+
+fn member(path: &str, kind: Kind, mode: u32) -> Member {
+    Member {
+        path: path.as_bytes().to_vec(),
+        kind,
+        meta: Metadata {
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            xattrs: Vec::new(),
+        },
+    }
+}
+
+/// `ID.json` and `DIFF-ID.tar` for each image, and `manifest.json`.
+fn docker<W: Write>(
+    archive: &mut Archive<W>,
+    parcels: Vec<Parcel>,
+    session: &Session,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut images = Vec::new();
+    for parcel in parcels {
+        let mut layers = Vec::new();
+        for layer in &parcel.layers {
+            let path = format!("{}.tar", layer.diff_id.digest());
+            if archive.is_new(&path) {
+                plain_layer(archive, &path, layer, session, progress)
+                    .with_context(|| format!("layer {}", layer.diff_id))?;
+            }
+            layers.push(path);
+        }
+        let id = digest::sha256(&parcel.config);
+        let config = format!("{}.json", id.digest());
+        if archive.is_new(&config) {
+            archive.bytes(&config, &parcel.config)?;
+        }
+        let names = parcel.names.iter().map(|name| name.canonical());
+        images.push(json!({
+            "Config": config,
+            "RepoTags": names.collect::<Vec<_>>(),
+            "Layers": layers,
+        }));
+    }
+    archive.bytes("manifest.json", &serde_json::to_vec(&images)?)
+}
+
+/// The size stands before the data, so that a compressed layer goes by way of
+/// a temporary file.
+fn plain_layer<W: Write>(
+    archive: &mut Archive<W>,
+    path: &str,
+    layer: &Packed,
+    session: &Session,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let meter = progress.begin(digest::short(&layer.diff_id), Some(layer.slice.length));
+    if compression(layer)? == Compression::None {
+        archive.file(path, layer.slice.length, |out| copy_plain(layer, out))?;
+    } else {
+        let temporary = Temporary(session.path("plain"));
+        let mut options = File::options();
+        let options = options.read(true).write(true).create_new(true);
+        let mut file = options.open(&temporary.0)?;
+        copy_plain(layer, &mut file)?;
+        let size = file.stream_position()?;
+        file.seek(SeekFrom::Start(0))?;
+        archive.file(path, size, |out| {
+            io::copy(&mut file, out)?;
+            Ok(())
+        })?;
+    }
+    meter.advance(layer.slice.length);
+    Ok(())
+}
+
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.digest())
+}
+
+fn oci<W: Write>(
+    archive: &mut Archive<W>,
+    parcels: Vec<Parcel>,
+    tag: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    archive.bytes("oci-layout", LAYOUT)?;
+    archive.directory("blobs")?;
+    archive.directory("blobs/sha256")?;
+    let mut descriptors = Vec::new();
+    for parcel in parcels {
+        let parcel = parcel.into_oci()?;
+        for layer in &parcel.layers {
+            let path = blob_path(layer.blob.digest());
+            if archive.is_new(&path) {
+                let size = layer.blob.size();
+                let meter = progress.begin(digest::short(layer.blob.digest()), Some(size));
+                archive
+                    .file(&path, size, |out| copy_blob(layer, out))
+                    .with_context(|| format!("layer {}", layer.blob.digest()))?;
+                meter.advance(size);
+            }
+        }
+        for bytes in [&parcel.config, &parcel.manifest] {
+            let path = blob_path(&digest::sha256(bytes));
+            if archive.is_new(&path) {
+                archive.bytes(&path, bytes)?;
+            }
+        }
+        descriptors.extend(described(&parcel, tag));
+    }
+    let mut index = ImageIndex::default();
+    index.set_schema_version(2);
+    index.set_media_type(Some(oci_spec::image::MediaType::ImageIndex));
+    index.set_manifests(descriptors);
+    // Annotations come in any order; those of a value are sorted.
+    let index = serde_json::to_value(&index)?;
+    archive.bytes("index.json", &serde_json::to_vec(&index)?)
+}
+
+/// A descriptor for each name of an image, or one without a name.
+fn described(parcel: &Parcel, tag: Option<&str>) -> Vec<Descriptor> {
+    let bare = Descriptor::new(
+        parcel.media_type.clone(),
+        parcel.manifest.len() as u64,
+        parcel.digest(),
+    );
+    let named = |annotations: Vec<(&str, String)>| {
+        let mut descriptor = bare.clone();
+        let annotations = annotations.into_iter();
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value));
+        descriptor.set_annotations(Some(annotations.collect()));
+        descriptor
+    };
+    if let Some(tag) = tag {
+        return vec![named(vec![(layout::REF_NAME, tag.to_owned())])];
+    }
+    if parcel.names.is_empty() {
+        return vec![bare];
+    }
+    let names = parcel.names.iter().map(|name| name.canonical());
+    names
+        .map(|name| named(vec![(layout::REF_NAME, name.clone()), (FULL_NAME, name)]))
+        .collect()
+}
+
+/// Adds images to the layout in a directory, which is made if need be.
+fn directory(
+    parcels: Vec<Parcel>,
+    path: &Path,
+    tag: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    if path.exists() {
+        let empty = fs::read_dir(path)?.next().is_none();
+        ensure!(
+            empty || path.join("oci-layout").exists(),
+            "it is there, and no OCI layout"
+        );
+    }
+    let layout = Layout::new(path.to_owned());
+    layout.create()?;
+    for parcel in parcels {
+        let parcel = parcel.into_oci()?;
+        for layer in &parcel.layers {
+            let size = layer.blob.size();
+            let meter = progress.begin(digest::short(layer.blob.digest()), Some(size));
+            put(&layout, layer.blob.digest(), |out| copy_blob(layer, out))
+                .with_context(|| format!("layer {}", layer.blob.digest()))?;
+            meter.advance(size);
+        }
+        for bytes in [&parcel.config, &parcel.manifest] {
+            let digest = digest::sha256(bytes);
+            put(&layout, &digest, |out| Ok(out.write_all(bytes)?))?;
+        }
+        layout.update(|descriptors| {
+            for new in described(&parcel, tag) {
+                // A name is an image's at a time.
+                let name = layout::name_of(&new).map(str::to_owned);
+                descriptors.retain(|known| match &name {
+                    Some(name) => layout::name_of(known) != Some(name),
+                    None => known.digest() != new.digest() || layout::name_of(known).is_some(),
+                });
+                descriptors.push(new);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes a blob, if it is not there.
+fn put(
+    layout: &Layout,
+    digest: &Digest,
+    content: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let place = layout.blob(digest);
+    if place.exists() {
+        return Ok(());
+    }
+    private_dir(place.parent().context("it is in a directory")?)?;
+    let new = beside(&place)?;
+    let mut file = File::create_new(&new.0)?;
+    content(&mut file)?;
+    file.sync_data()?;
+    fs::rename(&new.0, &place).with_context(|| format!("write {}", place.display()))
+}

@@ -1,0 +1,228 @@
+//! Where flows are kept: by name and by addresses, with those that have
+//! something to do, and when others will.
+
+use super::host::{Id, Kind, Millis};
+use super::{tcp, udp};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::SocketAddr;
+
+/// What goes between two addresses.
+#[derive(Debug)]
+pub enum Flow<S> {
+    /// A connection.
+    Tcp(Box<tcp::Flow<S>>),
+    /// Datagrams and echo requests.
+    Datagrams(Box<udp::Flow<S>>),
+}
+
+impl<S> Flow<S> {
+    fn key(&self) -> Key {
+        match self {
+            Flow::Tcp(flow) => Key::new(Kind::Tcp, flow.guest, flow.remote),
+            Flow::Datagrams(flow) => Key::new(flow.kind, flow.guest, flow.remote),
+        }
+    }
+
+    /// When something is to be done even if nothing happens.
+    pub fn deadline(&self) -> Option<Millis> {
+        match self {
+            Flow::Tcp(flow) => flow.deadline,
+            Flow::Datagrams(flow) => flow.deadline,
+        }
+    }
+}
+
+/// The addresses of a flow: the container's, and the other as it sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    kind: Kind,
+    guest: SocketAddr,
+    remote: SocketAddr,
+}
+
+impl Key {
+    /// The key of a flow of this kind between two addresses.
+    pub fn new(kind: Kind, guest: SocketAddr, remote: SocketAddr) -> Key {
+        Key {
+            kind,
+            guest,
+            remote,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot<S> {
+    generation: u32,
+    flow: Option<Flow<S>>,
+    /// In the list of those with something to do.
+    queued: bool,
+    /// The time for which it is among the alarms.
+    alarm: Option<Millis>,
+}
+
+/// All flows of a network.
+#[derive(Debug)]
+pub struct Flows<S> {
+    slots: Vec<Slot<S>>,
+    free: Vec<u32>,
+    by_key: HashMap<Key, Id>,
+    ready: VecDeque<Id>,
+    alarms: BinaryHeap<Reverse<(Millis, Id)>>,
+}
+
+impl<S> Default for Flows<S> {
+    fn default() -> Flows<S> {
+        Flows {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            ready: VecDeque::new(),
+            alarms: BinaryHeap::new(),
+        }
+    }
+}
+
+impl<S> Flows<S> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Flow<S>> {
+        self.slots.iter().filter_map(|slot| slot.flow.as_ref())
+    }
+
+    /// The flow between these addresses.
+    pub fn find(&self, key: Key) -> Option<Id> {
+        self.by_key.get(&key).copied()
+    }
+
+    fn slot(&mut self, id: Id) -> Option<&mut Slot<S>> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        (slot.generation == id.generation).then_some(slot)
+    }
+
+    /// The flow of this name, if it still is.
+    pub fn get(&mut self, id: Id) -> Option<&mut Flow<S>> {
+        self.slot(id)?.flow.as_mut()
+    }
+
+    /// The name that the flow that is [inserted](Self::insert) next will have.
+    pub fn next_id(&self) -> Id {
+        let index = self.free.last().copied();
+        let index = index.unwrap_or(self.slots.len() as u32);
+        let slot = self.slots.get(index as usize);
+        Id {
+            index,
+            generation: slot.map_or(0, |slot| slot.generation),
+        }
+    }
+
+    /// Adds a flow, by the name that [`next_id`](Self::next_id) gave.
+    pub fn insert(&mut self, id: Id, flow: Flow<S>) {
+        self.by_key.insert(flow.key(), id);
+        self.free.pop_if(|index| *index == id.index);
+        match self.slots.get_mut(id.index as usize) {
+            Some(slot) => slot.flow = Some(flow),
+            None => self.slots.push(Slot {
+                generation: id.generation,
+                flow: Some(flow),
+                queued: false,
+                alarm: None,
+            }),
+        }
+    }
+
+    /// Takes a flow out.
+    pub fn remove(&mut self, id: Id) -> Option<Flow<S>> {
+        let slot = self.slot(id)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.alarm = None;
+        slot.queued = false;
+        let flow = slot.flow.take()?;
+        self.by_key.remove(&flow.key());
+        self.free.push(id.index);
+        Some(flow)
+    }
+
+    /// Something is to be done for it.
+    pub fn queue(&mut self, id: Id) {
+        if let Some(slot) = self.slot(id)
+            && slot.flow.is_some()
+            && !std::mem::replace(&mut slot.queued, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// How many have something to do.
+    pub fn queued(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The next one that has something to do.
+    pub fn next_queued(&mut self) -> Option<Id> {
+        loop {
+            let id = self.ready.pop_front()?;
+            if let Some(slot) = self.slot(id) {
+                slot.queued = false;
+                return Some(id);
+            }
+        }
+    }
+
+    /// Sees to it that a flow's deadline is kept.
+    pub fn set_alarm(&mut self, id: Id) {
+        let Some(slot) = self.slot(id) else {
+            return;
+        };
+        let deadline = slot.flow.as_ref().and_then(Flow::deadline);
+        if let Some(deadline) = deadline
+            && slot.alarm.is_none_or(|alarm| alarm > deadline)
+        {
+            slot.alarm = Some(deadline);
+            self.alarms.push(Reverse((deadline, id)));
+        }
+    }
+
+    /// The next flow whose deadline is over.
+    pub fn next_due(&mut self, now: Millis) -> Option<Id> {
+        while let Some(Reverse((time, id))) = self.alarms.peek().copied()
+            && time <= now
+        {
+            self.alarms.pop();
+            let Some(slot) = self.slot(id).filter(|slot| slot.alarm == Some(time)) else {
+                continue;
+            };
+            slot.alarm = None;
+            match slot.flow.as_ref().and_then(Flow::deadline) {
+                Some(deadline) if deadline <= now => return Some(id),
+                // It was put off meanwhile.
+                _ => self.set_alarm(id),
+            }
+        }
+        None
+    }
+
+    /// When a deadline may be over next.
+    pub fn next_alarm(&self) -> Option<Millis> {
+        self.alarms.peek().map(|Reverse((time, _))| *time)
+    }
+
+    /// Gives back memory that is not used.
+    pub fn trim(&mut self) {
+        self.ready.shrink_to_fit();
+        if self.by_key.is_empty() {
+            self.by_key = HashMap::new();
+            self.alarms = BinaryHeap::new();
+        }
+    }
+}

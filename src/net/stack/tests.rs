@@ -1,0 +1,535 @@
+//! The translator between a model of a container's TCP and a model of the
+//! host's sockets, over a link that loses, delays and reorders.
+
+use super::*;
+use crate::net::policy::Cidr;
+use crate::net::wire::{ETHERNET, VNET};
+use proptest::prelude::*;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+const LINK: Link = Link {
+    guest: [2, 0, 0, 0, 0, 1],
+    own: [2, 0, 0, 0, 0, 2],
+};
+
+fn config(mtu: u16) -> Config {
+    Config {
+        link: LINK,
+        mtu,
+        ends: vec![Ends {
+            network: Cidr {
+                address: "10.0.2.0".parse().unwrap(),
+                prefix: 24,
+            },
+            guest: "10.0.2.100".parse().unwrap(),
+            gateway: "10.0.2.2".parse().unwrap(),
+        }],
+        behind: Vec::new(),
+        policy: Policy::default(),
+        search: Vec::new(),
+    }
+}
+
+/// A peer of the host's socket: it echoes, as fast as it is let.
+#[derive(Debug, Default)]
+struct Peer {
+    refuses: bool,
+    /// Sent by us; not read by it.
+    inbox: VecDeque<u8>,
+    capacity: usize,
+    received: Vec<u8>,
+    /// To be read by us.
+    outbox: VecDeque<u8>,
+    ended: bool,
+    sends_end: bool,
+    aborted: bool,
+}
+
+impl Peer {
+    fn work(&mut self, pace: usize) {
+        for _ in 0..pace {
+            let Some(byte) = self.inbox.pop_front() else {
+                break;
+            };
+            self.received.push(byte);
+            self.outbox.push_back(byte);
+        }
+        self.sends_end |= self.ended && self.inbox.is_empty();
+    }
+}
+
+/// A number of the sequence of a seed.
+fn draw(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+struct World {
+    peer: Rc<RefCell<Peer>>,
+    to_guest: Vec<Vec<u8>>,
+    ring: usize,
+    seed: u64,
+    names: Option<SocketAddr>,
+    opened: Vec<SocketAddr>,
+}
+
+impl Host for World {
+    type Socket = Rc<RefCell<Peer>>;
+
+    fn open(&mut self, _: Id, _: Kind, to: SocketAddr) -> Result<Self::Socket, Errno> {
+        self.opened.push(to);
+        Ok(self.peer.clone())
+    }
+    fn outcome(&mut self, socket: &Self::Socket) -> Result<(), Errno> {
+        match socket.borrow().refuses {
+            true => Err(Errno::ECONNREFUSED),
+            false => Ok(()),
+        }
+    }
+    fn send(&mut self, socket: &Self::Socket, data: &[u8]) -> Result<usize, Errno> {
+        let mut peer = socket.borrow_mut();
+        let room = peer.capacity - peer.inbox.len();
+        match data.len().min(room) {
+            0 => Err(Errno::EAGAIN),
+            count => {
+                peer.inbox.extend(&data[..count]);
+                Ok(count)
+            }
+        }
+    }
+    fn send_datagrams(&mut self, _: &Self::Socket, _: &[u8], _: Option<u16>) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn receive(&mut self, socket: &Self::Socket, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let mut peer = socket.borrow_mut();
+        let count = buffer.len().min(peer.outbox.len());
+        if count == 0 {
+            return match peer.sends_end {
+                true => Ok(0),
+                false => Err(Errno::EAGAIN),
+            };
+        }
+        for (to, from) in buffer.iter_mut().zip(peer.outbox.drain(..count)) {
+            *to = from;
+        }
+        Ok(count)
+    }
+    fn finish(&mut self, socket: &Self::Socket) {
+        socket.borrow_mut().ended = true;
+    }
+    fn abort(&mut self, socket: &Self::Socket) {
+        socket.borrow_mut().aborted = true;
+    }
+    fn transmit(&mut self, frame: &[u8]) {
+        if self.to_guest.len() < self.ring {
+            self.to_guest.push(frame.to_vec());
+        }
+    }
+    fn random(&mut self) -> u32 {
+        draw(&mut self.seed) as u32
+    }
+    fn name_server(&mut self, _: bool) -> Option<SocketAddr> {
+        self.names
+    }
+}
+
+/// The container's end of a connection: as little of TCP as works.
+struct Guest {
+    data: Vec<u8>,
+    iss: u32,
+    una: u32,
+    nxt: u32,
+    window: u32,
+    scale: u8,
+    open: bool,
+    reset: bool,
+    rcv_nxt: u32,
+    received: Vec<u8>,
+    room: u32,
+    peer_ended: bool,
+    stalled: u32,
+}
+
+impl Guest {
+    fn new(data: Vec<u8>, iss: u32, room: u32) -> Guest {
+        Guest {
+            data,
+            iss,
+            una: iss,
+            nxt: iss,
+            window: 0,
+            scale: 0,
+            open: false,
+            reset: false,
+            rcv_nxt: 0,
+            received: Vec::new(),
+            room,
+            peer_ended: false,
+            stalled: 0,
+        }
+    }
+
+    /// The number behind the FIN.
+    fn end(&self) -> u32 {
+        self.iss
+            .wrapping_add(self.data.len() as u32)
+            .wrapping_add(2)
+    }
+
+    fn is_done(&self) -> bool {
+        self.reset || self.open && self.una == self.end() && self.peer_ended
+    }
+
+    fn segment(&self, seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let (own, other) = ("10.0.2.100".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        let head = Head::new(LINK, own, other, protocol::TCP);
+        let tcp = TcpHead {
+            seq,
+            ack: self.rcv_nxt,
+            flags,
+            window: (self.room >> 4) as u16,
+            options: (flags & flag::SYN != 0).then_some((1400, Some(4))),
+            gso: 1400,
+        };
+        let mut frame = vec![0; 100 + payload.len()];
+        let end = wire::write_tcp(&mut frame, &head, (4000, 80), &tcp, payload.len());
+        frame.truncate(end);
+        frame[end - payload.len()..].copy_from_slice(payload);
+        frame
+    }
+
+    fn take(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
+        let ip = Ip::parse_v4(&frame[VNET + ETHERNET..]).expect("an IPv4 packet");
+        if ip.protocol != protocol::TCP {
+            return Vec::new();
+        }
+        let segment = Segment::parse(ip.payload).expect("a segment");
+        if segment.has(flag::RST) {
+            self.reset = true;
+            return Vec::new();
+        }
+        if segment.has(flag::SYN) {
+            if !self.open {
+                self.open = true;
+                self.rcv_nxt = segment.seq.wrapping_add(1);
+                self.scale = segment.scale.unwrap_or(0);
+                self.una = self.iss.wrapping_add(1);
+                self.nxt = self.una;
+                self.window = segment.window.into();
+            }
+            return vec![self.segment(self.nxt, flag::ACK, b"")];
+        }
+        if segment.ack.wrapping_sub(self.una) <= self.end().wrapping_sub(self.una) {
+            if segment.ack != self.una {
+                self.stalled = 0;
+            }
+            self.una = segment.ack;
+            if (self.nxt.wrapping_sub(self.una) as i32) < 0 {
+                self.nxt = self.una;
+            }
+            self.window = u32::from(segment.window) << self.scale;
+        }
+        let known = self.rcv_nxt.wrapping_sub(segment.seq);
+        if segment.length() > 0 {
+            if (known as i32) >= 0 && known <= segment.payload.len() as u32 && !self.peer_ended {
+                let new = &segment.payload[known as usize..];
+                self.received.extend_from_slice(new);
+                self.rcv_nxt = self.rcv_nxt.wrapping_add(new.len() as u32);
+                if segment.has(flag::FIN) {
+                    self.rcv_nxt = self.rcv_nxt.wrapping_add(1);
+                    self.peer_ended = true;
+                }
+            }
+            return vec![self.segment(self.nxt, flag::ACK, b"")];
+        }
+        if known == 1 {
+            return vec![self.segment(self.nxt, flag::ACK, b"")];
+        }
+        Vec::new()
+    }
+
+    /// What it sends of itself, of segments of at most `size` bytes.
+    fn work(&mut self, size: usize) -> Vec<Vec<u8>> {
+        self.stalled += 1;
+        if !self.open {
+            return match self.stalled % 20 {
+                1 => vec![self.segment(self.iss, flag::SYN, b"")],
+                _ => Vec::new(),
+            };
+        }
+        if self.stalled.is_multiple_of(20) {
+            // Back to what is not acknowledged.
+            self.nxt = self.una;
+        }
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            let at = self.nxt.wrapping_sub(self.iss).wrapping_sub(1) as usize;
+            if at > self.data.len() {
+                break;
+            }
+            let room = self.una.wrapping_add(self.window).wrapping_sub(self.nxt) as i32;
+            let probe = usize::from(self.stalled.is_multiple_of(20));
+            let length = (room.max(0) as usize).max(probe).min(size);
+            let length = length.min(self.data.len() - at);
+            let last = at + length == self.data.len();
+            if length == 0 && !last {
+                break;
+            }
+            let flags = flag::ACK | if last { flag::FIN } else { 0 };
+            all.push(self.segment(self.nxt, flags, &self.data[at..at + length]));
+            self.nxt = self.nxt.wrapping_add(length as u32 + u32::from(last));
+        }
+        all
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Conditions {
+    seed: u64,
+    length: usize,
+    iss: u32,
+    /// Of a hundred.
+    lost: u64,
+    reorders: bool,
+    doubles: bool,
+    ring: usize,
+    capacity: usize,
+    pace: usize,
+    segment: usize,
+    room: u32,
+}
+
+fn conditions() -> impl Strategy<Value = Conditions> {
+    (
+        (
+            any::<u64>(),
+            0usize..150_000,
+            any::<u32>(),
+            0u64..20,
+            any::<bool>(),
+            any::<bool>(),
+        ),
+        (
+            2usize..40,
+            1usize..200_000,
+            1usize..60_000,
+            1usize..60_000,
+            1000u32..600_000,
+        ),
+    )
+        .prop_map(
+            |(
+                (seed, length, iss, lost, reorders, doubles),
+                (ring, capacity, pace, segment, room),
+            )| {
+                Conditions {
+                    seed: seed | 1,
+                    length,
+                    iss,
+                    lost,
+                    reorders,
+                    doubles,
+                    ring,
+                    // So that it comes to an end.
+                    capacity: capacity.max(length / 40 + 1),
+                    pace: pace.max(length / 400 + 1),
+                    segment: segment.max(length / 400 + 1),
+                    room: room.max((length / 40) as u32),
+                }
+            },
+        )
+}
+
+fn exchange(c: &Conditions) -> Result<(), TestCaseError> {
+    let mut seed = c.seed;
+    let peer = Rc::new(RefCell::new(Peer {
+        capacity: c.capacity,
+        ..Peer::default()
+    }));
+    let mut world = World {
+        peer: peer.clone(),
+        to_guest: Vec::new(),
+        ring: c.ring,
+        seed: c.seed,
+        names: None,
+        opened: Vec::new(),
+    };
+    let data: Vec<u8> = (0..c.length).map(|_| draw(&mut seed) as u8).collect();
+    let mut guest = Guest::new(data.clone(), c.iss, c.room);
+    let mut stack = Stack::new(config(1500));
+    let mut to_stack: Vec<Vec<u8>> = Vec::new();
+    let mut now = 0;
+    // The connection is made by the second call; ids are counted from zero.
+    let id = Id {
+        index: 0,
+        generation: 0,
+    };
+    for _ in 0..200_000 {
+        now += 10;
+        to_stack.extend(guest.work(c.segment));
+        to_stack.truncate(c.ring);
+        let shuffled = |frames: &mut Vec<Vec<u8>>, seed: &mut u64| {
+            frames.retain(|_| draw(seed) % 100 >= c.lost);
+            if c.doubles && !frames.is_empty() {
+                let which = draw(seed) as usize % frames.len();
+                frames.push(frames[which].clone());
+            }
+            if c.reorders && frames.len() > 1 && draw(seed).is_multiple_of(4) {
+                let last = frames.len() - 1;
+                frames.swap(0, last);
+            }
+            std::mem::take(frames)
+        };
+        for frame in shuffled(&mut to_stack, &mut seed) {
+            stack.frame(&frame, now, &mut world);
+        }
+        peer.borrow_mut().work(c.pace);
+        let ready = Readiness {
+            readable: true,
+            writable: true,
+            hangs_up: false,
+        };
+        stack.ready(id, ready, now, &mut world);
+        stack.run(now, &mut world);
+        let mut frames = std::mem::take(&mut world.to_guest);
+        for frame in shuffled(&mut frames, &mut seed) {
+            to_stack.extend(guest.take(&frame));
+        }
+        if guest.is_done() && stack.flows() == 0 {
+            break;
+        }
+    }
+    prop_assert!(!guest.reset, "it was reset");
+    prop_assert!(
+        guest.is_done(),
+        "una {} of {}",
+        guest.una.wrapping_sub(c.iss),
+        c.length
+    );
+    prop_assert!(guest.received == data, "the container got something else");
+    prop_assert!(
+        peer.borrow().received == data,
+        "the host got something else"
+    );
+    prop_assert!(!peer.borrow().aborted);
+    prop_assert_eq!((stack.flows(), stack.held(), stack.half_open), (0, 0, 0));
+    prop_assert_eq!(stack.counters().malformed, 0);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_is_sent_arrives_whatever_is_lost(c in conditions()) {
+        exchange(&c)?;
+    }
+
+    #[test]
+    fn any_frames_do_no_harm(
+        frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..120), 0..20),
+    ) {
+        let (mut stack, mut world) = quiet();
+        for frame in frames {
+            stack.frame(&frame, 0, &mut world);
+            stack.run(0, &mut world);
+        }
+    }
+}
+
+fn quiet() -> (Stack<World>, World) {
+    let world = World {
+        peer: Rc::default(),
+        to_guest: Vec::new(),
+        ring: 100,
+        seed: 1,
+        names: None,
+        opened: Vec::new(),
+    };
+    (Stack::new(config(1500)), world)
+}
+
+#[test]
+fn a_refusal_is_a_reset_and_leaves_nothing() {
+    let (mut stack, mut world) = quiet();
+    world.peer.borrow_mut().refuses = true;
+    let mut guest = Guest::new(Vec::new(), 7, 60_000);
+    stack.frame(&guest.work(1)[0], 0, &mut world);
+    assert_eq!((stack.flows(), world.to_guest.len()), (1, 0));
+    let ready = Readiness {
+        writable: true,
+        hangs_up: true,
+        ..Readiness::default()
+    };
+    let id = Id {
+        index: 0,
+        generation: 0,
+    };
+    stack.ready(id, ready, 0, &mut world);
+    assert_eq!(world.to_guest.len(), 1);
+    guest.take(&world.to_guest[0]);
+    assert!(guest.reset);
+    assert_eq!((stack.flows(), stack.half_open), (0, 0));
+}
+
+#[test]
+fn half_open_connections_are_bounded() {
+    let (mut stack, mut world) = quiet();
+    let own = "10.0.2.100".parse().unwrap();
+    for number in 0..3000u32 {
+        let to = std::net::Ipv4Addr::from_bits(0xc000_0200 + number);
+        let head = Head::new(LINK, own, to.into(), protocol::TCP);
+        let tcp = TcpHead {
+            flags: flag::SYN,
+            ..TcpHead::default()
+        };
+        let mut frame = [0; 100];
+        let end = wire::write_tcp(&mut frame, &head, (4000, 80), &tcp, 0);
+        stack.frame(&frame[..end], 0, &mut world);
+    }
+    assert_eq!(stack.flows(), HALF_OPEN);
+    assert_eq!(world.opened.len(), HALF_OPEN);
+    assert_eq!(stack.counters().dropped, 3000 - HALF_OPEN as u64);
+}
+
+#[test]
+fn what_was_promised_is_taken_to_the_last_byte() {
+    let (mut stack, mut world) = quiet();
+    world.peer.borrow_mut().capacity = 100;
+    let mut guest = Guest::new(vec![7; 200_000], 7, 60_000);
+    stack.frame(&guest.work(1)[0], 0, &mut world);
+    let ready = Readiness {
+        writable: true,
+        ..Readiness::default()
+    };
+    let id = Id {
+        index: 0,
+        generation: 0,
+    };
+    stack.ready(id, ready, 0, &mut world);
+    let answer = guest.take(&world.to_guest.remove(0));
+    stack.frame(&answer[0], 0, &mut world);
+    let edge = guest.una.wrapping_add(guest.window);
+    // In pieces of which the windows' scale is no measure.
+    while guest.nxt != edge {
+        let at = guest.nxt.wrapping_sub(guest.iss).wrapping_sub(1) as usize;
+        let length = edge.wrapping_sub(guest.nxt).min(1001) as usize;
+        let segment = guest.segment(guest.nxt, flag::ACK, &guest.data[at..at + length]);
+        guest.nxt = guest.nxt.wrapping_add(length as u32);
+        stack.frame(&segment, 0, &mut world);
+        stack.run(0, &mut world);
+        for frame in std::mem::take(&mut world.to_guest) {
+            guest.take(&frame);
+        }
+        assert_eq!(guest.una, guest.nxt);
+        let promised = guest.una.wrapping_add(guest.window).wrapping_add(127);
+        assert!(
+            promised.wrapping_sub(edge) as i32 >= 0,
+            "a promise was taken back"
+        );
+    }
+}

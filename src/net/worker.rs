@@ -1,0 +1,527 @@
+//! The process that translates: it has a tap, sockets, and nothing else.
+
+use super::host::{Counters, Host, Id, Kind, Millis};
+use super::stack::{Config, Published, Readiness, Stack};
+use super::wire::MAX_FRAME;
+use crate::sys::channel;
+use crate::sys::inet::{self, Protocol};
+use crate::sys::memory::Forgettable;
+use nix::errno::Errno;
+use nix::poll::PollTimeout;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A port of the host at which the container can be reached.
+#[derive(Debug)]
+pub struct Listener {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// It listens, or is bound.
+    pub socket: OwnedFd,
+    /// The container's port.
+    pub port: u16,
+}
+
+/// What a worker is made for.
+#[derive(Debug)]
+pub struct Task {
+    /// The network.
+    pub config: Config,
+    /// The tap.
+    pub tap: OwnedFd,
+    /// The supervisor at its other end: as long as it is open there, there is
+    /// a container.
+    pub control: OwnedFd,
+    /// Published ports.
+    pub listeners: Vec<Listener>,
+    /// Who answers questions about names.
+    pub name_servers: Vec<SocketAddr>,
+    /// Addresses that connections come from, at most one of each family.
+    pub outbound: Vec<IpAddr>,
+    /// Descriptors that the process may have.
+    pub descriptors: usize,
+    /// Memory to give back at rest.
+    pub forgettable: Forgettable,
+    /// Where a [`Report`] is written, over and over.
+    pub report: OwnedFd,
+}
+
+/// What a worker says of itself, as JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What happened since it began.
+    pub counters: Counters,
+    /// Flows there are.
+    pub flows: usize,
+    /// Connections among them.
+    pub connections: usize,
+}
+
+/// What a worker is told while it runs, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// The socket that comes along is a published port's: of TCP, or of UDP.
+    Publish(bool, Published),
+    /// Ports of these addresses are published no more.
+    TakeBack(Vec<IpAddr>),
+}
+
+/// Frames, and bytes, that are read before others have their turn.
+const BATCH: usize = 64;
+const BATCH_BYTES: usize = 256 << 10;
+/// How long nothing may happen before memory is given back.
+const QUIET: Duration = Duration::from_secs(1);
+/// How old a report may be, in milliseconds, while something happens.
+const REPORT: Millis = 1000;
+/// Its length in bytes; the rest is blank.
+const REPORT_LENGTH: usize = 512;
+/// How long what a container sent before it ended may take to arrive.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Marks a token that is no flow's [`Id`].
+const SPECIAL: u64 = 1 << 31;
+const TAP: u64 = SPECIAL;
+const CONTROL: u64 = SPECIAL + 1;
+const LISTENERS: u64 = SPECIAL + 2;
+
+/// A socket of a flow.
+#[derive(Debug)]
+pub enum Socket {
+    /// Its own.
+    Own(OwnedFd),
+    /// A published port's, for one of those who send to it.
+    Shared(Rc<OwnedFd>, SocketAddr),
+}
+
+impl Socket {
+    fn fd(&self) -> &OwnedFd {
+        match self {
+            Socket::Own(fd) => fd,
+            Socket::Shared(fd, _) => fd,
+        }
+    }
+}
+
+/// The kernel's sockets.
+struct Sockets {
+    epoll: Epoll,
+    tap: OwnedFd,
+    name_servers: Vec<SocketAddr>,
+    outbound: Vec<IpAddr>,
+    block_host: bool,
+    seed: u64,
+    control: OwnedFd,
+    /// When the supervisor was last asked for name servers.
+    asked: Option<Instant>,
+}
+
+/// What a translator asks its supervisor for, which sees the host's files: the
+/// answer is [`encode_name_servers`]'.
+pub const NAME_SERVERS: &[u8] = b"names";
+/// How long it takes name servers to be what they were.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Name servers as a message: addresses, a space between.
+pub fn encode_name_servers(servers: &[SocketAddr]) -> Vec<u8> {
+    let servers = servers.iter().map(ToString::to_string);
+    servers.collect::<Vec<_>>().join(" ").into_bytes()
+}
+
+impl Sockets {
+    fn take_name_servers(&mut self, message: &[u8]) {
+        let text = String::from_utf8_lossy(message);
+        let servers: Vec<SocketAddr> = text.split(' ').filter_map(|s| s.parse().ok()).collect();
+        let same = |server: &SocketAddr| self.name_servers.contains(server);
+        // The order may have changed here, for a reason.
+        if servers.len() != self.name_servers.len() || !servers.iter().all(same) {
+            self.name_servers = servers;
+        }
+    }
+
+    fn watch(&self, socket: &OwnedFd, id: Id) -> Result<(), Errno> {
+        let flags = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLET;
+        self.epoll.add(socket, EpollEvent::new(flags, id.to_bits()))
+    }
+}
+
+impl Host for Sockets {
+    type Socket = Socket;
+
+    fn open(&mut self, id: Id, kind: Kind, to: SocketAddr) -> Result<Socket, Errno> {
+        let protocol = match kind {
+            Kind::Tcp => Protocol::Tcp,
+            Kind::Udp => Protocol::Udp,
+            Kind::Ping => Protocol::Ping,
+        };
+        if self.block_host && is_own_address(to)? {
+            return Err(Errno::EACCES);
+        }
+        let socket = inet::open(protocol, to.ip())?;
+        let own = self.outbound.iter();
+        let mut own = own.filter(|own| own.is_ipv4() == to.is_ipv4() && !to.ip().is_loopback());
+        if let Some(own) = own.next() {
+            inet::bind_to(&socket, SocketAddr::new(*own, 0))?;
+        }
+        inet::connect_to(&socket, to)?;
+        self.watch(&socket, id)?;
+        Ok(Socket::Own(socket))
+    }
+
+    fn outcome(&mut self, socket: &Socket) -> Result<(), Errno> {
+        inet::take_error(socket.fd())
+    }
+
+    fn send(&mut self, socket: &Socket, data: &[u8]) -> Result<usize, Errno> {
+        inet::send(socket.fd(), data)
+    }
+
+    fn send_datagrams(
+        &mut self,
+        socket: &Socket,
+        data: &[u8],
+        segment: Option<u16>,
+    ) -> Result<(), Errno> {
+        let one = |data: &[u8]| match socket {
+            Socket::Own(fd) => inet::send(fd, data).map(drop),
+            Socket::Shared(fd, to) => inet::send_to(&**fd, data, *to),
+        };
+        let Some(size) = segment.filter(|size| data.len() > usize::from(*size)) else {
+            return one(data);
+        };
+        if let Socket::Own(fd) = socket {
+            match inet::send_segmented(fd, data, size) {
+                Err(Errno::EINVAL | Errno::EIO | Errno::EMSGSIZE) => {}
+                other => return other,
+            }
+        }
+        data.chunks(size.into()).try_for_each(one)
+    }
+
+    fn receive(&mut self, socket: &Socket, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match socket {
+            Socket::Own(fd) => inet::receive(fd, buffer),
+            // What comes is read by the port.
+            Socket::Shared(..) => Err(Errno::EAGAIN),
+        }
+    }
+
+    fn finish(&mut self, socket: &Socket) {
+        inet::finish(socket.fd());
+    }
+
+    fn abort(&mut self, socket: &Socket) {
+        inet::reset_on_close(socket.fd());
+    }
+
+    fn transmit(&mut self, frame: &[u8]) {
+        // One that is not taken is lost, as on any wire.
+        let _ = nix::unistd::write(&self.tap, frame);
+    }
+
+    fn random(&mut self) -> u32 {
+        // splitmix64
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) as u32
+    }
+
+    fn name_server(&mut self, another: bool) -> Option<SocketAddr> {
+        if another && !self.name_servers.is_empty() {
+            self.name_servers.rotate_left(1);
+        }
+        // They may have changed; the answer is for the next question.
+        if self.asked.is_none_or(|at| at.elapsed() >= FRESH) {
+            self.asked = Some(Instant::now());
+            let _ = crate::sys::socket::try_send(&self.control, NAME_SERVERS);
+        }
+        self.name_servers.first().copied()
+    }
+}
+
+/// Whether an address is the host's own, whatever it is called: the kernel
+/// would use it as the sender's too.
+fn is_own_address(to: SocketAddr) -> Result<bool, Errno> {
+    let probe = inet::open(Protocol::Udp, to.ip())?;
+    inet::connect_to(&probe, SocketAddr::new(to.ip(), 9))?;
+    Ok(inet::local_address(&probe)?.ip() == to.ip())
+}
+
+struct Worker {
+    stack: Stack<Sockets>,
+    sockets: Sockets,
+    /// Each keeps its number; one that is taken back leaves a hole.
+    listeners: Vec<Option<(Protocol, Rc<OwnedFd>, Published)>>,
+    begin: Instant,
+    frame: Vec<u8>,
+    /// Once the container has ended: when this process does at the latest.
+    end: Option<Instant>,
+    report: OwnedFd,
+    /// What was reported last, and when.
+    reported: (Report, Millis),
+}
+
+/// Translates until the container has ended.
+///
+/// # Errors
+/// What makes it impossible: a tap that is gone, no epoll.
+pub fn run(task: Task) -> Result<(), Errno> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&task.tap, EpollEvent::new(EpollFlags::EPOLLIN, TAP))?;
+    epoll.add(&task.control, EpollEvent::new(EpollFlags::EPOLLIN, CONTROL))?;
+    let mut worker = Worker {
+        sockets: Sockets {
+            epoll,
+            tap: task.tap,
+            name_servers: task.name_servers,
+            outbound: task.outbound,
+            block_host: task.config.policy.block_host,
+            seed: u64::from_ne_bytes(crate::sys::random::bytes()),
+            control: task.control,
+            asked: Some(Instant::now()),
+        },
+        stack: Stack::new(task.config),
+        listeners: Vec::new(),
+        begin: Instant::now(),
+        frame: Vec::new(),
+        end: None,
+        report: task.report,
+        reported: (Report::default(), 0),
+    };
+    // Each has a socket, and there are a few others.
+    worker
+        .stack
+        .limit_flows(task.descriptors.saturating_sub(64));
+    for listener in task.listeners {
+        let to = Published {
+            port: listener.port,
+            ..Published::default()
+        };
+        worker.publish(listener.protocol, listener.socket, to)?;
+    }
+    worker.work(&task.forgettable)
+}
+
+impl Worker {
+    fn now(&self) -> Millis {
+        self.begin.elapsed().as_millis() as Millis
+    }
+
+    fn work(mut self, forgettable: &Forgettable) -> Result<(), Errno> {
+        let mut events = [EpollEvent::empty(); 128];
+        let mut more = false;
+        let mut rested = false;
+        loop {
+            let timeout = match (more, rested) {
+                (true, _) => EpollTimeout::ZERO,
+                (false, _) => self.timeout(rested),
+            };
+            let count = match self.sockets.epoll.wait(&mut events, timeout) {
+                Err(Errno::EINTR) => 0,
+                other => other?,
+            };
+            let now = self.now();
+            for event in &events[..count] {
+                match event.data() {
+                    TAP => {
+                        if !self.read_tap(now)? {
+                            return Ok(());
+                        }
+                    }
+                    CONTROL => self.hear(),
+                    token if token & SPECIAL != 0 => self.serve(token - LISTENERS, now),
+                    token => {
+                        let flags = event.events();
+                        let any = |wanted| flags.intersects(wanted);
+                        let gone =
+                            EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+                        let ready = Readiness {
+                            readable: any(EpollFlags::EPOLLIN | EpollFlags::EPOLLERR),
+                            writable: any(EpollFlags::EPOLLOUT),
+                            hangs_up: any(gone),
+                        };
+                        let id = Id::from_bits(token);
+                        self.stack.ready(id, ready, now, &mut self.sockets);
+                    }
+                }
+            }
+            let idle = count == 0 && !more;
+            more = self.stack.run(now, &mut self.sockets);
+            if self.is_over() {
+                return Ok(());
+            }
+            let resting = idle && !more;
+            // Who rests may be woken by nothing for long.
+            if resting || now >= self.reported.1 + REPORT {
+                self.report(now);
+            }
+            rested = resting && (rested || self.rest(forgettable));
+        }
+    }
+
+    /// Tells what happened, if anything has.
+    fn report(&mut self, now: Millis) {
+        let counters = self.stack.counters();
+        let flows = self.stack.flows();
+        let last = &self.reported.0;
+        if (last.counters, last.flows) == (counters, flows) {
+            return;
+        }
+        let report = Report {
+            counters,
+            flows,
+            connections: self.stack.connections(),
+        };
+        let mut text = serde_json::to_vec(&report).unwrap_or_default();
+        text.resize(REPORT_LENGTH, b' ');
+        // Where it cannot be written, nobody reads it.
+        let _ = nix::sys::uio::pwrite(&self.report, &text, 0);
+        self.reported = (report, now);
+    }
+
+    /// Gives memory back.
+    fn rest(&mut self, forgettable: &Forgettable) -> bool {
+        self.stack.trim();
+        self.frame = Vec::new();
+        forgettable.forget();
+        true
+    }
+
+    fn timeout(&self, rested: bool) -> EpollTimeout {
+        let alarm = self.stack.next_alarm();
+        let alarm = alarm.map(|at| Duration::from_millis(at.saturating_sub(self.now())));
+        let quiet = (!rested).then_some(QUIET);
+        let end = self.end.map(|_| Duration::from_millis(20));
+        match [alarm, quiet, end].into_iter().flatten().min() {
+            Some(wait) => PollTimeout::try_from(wait)
+                .ok()
+                .and_then(|wait| EpollTimeout::try_from(i32::from(wait).max(1)).ok())
+                .unwrap_or(EpollTimeout::NONE),
+            None => EpollTimeout::NONE,
+        }
+    }
+
+    /// Takes frames of the container; false when its network is gone.
+    fn read_tap(&mut self, now: Millis) -> Result<bool, Errno> {
+        self.frame.resize(MAX_FRAME, 0);
+        let mut bytes = 0;
+        for _ in 0..BATCH {
+            match nix::unistd::read(&self.sockets.tap, &mut self.frame) {
+                Ok(length) => {
+                    let frame = &self.frame[..length];
+                    self.stack.frame(frame, now, &mut self.sockets);
+                    bytes += length;
+                    if bytes >= BATCH_BYTES {
+                        break;
+                    }
+                }
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                // The interface was removed, or its namespace is gone.
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn hear(&mut self) {
+        match channel::receive_from(&self.sockets.control, channel::MAX_MESSAGE) {
+            Err(e) if matches!(e.errno, Errno::EAGAIN | Errno::EINTR) => {}
+            Ok(Some(received)) => match serde_json::from_slice(&received.data) {
+                Ok(order) => self.obey(order, received.fd),
+                Err(_) => self.sockets.take_name_servers(&received.data),
+            },
+            Ok(None) | Err(_) => {
+                let _ = self.sockets.epoll.delete(&self.sockets.control);
+                self.end = Some(Instant::now() + FAREWELL);
+            }
+        }
+    }
+
+    fn publish(&mut self, protocol: Protocol, socket: OwnedFd, to: Published) -> Result<(), Errno> {
+        let hole = self.listeners.iter().position(Option::is_none);
+        let number = hole.unwrap_or(self.listeners.len());
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENERS + number as u64);
+        self.sockets.epoll.add(&socket, event)?;
+        let entry = Some((protocol, Rc::new(socket), to));
+        match self.listeners.get_mut(number) {
+            Some(hole) => *hole = entry,
+            None => self.listeners.push(entry),
+        }
+        Ok(())
+    }
+
+    /// Does what it is told while it runs.
+    fn obey(&mut self, order: Order, socket: Option<OwnedFd>) {
+        match (order, socket) {
+            (Order::Publish(protocol, to), Some(socket)) => {
+                let protocol = if protocol {
+                    Protocol::Tcp
+                } else {
+                    Protocol::Udp
+                };
+                let _ = self.publish(protocol, socket, to);
+            }
+            (Order::TakeBack(addresses), _) => {
+                for entry in &mut self.listeners {
+                    let gone = |to: &Published| {
+                        let mut all = to.addresses.iter();
+                        all.any(|address| addresses.contains(address))
+                    };
+                    // Datagrams' flows may have the socket still.
+                    if let Some((_, socket, _)) = entry.take_if(|(.., to)| gone(to)) {
+                        let _ = self.sockets.epoll.delete(&*socket);
+                    }
+                }
+            }
+            (Order::Publish(..), None) => {}
+        }
+    }
+
+    /// The container has ended, and what it sent has arrived.
+    fn is_over(&self) -> bool {
+        self.end
+            .is_some_and(|end| !self.stack.has_unsent() || Instant::now() >= end)
+    }
+
+    /// Somebody connects or sends to a published port.
+    fn serve(&mut self, number: u64, now: Millis) {
+        let Some(Some(found)) = self.listeners.get(number as usize) else {
+            return;
+        };
+        let (protocol, listener, to) = found.clone();
+        for _ in 0..BATCH {
+            match protocol {
+                Protocol::Tcp => {
+                    let Ok((socket, client)) = inet::accept(&*listener) else {
+                        return;
+                    };
+                    self.stack
+                        .accept(client, &to, now, &mut self.sockets, |id, sockets| {
+                            sockets.watch(&socket, id).ok()?;
+                            Some(Socket::Own(socket))
+                        });
+                }
+                _ => {
+                    self.frame.resize(MAX_FRAME, 0);
+                    let Ok((length, client)) = inet::receive_from(&*listener, &mut self.frame)
+                    else {
+                        return;
+                    };
+                    let data = &self.frame[..length];
+                    let socket = Socket::Shared(listener.clone(), client);
+                    self.stack
+                        .deliver(client, &to, data, now, &mut self.sockets, socket);
+                }
+            }
+        }
+    }
+}

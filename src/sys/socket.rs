@@ -1,0 +1,145 @@
+//! Sockets. Those of Unix have names in directories and are of type
+//! SOCK_SEQPACKET, so that a message is read as it was written (unix(7)).
+
+use super::error::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect as connect_to,
+    listen as listen_on, recv, send, socket, socketpair,
+};
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// A path to `directory` that is short whatever the directory's own is: the
+/// address of a socket has room for 108 bytes.
+fn address(directory: &OwnedFd, name: &str) -> Result<UnixAddr> {
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    UnixAddr::new(path.as_str()).call("unix address", || path)
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).call("open", || path.display().to_string())
+}
+
+fn make() -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
+        .call("socket", || "AF_UNIX, SOCK_SEQPACKET")
+}
+
+/// A connected pair; neither end blocks.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
+        .call("socketpair", || "AF_UNIX, SOCK_SEQPACKET")
+}
+
+/// Listens at `directory`/`name`, in the place of what a killed process left
+/// there.
+pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
+    let dir = open_directory(directory)?;
+    let what = || directory.join(name).display().to_string();
+    let _ = std::fs::remove_file(directory.join(name));
+    let fd = make()?;
+    bind(fd.as_raw_fd(), &address(&dir, name)?).call("bind", what)?;
+    listen_on(&fd, Backlog::MAXCONN).call("listen", what)?;
+    Ok(fd)
+}
+
+/// Connects to who listens at `directory`/`name`; the connection blocks.
+///
+/// # Errors
+/// ENOENT or ECONNREFUSED when nobody does.
+pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
+    let dir = open_directory(directory)?;
+    let what = || directory.join(name).display().to_string();
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .call("socket", || "AF_UNIX, SOCK_SEQPACKET")?;
+    connect_to(fd.as_raw_fd(), &address(&dir, name)?).call("connect", what)?;
+    Ok(fd)
+}
+
+/// Starts to connect to an address of the Internet by TCP; poll(2) for writing
+/// tells when that is done.
+pub fn start_to_connect(to: std::net::SocketAddr) -> std::io::Result<OwnedFd> {
+    use nix::sys::socket::{SockaddrIn, SockaddrIn6};
+    use std::net::SocketAddr;
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    let started = match to {
+        SocketAddr::V4(to) => connect_to(fd.as_raw_fd(), &SockaddrIn::from(to)),
+        SocketAddr::V6(to) => connect_to(fd.as_raw_fd(), &SockaddrIn6::from(to)),
+    };
+    match started {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Takes the next connection, which does not block; `None` if there is none.
+pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no address is asked for.
+    let ret = unsafe {
+        libc::accept4(
+            listener.as_fd().as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            flags,
+        )
+    };
+    match Errno::result(ret) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
+        Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno).call("accept4", String::new),
+    }
+}
+
+/// Sends one message without waiting.
+///
+/// # Errors
+/// EAGAIN when the other side has to read first, EPIPE when it is gone.
+pub fn try_send(fd: impl AsFd, data: &[u8]) -> nix::Result<()> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    send(fd.as_fd().as_raw_fd(), data, flags).map(drop)
+}
+
+/// Sends one message; waits until there is room.
+pub fn send_all(fd: impl AsFd, data: &[u8]) -> nix::Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    loop {
+        match try_send(&fd, data) {
+            Err(Errno::EAGAIN) => {
+                let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
+                let _ = poll(&mut fds, PollTimeout::NONE);
+            }
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Reads one message into `buffer` without waiting; 0 is the end.
+///
+/// # Errors
+/// EAGAIN when there is none.
+pub fn try_receive(fd: impl AsFd, buffer: &mut [u8]) -> nix::Result<usize> {
+    match recv(fd.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+        // The other end died with messages of ours unread.
+        Err(Errno::ECONNRESET) => Ok(0),
+        other => other,
+    }
+}

@@ -1,0 +1,252 @@
+//! User-mode networking: real clients and servers through the translator.
+
+use crate::common::{Sandbox, field, require_tool, wait_for};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+/// A service on the host's loopback: its port, and what it is asked once.
+fn serve_once(answer: impl FnOnce(std::net::TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || answer(listener.accept().unwrap().0));
+    port
+}
+
+const GATEWAY: &str = "10.0.2.2";
+
+fn inside(sandbox: &Sandbox, network: &str, script: &str) -> (i32, String, String) {
+    let output = sandbox.run(&["--network", network, "host", "bash", "-c", script]);
+    (output.code, output.stdout, output.stderr)
+}
+
+#[test]
+fn a_container_has_an_interface_addresses_and_routes_at_once() {
+    require_tool("ip", "iproute2");
+    let sandbox = Sandbox::new();
+    let script = "ip -br addr show eth0; ip route; ip -6 route show default; cat /etc/resolv.conf";
+    for network in ["default", "user"] {
+        let (code, out, err) = inside(&sandbox, network, script);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(
+            out.contains("10.0.2.100/24") && out.contains("fd62:7279:6f00::100/64"),
+            "{out}"
+        );
+        assert!(out.contains("default via 10.0.2.2 dev eth0"), "{out}");
+        assert!(
+            out.contains("default via fd62:7279:6f00::2 dev eth0"),
+            "{out}"
+        );
+        assert!(out.contains("nameserver 10.0.2.2"), "{out}");
+    }
+    let (_, out, _) = inside(&sandbox, "user:ipv6=off,mtu=1400,cidr=10.77.0.0/16", script);
+    assert!(
+        out.contains("10.77.0.100/16") && !out.contains("fd62"),
+        "{out}"
+    );
+}
+
+#[test]
+fn data_arrives_whole_and_connections_close_on_each_side() {
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    for mtu in [1400, 65520] {
+        let port = serve_once(|mut client| {
+            let mut data = Vec::new();
+            // Until the container has nothing more to send.
+            client.read_to_end(&mut data).unwrap();
+            client.write_all(&data).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+        });
+        let script = format!(
+            "head -c 20000000 /dev/urandom >/tmp/sent
+             exec 3<>/dev/tcp/{GATEWAY}/{port}
+             python3 - <<'END'
+import socket, hashlib
+s = socket.socket(fileno=3)
+data = open('/tmp/sent', 'rb').read()
+import threading
+got = bytearray()
+s.sendall(data)
+s.shutdown(socket.SHUT_WR)
+while True:
+    part = s.recv(1 << 20)
+    if not part: break
+    got += part
+print('same' if bytes(got) == data else 'different', len(got))
+END"
+        );
+        let network = format!("user:host-loopback,mtu={mtu}");
+        let (code, out, err) = inside(&sandbox, &network, &script);
+        assert_eq!((code, out.as_str()), (0, "same 20000000\n"), "{err}");
+    }
+}
+
+#[test]
+fn what_a_container_sent_before_it_ended_arrives() {
+    let sandbox = Sandbox::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    let port = serve_once(move |mut client| {
+        // Slower than the container.
+        thread::sleep(Duration::from_millis(500));
+        let mut data = Vec::new();
+        client.read_to_end(&mut data).unwrap();
+        tell.send(data.len()).unwrap();
+    });
+    let script = format!("head -c 3000000 /dev/zero >/dev/tcp/{GATEWAY}/{port}");
+    let (code, _, err) = inside(&sandbox, "user:host-loopback", &script);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(3_000_000));
+}
+
+#[test]
+fn the_hosts_loopback_is_out_of_reach_unless_asked_for() {
+    let sandbox = Sandbox::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for address in [
+        GATEWAY,
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "::1",
+        "::",
+        "::ffff:127.0.0.1",
+    ] {
+        let script = format!("exec 3<>/dev/tcp/{address}/{port}");
+        let (code, _, err) = inside(&sandbox, "user", &script);
+        assert_eq!(code, 1, "{address}: {err}");
+        assert!(
+            err.contains("refused") || err.contains("unreachable"),
+            "{address}: {err}"
+        );
+    }
+    // By routes and raw packets of the container's own making too.
+    let script = format!(
+        "ip route add local 0.0.0.0/8 dev lo table 9; ip route flush table local 2>/dev/null
+         ip addr del 127.0.0.1/8 dev lo; ip route del local 127.0.0.0/8 table local 2>/dev/null
+         ip route add 127.0.0.0/8 via {GATEWAY} dev eth0 src 10.0.2.100
+         echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet 2>/dev/null
+         timeout 3 bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'"
+    );
+    let flags = ["--privileged", "--network", "user", "host", "bash", "-c"];
+    let output = sandbox.run(&[&flags[..], &[&script]].concat());
+    assert_ne!(output.code, 0, "{output}");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "somebody has connected");
+    let script = format!("exec 3<>/dev/tcp/{GATEWAY}/{port}");
+    assert_eq!(inside(&sandbox, "user:host-loopback", &script).0, 0);
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    assert_eq!(inside(&sandbox, "user:host-loopback", &script).0, 1);
+}
+
+#[test]
+fn refusals_are_told_as_they_are() {
+    let sandbox = Sandbox::new();
+    // Nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let script = format!("exec 3<>/dev/tcp/{GATEWAY}/{port}");
+    let (_, _, err) = inside(&sandbox, "user:host-loopback", &script);
+    assert!(err.contains("refused"), "{err}");
+    // An allow-list without it.
+    let script = "exec 3<>/dev/tcp/192.0.2.77/80";
+    let (_, _, err) = inside(&sandbox, "user:allow=198.51.100.0/24", script);
+    assert!(
+        err.contains("unreachable") || err.contains("No route"),
+        "{err}"
+    );
+}
+
+#[test]
+fn datagrams_of_any_size_come_and_go() {
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    server
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let echo = thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        for _ in 0..8 {
+            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            server.send_to(&buffer[..length], from).unwrap();
+        }
+    });
+    for mtu in [1400, 65520] {
+        let script = format!(
+            "python3 - <<'END'
+import socket, os
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(10)
+s.connect(('{GATEWAY}', {port}))
+for size in [0, 1, 1373, 60000]:
+    data = os.urandom(size)
+    s.send(data)
+    assert s.recv(65536) == data, size
+print('all')
+END"
+        );
+        let (_, out, err) = inside(&sandbox, &format!("user:host-loopback,mtu={mtu}"), &script);
+        assert_eq!(out, "all\n", "{err}");
+    }
+    echo.join().unwrap();
+}
+
+#[test]
+fn names_are_asked_of_the_hosts_name_server() {
+    require_tool("dig", "bind9-dnsutils");
+    let sandbox = Sandbox::new();
+    let script = format!(
+        "dig +tries=1 +time=5 +noall +comments . NS | grep -c 'status:'; dig +tcp +tries=1 +time=5 +noall +comments @{GATEWAY} . NS | grep -c status:"
+    );
+    let (_, out, err) = inside(&sandbox, "user", &script);
+    assert!(out.lines().count() == 2, "{out}{err}");
+}
+
+#[test]
+fn a_killed_translator_is_replaced() {
+    let sandbox = Sandbox::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let flags = ["-d", "--name", "c", "--network", "user:host-loopback"];
+    let run = sandbox.bryo(["run"]).args(flags);
+    run.args(["host", "sleep", "1000"]).output().expect(0);
+    let supervisor = parent(sandbox.pid("c"));
+    let translator = |not: i32| {
+        let all = children(supervisor).into_iter();
+        let mut all = all.filter(|pid| *pid != not && comm(*pid) == "bryo-net");
+        all.next()
+    };
+    let first = wait_for("translator", || translator(0));
+    thread::sleep(Duration::from_millis(300));
+    let pid = nix::unistd::Pid::from_raw(first);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_for("another", || translator(first));
+    let script = format!("exec 3<>/dev/tcp/{GATEWAY}/{port}");
+    let run = sandbox.bryo(["exec", "c", "bash", "-c", &script]);
+    run.output().expect(0);
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}
+
+fn comm(pid: i32) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+fn parent(pid: i32) -> i32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    field(&text, "PPid").parse().unwrap()
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace()
+        .map(|p| p.parse().unwrap())
+        .collect()
+}

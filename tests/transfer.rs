@@ -1,0 +1,222 @@
+//! Images from one place to another, and lists of images for several
+//! platforms.
+
+use crate::common::registry::{Kind, Registry, USER};
+use crate::common::{Run, Sandbox, require_tool};
+use serde_json::Value;
+use std::fs;
+
+fn copy(sandbox: &Sandbox, from: &str, to: &str) -> String {
+    let copy = sandbox.bryo(["copy", "--retry", "0", from, to]).stdout();
+    copy.strip_prefix("Digest: ").unwrap().to_owned()
+}
+
+fn skopeo(sandbox: &Sandbox, verb: &str) -> Run {
+    let skopeo = sandbox.command(require_tool("skopeo", "skopeo"));
+    skopeo.args(["--insecure-policy", verb])
+}
+
+/// The digest of what skopeo sees in a place.
+fn digest(sandbox: &Sandbox, place: &str) -> String {
+    let mut inspect = skopeo(sandbox, "inspect").args(["--format", "{{.Digest}}"]);
+    if place.starts_with("docker://") {
+        inspect = inspect.arg("--tls-verify=false");
+    }
+    inspect.arg(place).stdout()
+}
+
+/// The configuration's digest, the same wherever an image goes.
+fn id(sandbox: &Sandbox, place: &str) -> String {
+    let mut inspect = skopeo(sandbox, "inspect").args(["--config", "--raw"]);
+    if place.starts_with("docker://") {
+        inspect = inspect.arg("--tls-verify=false");
+    }
+    let config = inspect.arg(place).output().expect(0).stdout;
+    bryo::image::digest::sha256(config.as_bytes()).to_string()
+}
+
+#[test]
+fn images_go_from_any_place_to_any_other() {
+    let sandbox = Sandbox::with_busybox();
+    let one = Registry::start(&sandbox);
+    let two = Registry::start(&sandbox);
+    let image = sandbox.inspect("busybox");
+    let (own, own_id) = (
+        image["Digest"].as_str().unwrap(),
+        image["Id"].as_str().unwrap(),
+    );
+    let start = format!("docker://{}", one.name("start:1"));
+    assert_eq!(copy(&sandbox, "busybox", &start), own);
+    let forms = ["docker-archive", "oci-archive", "oci", "docker", "store"];
+    let place = |form: &str, name: &str| match form {
+        "docker" => format!("docker://{}", two.name(&format!("{name}:1"))),
+        "store" => format!("store:{name}:1"),
+        form => format!("{form}:{name}.{form}:{name}:1"),
+    };
+    let mut places = vec![start.clone()];
+    for form in forms {
+        let first = place(form, "first");
+        copy(&sandbox, &start, &first);
+        if form != "store" {
+            assert_eq!(id(&sandbox, &first), own_id, "{first}");
+        }
+        places.push(first);
+    }
+    for (n, from) in places.iter().enumerate() {
+        for form in forms {
+            let to = place(form, &format!("copy{n}"));
+            let said = copy(&sandbox, from, &to);
+            // A docker-archive has plain layers and no manifest of its own.
+            let keeps = !from.starts_with("docker-archive") && form != "docker-archive";
+            assert!(!keeps || said == own, "{from} {to}");
+            if form == "store" {
+                let name = to.trim_start_matches("store:");
+                assert_eq!(sandbox.inspect(name)["Id"], own_id, "{from} {to}");
+            } else {
+                assert_eq!(id(&sandbox, &to), own_id, "{from} {to}");
+                assert!(
+                    form == "docker-archive" || said == digest(&sandbox, &to),
+                    "{from} {to}"
+                );
+            }
+        }
+    }
+    // What came out of a docker-archive is compressed for a registry.
+    let raw = skopeo(&sandbox, "inspect").args(["--tls-verify=false", "--raw"]);
+    let raw = raw.arg(place("docker", "copy1")).stdout();
+    assert!(raw.contains("tar+gzip"), "{raw}");
+    sandbox
+        .run(&["--network", "none", "copy2:1", "true"])
+        .expect(0);
+    // Between registries of one server nothing is sent that can be mounted.
+    let sent = two.count("PATCH ") + two.count("PUT /v2/mounted/blobs/");
+    let from = place("docker", "copy0");
+    copy(
+        &sandbox,
+        &from,
+        &format!("docker://{}", two.name("mounted:1")),
+    );
+    assert_eq!(
+        two.count("PATCH ") + two.count("PUT /v2/mounted/blobs/"),
+        sent
+    );
+    assert!(two.count("POST /v2/mounted/blobs/uploads/?mount=") > 0);
+
+    for (from, to, why) in [
+        ("busybox", "dir:x", "images are copied between"),
+        ("none", "oci:x:1", "no such image"),
+        ("oci:none:1", "x", "no such image"),
+        ("docker-archive:none.tar", "x", "none.tar"),
+        ("busybox", "docker://127.0.0.1:1/x", "refused"),
+        ("busybox", "docker://A/B", "invalid"),
+    ] {
+        let output = sandbox.bryo(["copy", "--retry", "0", from, to]).output();
+        let output = output.expect(125);
+        assert!(output.stderr.contains(why), "{output}");
+    }
+    let left = fs::read_dir(sandbox.root().join("parts")).unwrap().count();
+    assert_eq!(left, 0);
+    let check = sandbox.bryo(["check", "-q"]).output().expect(0);
+    assert!(check.stdout.contains("sound"), "{check}");
+}
+
+#[test]
+fn each_registry_gets_its_own_password() {
+    let sandbox = Sandbox::with_busybox();
+    let kind = Kind {
+        password: true,
+        ..Kind::default()
+    };
+    let one = Registry::start_as(&sandbox, kind);
+    let two = Registry::start(&sandbox);
+    let creds = format!("{}:{}", USER.0, USER.1);
+    let name = format!("docker://{}", one.name("x:1"));
+    let target = format!("docker://{}", two.name("x:1"));
+    let push = sandbox.bryo(["copy", "--dest-creds", &creds, "busybox", &name]);
+    push.output().expect(0);
+    let refused = sandbox.bryo(["copy", &name, &target]).output().expect(125);
+    assert!(refused.stderr.contains("401"), "{refused}");
+    let copy = sandbox.bryo(["copy", "-q", "--src-creds", &creds, &name, &target]);
+    assert_eq!(copy.stdout(), "");
+}
+
+#[test]
+fn lists_are_put_together_and_pushed() {
+    let sandbox = Sandbox::with_busybox();
+    let registry = Registry::start(&sandbox);
+    let remote = registry.name("arm/busybox:1");
+    let import = ["import", "--platform", "linux/arm64"];
+    let tar = crate::common::busybox_tar();
+    sandbox.bryo(import).arg(&tar).arg("arm").output().expect(0);
+    sandbox.bryo(["push", "arm", &remote]).output().expect(0);
+    let arm = sandbox.inspect("arm")["Digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    sandbox.bryo(["rmi", "arm"]).output().expect(0);
+    let ours = sandbox.inspect("busybox")["Digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+
+    let list = registry.name("all/busybox:1");
+    let create = ["manifest", "create", &list, "busybox"];
+    assert_eq!(sandbox.bryo(create).stdout(), list);
+    let again = sandbox.bryo(create).output().expect(125);
+    assert!(again.stderr.contains("--amend"), "{again}");
+    let add = ["manifest", "add", "--platform", "linux/arm64", &list];
+    sandbox.bryo(add).arg(&remote).output().expect(0);
+    let inspect = |name: &str| -> Value {
+        let text = sandbox.bryo(["manifest", "inspect", name]).stdout();
+        serde_json::from_str(&text).unwrap()
+    };
+    let shown = inspect(&list);
+    assert_eq!(shown["manifests"][0]["digest"], ours.as_str());
+    assert_eq!(shown["manifests"][1]["digest"], arm.as_str());
+    assert_eq!(shown["manifests"][1]["platform"]["architecture"], "arm64");
+    let digest = sandbox
+        .bryo(["manifest", "push", "-q", "--rm", &list])
+        .stdout();
+    sandbox.bryo(["manifest", "rm", &list]).output().expect(125);
+    assert_eq!(inspect(&list), shown, "the registry has what was here");
+    assert_eq!(
+        inspect(&remote)["mediaType"],
+        "application/vnd.oci.image.manifest.v1+json"
+    );
+
+    // Others find both, and so do we.
+    for (architecture, expected) in [("amd64", &ours), ("arm64", &arm)] {
+        let name = format!("docker://{list}");
+        let inspect = skopeo(&sandbox, "inspect").args(["--tls-verify=false", "--raw"]);
+        inspect.arg(&name).output().expect(0);
+        let to = format!("oci:from-skopeo:{architecture}");
+        let pulled = skopeo(&sandbox, "copy").args(["-q", "--src-tls-verify=false"]);
+        let pulled = pulled.args(["--override-arch", architecture, &name, &to]);
+        pulled.output().expect(0);
+        assert_eq!(&self::digest(&sandbox, &to), expected);
+        let other = Sandbox::new();
+        let platform = format!("linux/{architecture}");
+        let pull = other
+            .bryo(["pull", "--platform", &platform, &list])
+            .output()
+            .expect(0);
+        assert!(pull.stdout.contains(&digest), "{pull}");
+        assert_eq!(other.inspect(&list)["Digest"], expected.as_str());
+    }
+    // The whole index goes from registry to registry.
+    let two = Registry::start(&sandbox);
+    let to = two.name("b:1");
+    let (from, to) = (format!("docker://{list}"), format!("docker://{to}"));
+    let copied = sandbox.bryo(["copy", "--all", &from, &to]).stdout();
+    assert_eq!(copied, format!("Digest: {digest}"));
+    assert_eq!(self::digest(&sandbox, &to), digest);
+    let all = ["manifest", "create", "--all", "again"];
+    sandbox.bryo(all).arg(&from).output().expect(0);
+    assert_eq!(inspect("again")["manifests"].as_array().unwrap().len(), 2);
+    sandbox
+        .bryo(["manifest", "remove", "again", &arm])
+        .output()
+        .expect(0);
+    assert_eq!(inspect("again")["manifests"].as_array().unwrap().len(), 1);
+    sandbox.bryo(["manifest", "rm", "again"]).output().expect(0);
+}
