@@ -106,7 +106,7 @@ fn files_and_links_land_as_docker_says() {
             (&["dir/f", "c:/d/sub/."], ""),
             (&["nowhere", "c:/"], "no such file"),
             (&["new", "other"], "path of a container"),
-            (&["new", "d:/"], "no such container"),
+            (&["new", "nobody:/"], "no such container"),
             (&["new", "c:"], "missing after the colon"),
         ] {
             let output = cp(&sandbox, arguments);
