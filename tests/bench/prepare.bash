@@ -35,7 +35,7 @@ if [[ -z ${BRYO_BENCH:-} ]]; then
       say "bryo-range has no subordinate ids: tests/run gives him some"
       exit 1
     }
-    stage=$(mktemp -d /var/tmp/bryo-bench.XXXXXX)
+    stage=$(mktemp -d /var/tmp/bench.XXXXXX)
     install -d -o "$user" "$stage/ask"
     # Who is not root cannot look into supervisors.
     while sleep 0.2; do
@@ -48,8 +48,9 @@ if [[ -z ${BRYO_BENCH:-} ]]; then
     done &
     watcher=$!
     clean_up() {
+      cd /
       kill "$watcher"
-      umount "$stage/disk" 2>&- || true
+      umount --lazy "$stage/disk" 2>&- || true
       rm -rf --one-file-system "$stage"
     }
     trap clean_up EXIT
@@ -64,8 +65,9 @@ if [[ -z ${BRYO_BENCH:-} ]]; then
     truncate --size 16G "$stage/image"
     mkfs.ext4 -q "$stage/image"
     if mount -o loop "$stage/image" "$stage/disk"; then
-      home=$stage/disk/home
-      install -d -o "$user" "$home"
+      # Short, for podman takes no long one.
+      home=$stage/disk
+      chown "$user:" "$home"
     else
       say "on the file system of $home: no other can be mounted"
     fi
@@ -89,7 +91,7 @@ pss() { # PID...
   rm "$archives/ask/pss"
 }
 
-here=$(mktemp -d "$HOME/bench.XXXXXX")
+here=$(mktemp -d "$HOME/b.XXXXXX")
 finish() {
   chmod -R u+rwX "$here" 2>&- || true
   # What belongs to subordinate ids, where these are somebody's.
