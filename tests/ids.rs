@@ -294,10 +294,86 @@ fn maps_line_by_line() {
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
     sandbox.bryo(["rm", "lines"]).output().expect(0);
-    let without = sandbox
-        .run(&["--uidmap", "0:1:10", "busybox", "true"])
-        .expect(125);
-    assert!(without.stderr.contains("your own id, 0"), "{without}");
+    let missing = sandbox.run(&["--uidmap", "0:1:70000000", "busybox", "true"]);
+    assert!(missing.expect(125).stderr.contains("no id"), "{lines:?}");
+}
+
+/// Without the user among the ids, nothing that is his is in reach by path.
+#[test]
+fn a_range_without_you() {
+    let sandbox = Sandbox::with_busybox();
+    let Some((_, _, count)) = granted(&sandbox) else {
+        let refused = sandbox.run(&["--userns", "nomap", "busybox", "true"]);
+        let refused = refused.expect(125);
+        assert!(refused.stderr.contains("no subordinate ids"), "{refused}");
+        return;
+    };
+    sandbox.write("mine", "of the user\n");
+    let closed = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(sandbox.path(), closed).unwrap();
+    let script = "id -u; tr -s ' ' </proc/self/uid_map; stat -c %u / /bin/busybox /dev /dev/shm \
+                  /host /host/mine; cat /host/mine; echo x >/f && chown 5 /f && stat -c %u /f; \
+                  echo x 2>&- >/host/new || echo refused; echo $$";
+    for flags in [&[][..], &["--read-only"], &["--tmpfs", "/f.d", "-t"]] {
+        let common = ["--userns", "nomap", "-v", ".:/host"];
+        let flags = [&common[..], flags].concat();
+        let said = sandbox.shell(&flags, script).replace('\r', "");
+        let head = format!("0\n 0 1 {count}\n0\n0\n0\n0\n65534\n65534\nof the user\n");
+        assert!(said.starts_with(&head), "{said}");
+        assert!(said.ends_with("refused\n1"), "{said}");
+        assert_eq!(
+            said.contains("\n5\n"),
+            !flags.contains(&"--read-only"),
+            "{said}"
+        );
+    }
+    // What goes on in it can be reached like in any other.
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--userns",
+        "nomap",
+        "-p",
+        "127.0.0.1::80",
+        "busybox",
+    ];
+    let run = sandbox.bryo(run).args([
+        "sh",
+        "-c",
+        "echo x >/f; mkdir -m 0 /closed; touch /closed/f; exec sleep 1000",
+    ]);
+    run.output().expect(0);
+    let exec = sandbox.bryo(["exec", "-u", "www-data", "c", "sh", "-c", "id -u; cat /f"]);
+    assert_eq!(exec.stdout(), "33\nx");
+    sandbox.bryo(["cp", "mine", "c:/etc/"]).output().expect(0);
+    let owner = sandbox.bryo(["exec", "c", "stat", "-c", "%u", "/etc/mine"]);
+    assert_eq!(owner.stdout(), "0");
+    sandbox.bryo(["stop", "-t", "0", "c"]).output().expect(0);
+    sandbox.bryo(["cp", "c:/f", "out"]).output().expect(0);
+    assert_eq!(
+        fs::read_to_string(sandbox.work().join("out")).unwrap(),
+        "x\n"
+    );
+    let changes = sandbox.bryo(["diff", "c"]).stdout();
+    assert!(
+        changes.contains("A /f\n") || changes.ends_with("A /f"),
+        "{changes}"
+    );
+    assert!(changes.contains("A /closed/f"), "{changes}");
+    sandbox.bryo(["commit", "c", "made"]).output().expect(0);
+    let again = sandbox.shell_of("made", &["--userns", "nomap"], "cat /f /etc/mine");
+    assert_eq!(again, "x\nof the user");
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+    // The root of the machine in memory, and a volume.
+    let flags = ["--userns", "nomap", "-w", "/", "-v", "v:/v"];
+    let host = sandbox.shell_of(
+        "host",
+        &flags,
+        "id -u; touch /v/f /new && stat -c %u /v/f /new",
+    );
+    assert_eq!(host, "0\n0\n0");
 }
 
 #[test]
@@ -341,9 +417,7 @@ fn supplementary_groups() {
             "-",
         ]);
         let mount = format!("{}:/mnt:ro", file.display());
-        let unshare = unshare
-            .arg(bryo())
-            .args(["run", "--rm", "--network", "none", "-v", &mount]);
+        let unshare = unshare.arg(bryo()).args(["run", "--rm", "-v", &mount]);
         let unshare = unshare.args(["--user", "33:33"]).args(flags);
         unshare
             .args(["busybox", "sh", "-c", "id -G; cat /mnt"])

@@ -1,7 +1,8 @@
 //! What a container changed: `diff`, and how much of it there is.
 
 use super::containers::Container;
-use super::export::{mount_points, trees};
+use super::export::{become_root, mount_points, trees};
+use super::userns;
 use crate::image::entry::join;
 use crate::image::view::{Node, View};
 use anyhow::{Context, Result, bail};
@@ -22,6 +23,8 @@ pub enum Change {
 }
 
 impl Change {
+    const ALL: [Change; 3] = [Change::Added, Change::Changed, Change::Deleted];
+
     /// Docker's letter for it.
     pub fn letter(self) -> char {
         match self {
@@ -38,16 +41,46 @@ impl Change {
 /// Its changes are not in a directory of their own.
 pub fn changes(container: &Container) -> Result<Vec<(Change, Vec<u8>)>> {
     let (upper, lowers) = layers(container)?;
-    let points = mount_points(&container.spec()?);
-    let view = View::new(&lowers)?;
+    let spec = container.spec()?;
+    // Some of it may be closed to the user.
+    let said = userns::in_process(|| {
+        if userns::enter_owners(&spec)?.is_none() {
+            // Else what is the user's has to do.
+            let _ = become_root();
+        }
+        let mut said = Vec::new();
+        for (change, path) in found_in(&upper, &lowers, &mount_points(&spec))? {
+            said.push(change.letter() as u8);
+            said.extend(path);
+            said.push(0);
+        }
+        Ok(said)
+    });
+    let said = said.with_context(|| format!("changes of container {}", container.record.name))?;
+    let change = |line: &[u8]| {
+        let (letter, path) = line.split_first()?;
+        let change = Change::ALL
+            .into_iter()
+            .find(|c| c.letter() as u8 == *letter);
+        Some((change?, path.to_vec()))
+    };
+    Ok(said.split(|byte| *byte == 0).filter_map(change).collect())
+}
+
+/// What is in `upper` beside what `lowers` have.
+fn found_in(
+    upper: &Path,
+    lowers: &[PathBuf],
+    points: &HashSet<Vec<u8>>,
+) -> Result<Vec<(Change, Vec<u8>)>> {
+    let view = View::new(lowers)?;
     let mut found = Vec::new();
     let mut walk = Walk {
         view: &view,
-        points: &points,
+        points,
         found: &mut found,
     };
-    walk.directory(&upper, b"")
-        .with_context(|| format!("changes of container {}", container.record.name))?;
+    walk.directory(upper, b"")?;
     Ok(found)
 }
 

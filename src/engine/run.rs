@@ -119,10 +119,10 @@ pub fn create(
     }
     named?;
     write_files(&creation, options, &spec)?;
-    give_to_root(&creation, &mapping)?;
     if let Some(parts) = &resolved.root.parts {
         parts.make(creation.staging())?;
     }
+    give_to_root(&creation, &mapping)?;
     super::json::write_json(&creation.staging().join("config.json"), &spec)?;
     let (container, lock) = creation.complete(record)?;
     prepared.publish()?;
@@ -346,13 +346,25 @@ fn give_to_root(creation: &Creation, mapping: &Mapping) -> Result<()> {
     let Some((uid, gid)) = mapping.foreign_root() else {
         return Ok(());
     };
+    let below = ["upper", "work", "parts"].iter().chain(&spec::ETC_FILES);
     mapping.inside(|| {
-        for name in ["upper", "work"].iter().chain(&spec::ETC_FILES) {
-            std::os::unix::fs::lchown(creation.staging().join(name), Some(uid), Some(gid))
-                .with_context(|| format!("change the owner of {name}"))?;
-        }
-        Ok(())
+        let mut paths = below.map(|name| creation.staging().join(name));
+        let given = paths.try_for_each(|path| give(&path, uid, gid));
+        given.context("give files to the container's root")
     })
+}
+
+/// Gives a new tree to somebody, if it is there.
+fn give(path: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
+    let Ok(meta) = path.symlink_metadata() else {
+        return Ok(());
+    };
+    if meta.is_dir() {
+        for entry in path.read_dir()? {
+            give(&entry?.path(), uid, gid)?;
+        }
+    }
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid))
 }
 
 /// Makes the directories and files that the spec's mounts refer to.

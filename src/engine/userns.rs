@@ -5,6 +5,10 @@
 //! the base are those of images: 0 is the user, whatever else he is called
 //! inside. A container's map is made of the base by [`Mapping::decide`].
 
+mod mode;
+
+pub use mode::UserNs;
+
 use super::keeper::{Keeper, Maps};
 use super::machine::ids::login_name;
 use super::user::User;
@@ -16,101 +20,13 @@ use crate::image::store::Store;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::statfs::statfs;
 use nix::sys::wait::WaitStatus;
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::{getegid, geteuid, setresgid, setresuid};
 use oci_spec::runtime::{LinuxIdMapping, Spec};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
-
-/// `--userns`, `--uidmap` and `--gidmap`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum UserNs {
-    /// A range where there is one, else one id.
-    #[default]
-    Auto,
-    /// One id: the user's.
-    Single,
-    /// The user as root, and a range.
-    Range,
-    /// The user as himself, or as the ids given.
-    KeepId {
-        /// His user id inside.
-        uid: Option<u32>,
-        /// His group id inside.
-        gid: Option<u32>,
-    },
-    /// A range without the user.
-    NoMap,
-    /// Lines of container id, id of the base, count; the groups' are the
-    /// users' where only one of them is given.
-    Custom {
-        /// Users.
-        uids: Vec<IdMap>,
-        /// Groups.
-        gids: Vec<IdMap>,
-    },
-}
-
-impl UserNs {
-    /// Reads `--userns` and the lines of `--uidmap` and `--gidmap`.
-    ///
-    /// # Errors
-    /// A mode or key that is unknown, ids that are none, lines that overlap.
-    pub fn parse(mode: &str, uidmap: &[String], gidmap: &[String]) -> Result<UserNs> {
-        if !uidmap.is_empty() || !gidmap.is_empty() {
-            let (uids, gids) = (custom("uidmap", uidmap)?, custom("gidmap", gidmap)?);
-            return Ok(match (uids.is_empty(), gids.is_empty()) {
-                (true, _) => UserNs::Custom {
-                    uids: gids.clone(),
-                    gids,
-                },
-                (_, true) => UserNs::Custom {
-                    gids: uids.clone(),
-                    uids,
-                },
-                _ => UserNs::Custom { uids, gids },
-            });
-        }
-        let (name, options) = mode.split_once(':').unwrap_or((mode, ""));
-        let (mut uid, mut gid) = (None, None);
-        for option in options.split(',').filter(|o| !o.is_empty()) {
-            let parsed = option
-                .split_once('=')
-                .and_then(|(k, v)| Some((k, v.parse().ok()?)));
-            match parsed.filter(|(_, id)| name == "keep-id" && *id < u32::MAX) {
-                Some(("uid", id)) => uid = Some(id),
-                Some(("gid", id)) => gid = Some(id),
-                _ => bail!("--userns {mode}: '{option}' is none of keep-id's uid=N, gid=N"),
-            }
-        }
-        Ok(match name {
-            "" | "auto" | "host" => UserNs::Auto,
-            "single" => UserNs::Single,
-            "range" => UserNs::Range,
-            "keep-id" => UserNs::KeepId { uid, gid },
-            "nomap" => UserNs::NoMap,
-            _ => bail!("--userns {mode}: there are auto, host, single, range, keep-id and nomap"),
-        })
-    }
-}
-
-/// Lines of `--uidmap` or `--gidmap`.
-fn custom(flag: &str, texts: &[String]) -> Result<Vec<IdMap>> {
-    let line = |text: &String| {
-        let numbers: Option<Vec<u32>> = text.split(':').map(|n| n.parse().ok()).collect();
-        match numbers.as_deref() {
-            Some([inside, outside]) => Ok(IdMap::new(*inside, *outside, 1)),
-            Some([inside, outside, count]) => Ok(IdMap::new(*inside, *outside, *count)),
-            _ => bail!("--{flag} {text}: CONTAINER:RANGE[:COUNT] is wanted, as 0:1:1000"),
-        }
-    };
-    let map = texts.iter().map(line).collect::<Result<Vec<_>>>()?;
-    if !idmap::is_sound(&map) {
-        bail!("--{flag}: a line is empty, goes beyond the last id, or has an id of another line");
-    }
-    Ok(map)
-}
 
 /// The ids that the user has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,6 +180,12 @@ fn keep(base: &[IdMap], id: u32) -> Result<Vec<IdMap>> {
     Ok(map)
 }
 
+/// The ids of the base but the user's, from 0 on.
+fn without_user(base: &[IdMap]) -> Vec<IdMap> {
+    let others = size(base).saturating_sub(1);
+    vec![IdMap::new(0, 1, u32::try_from(others).unwrap_or(u32::MAX))]
+}
+
 impl Mapping {
     /// Chooses and prepares a map for containers of `store`. `emulation` is
     /// `--root-emulation`, where it is said. The caller must have one thread.
@@ -302,16 +224,10 @@ impl Mapping {
         let (uids, gids) = match (asked, &base) {
             (UserNs::Range, Base::Single) => bail!("--userns range: {}", lacking()),
             (UserNs::NoMap, Base::Single) => bail!("--userns nomap: {}", lacking()),
-            (UserNs::NoMap, _) => {
-                bail!("--userns nomap: not supported yet; with range you are the container's root")
+            (UserNs::NoMap, Base::Here(maps) | Base::Granted(maps)) => {
+                (without_user(&maps.uids), without_user(&maps.gids))
             }
-            (UserNs::Custom { uids, gids }, _) => {
-                let has_user = |map: &[IdMap]| idmap::outside(&inverted(map), 0).is_some();
-                if !has_user(uids) || !has_user(gids) {
-                    bail!("--uidmap, --gidmap: your own id, 0, must be mapped to some id");
-                }
-                (uids.clone(), gids.clone())
-            }
+            (UserNs::Custom { uids, gids }, _) => (uids.clone(), gids.clone()),
             (_, Base::Single) => return Ok(Mapping::Single { user }),
             (_, Base::Here(maps) | Base::Granted(maps)) => match kept {
                 Some((uid, gid)) => (keep(&maps.uids, uid)?, keep(&maps.gids, gid)?),
@@ -327,7 +243,7 @@ impl Mapping {
         }
         // Where root is not the user, layers have other owners.
         let has_root = |map: &[IdMap]| idmap::outside(map, 0).is_some();
-        let custom = matches!(asked, UserNs::Custom { .. });
+        let custom = matches!(asked, UserNs::Custom { .. } | UserNs::NoMap);
         let own_trees = custom && has_root(&uids) && has_root(&gids);
         let owners = match own_trees {
             true => owners(&uids, &gids, &true_uids, &true_gids),
@@ -666,6 +582,8 @@ pub fn enter_owners(spec: &Spec) -> Result<Option<Owners>> {
     };
     let base = Base::find();
     let of_base = base.maps();
+    let has = |map: &[IdMap], id| idmap::outside(&inverted(map), id).is_some();
+    let has_user = has(&wanted.uids, geteuid().as_raw()) && has(&wanted.gids, getegid().as_raw());
     enter_base()?;
     let here = |map: &[IdMap], base: &[IdMap]| match kind.as_str() {
         "map" => compose(map, &inverted(base)).unwrap_or_default(),
@@ -673,7 +591,29 @@ pub fn enter_owners(spec: &Spec) -> Result<Option<Owners>> {
     };
     let uids = here(&wanted.uids, &of_base.uids);
     let gids = here(&wanted.gids, &of_base.gids);
-    Ok(Some(Owners::new(uids, gids, &wanted.uids, &wanted.gids)))
+    let owners = Owners::new(uids, gids, &wanted.uids, &wanted.gids);
+    if !has_user {
+        let root = owners
+            .here(0, 0)
+            .ok()
+            .context("the container has no root")?;
+        become_foreign(root)?;
+    }
+    Ok(Some(owners))
+}
+
+/// Makes this process root of a container that has no id for the user, who
+/// can make no files in it. Capabilities stay as they are.
+fn become_foreign((uid, gid): (u32, u32)) -> Result<()> {
+    let held = caps::read(None, caps::CapSet::Permitted)?;
+    let at_end_of_parent = prctl::get_pdeathsig()?;
+    prctl::set_keepcaps(true).context("keep capabilities")?;
+    setresgid(gid.into(), gid.into(), gid.into()).context("become root's group")?;
+    setresuid(uid.into(), uid.into(), uid.into()).context("become the container's root")?;
+    prctl::set_keepcaps(false).context("keep capabilities")?;
+    caps::set(None, caps::CapSet::Effective, &held).context("keep capabilities")?;
+    // The kernel forgets it where ids change (prctl(2)).
+    prctl::set_pdeathsig(at_end_of_parent).context("set parent-death signal")
 }
 
 /// Annotation of containers whose files have true owners: `base` if the ids of

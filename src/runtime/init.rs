@@ -2,6 +2,7 @@
 //! it. Runs in a copy of a single-threaded process.
 
 use super::message::{Message, StartError, Step};
+use super::outside::{self, Outside};
 use super::plan::{Plan, RootMount};
 use super::{reaper, rootfs};
 use crate::idmap::{IdMap, lines};
@@ -30,10 +31,21 @@ impl<T, E: Into<anyhow::Error>> At<T> for std::result::Result<T, E> {
     }
 }
 
+/// Who the process is in a new user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// The user, by maps that it writes itself.
+    Own,
+    /// The user, by maps that are written outside.
+    Given,
+    /// Nobody: the user is not among the ids.
+    Nobodys,
+}
+
 /// Starts the container's command in the calling process; what fails is told
-/// on `channel`. With `own_maps` it maps its ids itself.
-pub fn run(plan: &Plan, own_maps: bool, channel: &Channel, page: &OwnedFd) -> ! {
-    let (step, error) = match start(plan, own_maps, channel, page) {
+/// on `channel`.
+pub fn run(plan: &Plan, ids: Ids, channel: &Channel, page: &OwnedFd) -> ! {
+    let (step, error) = match start(plan, ids, channel, page) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -50,24 +62,22 @@ pub fn give_up(channel: &Channel, step: Step, error: &anyhow::Error) -> ! {
 
 fn start(
     plan: &Plan,
-    own_maps: bool,
+    ids: Ids,
     channel: &Channel,
     page: &OwnedFd,
 ) -> Stepped<std::convert::Infallible> {
     let creates = |flag: i32| plan.create & flag as u64 != 0;
     let mut warn = |text: String| drop(channel.send(&Message::Warning(text).encode(), None));
 
-    prctl::set_pdeathsig(Signal::SIGKILL)
-        .context("set parent-death signal")
-        .at(Step::Identity)?;
+    end_with_parent().at(Step::Identity)?;
     nix::unistd::setsid().context("setsid").at(Step::Identity)?;
     sys::signal::reset().at(Step::Identity)?;
     // For the mount points made here, and the command's unless it has another.
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     if creates(libc::CLONE_NEWUSER) {
-        match own_maps {
-            true => write_maps(&plan.uid_map, &plan.gid_map),
-            false => await_maps(channel),
+        match ids {
+            Ids::Own => write_maps(&plan.uid_map, &plan.gid_map),
+            Ids::Given | Ids::Nobodys => await_maps(channel),
         }
         .at(Step::Map)?;
     }
@@ -80,12 +90,19 @@ fn start(
     }
 
     rootfs::isolate(plan.root_propagation).at(Step::Root)?;
+    let mut outside = None;
+    if ids == Ids::Nobodys {
+        outside = Some(Outside::open(plan).at(Step::Root)?);
+        outside::become_root().at(Step::Identity)?;
+        // The kernel forgets it where ids change (prctl(2)).
+        end_with_parent().at(Step::Identity)?;
+    }
     let root_step = match &plan.root_mount {
         Some(RootMount::Overlay(_)) => Step::Overlay,
         _ => Step::Root,
     };
-    let root = rootfs::mount_root(plan).at(root_step)?;
-    let (mounts, devices) = rootfs::gather(plan, &mut warn).at(Step::Mount)?;
+    let root = rootfs::mount_root(plan, &mut outside).at(root_step)?;
+    let (mounts, devices) = rootfs::gather(plan, &mut outside, &mut warn).at(Step::Mount)?;
     rootfs::enter_root(&root).at(Step::Root)?;
     // The descriptor is of the mount that is now "/".
     rootfs::attach_all(&root, &mounts).at(Step::Mount)?;
@@ -107,7 +124,7 @@ fn start(
         rootfs::make_root_readonly(&root).at(Step::Protect)?;
     }
     // The container must not hold its own root or a half-made mount.
-    drop((mounts, devices, root));
+    drop((mounts, devices, root, outside));
 
     match sys::cred::new_session_keyring() {
         // A kernel without keyrings, or a user whose quota is used up; the
@@ -118,6 +135,10 @@ fn start(
         reaper::split().at(Step::Execute)?;
     }
     Err(plan.process.execute(page, channel))
+}
+
+fn end_with_parent() -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")
 }
 
 /// Writes the id maps of the new user namespace from inside, which the kernel

@@ -9,6 +9,8 @@ pub mod interface;
 pub mod join;
 pub mod message;
 pub mod options;
+mod outside;
+mod overlay;
 pub mod plan;
 pub mod process;
 mod reaper;

@@ -227,6 +227,14 @@ impl Plan {
         alone(&self.uid_map, uid) && alone(&self.gid_map, gid)
     }
 
+    /// Whether a user has ids in the container; always so where it has no
+    /// user namespace of its own.
+    pub fn has_user(&self, uid: u32, gid: u32) -> bool {
+        let has = |map: &[IdMap], id| idmap::outside(&idmap::inverted(map), id).is_some();
+        self.create & libc::CLONE_NEWUSER as u64 == 0
+            || has(&self.uid_map, uid) && has(&self.gid_map, gid)
+    }
+
     /// The plan of `spec`; relative paths in it start at `bundle`.
     ///
     /// # Errors

@@ -5,8 +5,9 @@
 //! where no link can lead anywhere else.
 
 use super::options::{Attributes, Bind, Options};
-use super::plan::{Device, Mount, MountSource, Overlay, Plan, RootMount};
-use super::{copyup, remount};
+use super::outside::Outside;
+use super::plan::{Device, Mount, MountSource, Plan, RootMount};
+use super::{copyup, overlay, remount};
 use crate::sys::mount::{self, FsContext, MountAttr, attr};
 use crate::sys::{self, fd::create_in_root, fd::open_in_root};
 use anyhow::{Context, Result, anyhow, bail};
@@ -14,8 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
-use std::ffi::{CStr, CString, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -39,16 +40,19 @@ pub fn isolate(propagation: u64) -> Result<()> {
 }
 
 /// Mounts the root file system at `plan.root` and returns it.
-pub fn mount_root(plan: &Plan) -> Result<OwnedFd> {
+pub fn mount_root(plan: &Plan, outside: &mut Option<Outside>) -> Result<OwnedFd> {
+    if let Some(outside) = outside {
+        return mount_opened_root(plan, outside);
+    }
     match &plan.root_mount {
         Some(RootMount::Overlay(overlay)) if overlay.in_memory => {
-            let overlay = overlay_in_memory(overlay, &plan.root)?;
+            let overlay = overlay::in_memory(overlay, &plan.root)?;
             let root = plan.root.join("root");
-            mount_overlay(&overlay, &root)?;
+            overlay::mount_at(&overlay, &root)?;
             open_directory(&root)
         }
         Some(RootMount::Overlay(overlay)) => {
-            mount_overlay(overlay, &plan.root)?;
+            overlay::mount_at(overlay, &plan.root)?;
             open_directory(&plan.root)
         }
         Some(RootMount::Bind { source, options }) => {
@@ -62,33 +66,25 @@ pub fn mount_root(plan: &Plan) -> Result<OwnedFd> {
     }
 }
 
+fn mount_opened_root(plan: &Plan, outside: &mut Outside) -> Result<OwnedFd> {
+    let plain = Options::default();
+    let (tree, options) = match &plan.root_mount {
+        Some(RootMount::Overlay(overlay)) if overlay.in_memory => {
+            let overlay = overlay::in_opened_memory(overlay, &plan.root, outside)?;
+            (overlay::of_opened(&overlay, outside)?, &plain)
+        }
+        Some(RootMount::Overlay(overlay)) => (overlay::of_opened(overlay, outside)?, &plain),
+        Some(RootMount::Bind { options, .. }) => (outside.take_root().context("root")?, options),
+        None => (outside.take_root().context("root")?, &plain),
+    };
+    set_options(&tree, options)?;
+    mount::attach(&tree, outside.directory(&plan.root)?, "root")?;
+    Ok(tree)
+}
+
 fn open_directory(path: &Path) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     nix::fcntl::open(path, flags, Mode::empty()).with_context(|| path.display().to_string())
-}
-
-/// Mounts a tmpfs at `target` with places for what the overlay writes and
-/// for the overlay itself.
-fn overlay_in_memory(overlay: &Overlay, target: &Path) -> Result<Overlay> {
-    let what = || format!("tmpfs on {}", target.display());
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    nix::mount::mount(
-        Some("tmpfs"),
-        target,
-        Some("tmpfs"),
-        flags,
-        Some("mode=700"),
-    )
-    .with_context(what)?;
-    for name in ["upper", "work", "root"] {
-        let mode = Mode::from_bits_truncate(0o755);
-        nix::unistd::mkdir(&target.join(name), mode).with_context(what)?;
-    }
-    Ok(Overlay {
-        upper: Some(target.join("upper")),
-        work: Some(target.join("work")),
-        ..overlay.clone()
-    })
 }
 
 fn bind_root(source: &CStr, options: &Options, target: &OwnedFd) -> Result<OwnedFd> {
@@ -99,97 +95,23 @@ fn bind_root(source: &CStr, options: &Options, target: &OwnedFd) -> Result<Owned
     Ok(tree)
 }
 
-/// The kernel takes at most a page of options, NUL included.
-const MAX_OVERLAY_OPTIONS: usize = 4095;
-
-fn mount_overlay(overlay: &Overlay, target: &Path) -> Result<()> {
-    let plain = |path: &Path| path.as_os_str().to_owned();
-    let mut data = overlay_data(overlay, &plain);
-    // Many layers, or paths that would need quoting, go by descriptor.
-    let awkward = |path: &PathBuf| {
-        path.as_os_str()
-            .as_bytes()
-            .iter()
-            .any(|b| b",:\\".contains(b))
-    };
-    let paths = || {
-        overlay
-            .lower
-            .iter()
-            .chain(&overlay.upper)
-            .chain(&overlay.work)
-    };
-    let mut descriptors = Vec::new();
-    if data.len() > MAX_OVERLAY_OPTIONS || paths().any(awkward) {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        for path in paths() {
-            let fd = nix::fcntl::open(path, flags, Mode::empty())
-                .with_context(|| path.display().to_string())?;
-            descriptors.push((path.as_path(), fd));
-        }
-        nix::unistd::chdir("/proc/self/fd").context("/proc/self/fd")?;
-        let by_number = |path: &Path| {
-            let found = descriptors.iter().find(|(p, _)| *p == path);
-            OsString::from(found.map_or(-1, |(_, fd)| fd.as_raw_fd()).to_string())
-        };
-        data = overlay_data(overlay, &by_number);
-        if data.len() > MAX_OVERLAY_OPTIONS {
-            bail!(
-                "{} layers are more than one overlay takes",
-                overlay.lower.len()
-            );
-        }
-    }
-    nix::mount::mount(
-        Some("overlay"),
-        target,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(data.as_os_str()),
-    )
-    .map_err(|errno| {
-        let shown = data.to_string_lossy();
-        let args = format!("\"overlay\", {:?}, {shown}", target.display());
-        anyhow!(sys::Error::new("mount", args, errno))
-    })
-}
-
-fn overlay_data(overlay: &Overlay, name: &dyn Fn(&Path) -> OsString) -> OsString {
-    let mut data = OsString::new();
-    for option in &overlay.options {
-        data.push(option);
-        data.push(",");
-    }
-    data.push("lowerdir=");
-    for (index, path) in overlay.lower.iter().enumerate() {
-        if index > 0 {
-            data.push(":");
-        }
-        data.push(name(path));
-    }
-    for (key, path) in [(",upperdir=", &overlay.upper), (",workdir=", &overlay.work)] {
-        if let Some(path) = path {
-            data.push(key);
-            data.push(name(path));
-        }
-    }
-    data
-}
-
 /// Makes every mount and opens every device of the plan, detached.
 pub fn gather<'a>(
     plan: &'a Plan,
+    outside: &mut Option<Outside>,
     warn: Warn<'_>,
 ) -> Result<(Vec<Gathered<'a>>, Vec<Gathered<'a>>)> {
     let mut mounts = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
-        let gathered = gather_mount(mount, &plan.root, warn)
+        let gathered = gather_mount(mount, &plan.root, outside, warn)
             .with_context(|| format!("/{}", mount.destination.display()))?;
         mounts.extend(gathered);
     }
     let mut devices = Vec::with_capacity(plan.devices.len());
     for device in &plan.devices {
-        let tree = gather_device(device).with_context(|| format!("/{}", device.path.display()))?;
+        let opened = outside.as_mut().and_then(Outside::take_device);
+        let tree =
+            gather_device(device, opened).with_context(|| format!("/{}", device.path.display()))?;
         devices.push(Gathered {
             tree,
             directory: false,
@@ -203,23 +125,32 @@ pub fn gather<'a>(
 fn gather_mount<'a>(
     mount: &'a Mount,
     scratch: &Path,
+    outside: &mut Option<Outside>,
     warn: Warn<'_>,
 ) -> Result<Option<Gathered<'a>>> {
     let (tree, directory) = match &mount.source {
         MountSource::Bind(source) => {
             let recursive = mount.options.bind == Some(Bind::Recursive);
-            let tree = clone_bind(source, recursive)?;
+            let tree = match outside.as_mut().and_then(Outside::take_bind) {
+                Some(tree) => tree,
+                None => clone_bind(source, recursive)?,
+            };
             let directory = is_directory(&tree)?;
             (tree, directory)
         }
-        MountSource::Overlay(overlay) => (detached_overlay(overlay, scratch)?, true),
-        MountSource::New { fstype, source } => match new_file_system(mount, fstype, source) {
-            Ok(tree) => (tree, true),
-            Err(e) => match substitute(fstype, &e, warn)? {
-                Some(tree) => (tree, true),
-                None => return Ok(None),
-            },
+        MountSource::Overlay(overlay) => match outside {
+            Some(outside) => (overlay::of_opened(overlay, outside)?, true),
+            None => (overlay::detached(overlay, scratch)?, true),
         },
+        MountSource::New { fstype, source } => {
+            match new_file_system(mount, fstype, source, outside.as_ref()) {
+                Ok(tree) => (tree, true),
+                Err(e) => match substitute(fstype, &e, warn)? {
+                    Some(tree) => (tree, true),
+                    None => return Ok(None),
+                },
+            }
+        }
     };
     Ok(Some(Gathered {
         tree,
@@ -229,19 +160,8 @@ fn gather_mount<'a>(
     }))
 }
 
-/// An overlay that is mounted nowhere. The new mount calls take no option of
-/// more than 255 bytes (fsconfig(2)), so it is mounted the old way, over what
-/// else is at `scratch`, and taken away again.
-fn detached_overlay(overlay: &Overlay, scratch: &Path) -> Result<OwnedFd> {
-    mount_overlay(overlay, scratch)?;
-    let place = CString::new(scratch.as_os_str().as_bytes())?;
-    let tree = mount::clone_tree(AT_FDCWD, &place, false);
-    nix::mount::umount2(scratch, MntFlags::MNT_DETACH)
-        .with_context(|| format!("unmount {}", scratch.display()))?;
-    Ok(tree?)
-}
-
-fn clone_bind(source: &CStr, recursive: bool) -> Result<OwnedFd> {
+/// Clones what is at `source`, to be attached elsewhere.
+pub fn clone_bind(source: &CStr, recursive: bool) -> Result<OwnedFd> {
     mount::clone_tree(AT_FDCWD, source, recursive).map_err(|e| {
         let hint = match e.errno {
             // A mount with others locked on it cannot be shown without them.
@@ -252,12 +172,20 @@ fn clone_bind(source: &CStr, recursive: bool) -> Result<OwnedFd> {
     })
 }
 
-fn new_file_system(mount: &Mount, fstype: &CStr, source: &CStr) -> sys::Result<OwnedFd> {
+fn new_file_system(
+    mount: &Mount,
+    fstype: &CStr,
+    source: &CStr,
+    outside: Option<&Outside>,
+) -> sys::Result<OwnedFd> {
     let fs = FsContext::open(fstype)?;
     // Only seen in mountinfo; file systems without a device may refuse it.
     let _ = fs.set(c"source", Some(source));
     for (name, value) in &mount.options.parameters {
-        fs.set(name, value.as_deref())?;
+        match (value, outside) {
+            (Some(value), Some(outside)) => fs.set(name, Some(&outside.value(name, value)))?,
+            _ => fs.set(name, value.as_deref())?,
+        }
     }
     let Attributes { set, .. } = mount.options.own;
     // A file system in memory is filled before it becomes read-only.
@@ -300,10 +228,13 @@ fn substitute(fstype: &CStr, error: &sys::Error, warn: Warn<'_>) -> Result<Optio
     }
 }
 
-fn gather_device(device: &Device) -> Result<OwnedFd> {
+fn gather_device(device: &Device, opened: Option<OwnedFd>) -> Result<OwnedFd> {
     let source = device.source.to_string_lossy();
-    let tree = mount::clone_tree(AT_FDCWD, &device.source, false)
-        .with_context(|| format!("device {source}"))?;
+    let tree = match opened {
+        Some(tree) => tree,
+        None => mount::clone_tree(AT_FDCWD, &device.source, false)
+            .with_context(|| format!("device {source}"))?,
+    };
     let stat = fstat(&tree).with_context(|| format!("device {source}"))?;
     let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
     if kind != SFlag::S_IFCHR && kind != SFlag::S_IFBLK {

@@ -1,7 +1,7 @@
 //! Outside: makes the process, and hears from it until it has become the
 //! container's command.
 
-use super::init;
+use super::init::{self, Ids};
 use super::message::{Message, StartError, Step};
 use super::plan::Plan;
 use super::process::ProcessPlan;
@@ -57,10 +57,15 @@ pub fn start(plan: &Plan, prepare: Option<&Prepare>) -> Result<Started, StartErr
     let alone = plan.maps_alone(geteuid().as_raw(), getegid().as_raw());
     // Who waits for his maps can be kept waiting for more.
     let own_maps = alone && prepare.is_none();
+    let ids = match plan.has_user(geteuid().as_raw(), getegid().as_raw()) {
+        _ if own_maps => Ids::Own,
+        true => Ids::Given,
+        false => Ids::Nobodys,
+    };
     let awaits_maps = !own_maps && plan.create & libc::CLONE_NEWUSER as u64 != 0;
     let run = || -> () {
         drop(ours.take());
-        init::run(plan, own_maps, &theirs, &page)
+        init::run(plan, ids, &theirs, &page)
     };
     let child = if plan.join.is_empty() {
         match make(plan, own_maps, Parent::Caller)? {

@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 /// below it.
 pub fn mount(plan: &Plan, warn: &mut dyn FnMut(String)) -> Result<OwnedFd> {
     rootfs::isolate(plan.root_propagation)?;
-    let root = rootfs::mount_root(plan)?;
-    let (mounts, _) = rootfs::gather(plan, warn)?;
+    let root = rootfs::mount_root(plan, &mut None)?;
+    let (mounts, _) = rootfs::gather(plan, &mut None, warn)?;
     rootfs::attach_all(&root, &mounts)?;
     if plan.root_readonly {
         rootfs::make_root_readonly(&root)?;

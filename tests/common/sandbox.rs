@@ -122,8 +122,14 @@ impl Sandbox {
     /// What a shell in a new container of the image `busybox` prints.
     #[track_caller]
     pub fn shell(&self, flags: &[&str], script: &str) -> String {
+        self.shell_of("busybox", flags, script)
+    }
+
+    /// The same of another image.
+    #[track_caller]
+    pub fn shell_of(&self, image: &str, flags: &[&str], script: &str) -> String {
         let run = self.bryo(["run", "--rm", "--network", "none"]).args(flags);
-        let output = run.args(["busybox", "sh", "-c", script]).output().expect(0);
+        let output = run.args([image, "sh", "-c", script]).output().expect(0);
         output.stdout.trim_end_matches('\n').to_owned()
     }
 
