@@ -341,6 +341,50 @@ fn events_are_kept_and_come() {
 }
 
 #[test]
+fn events_tell_of_images() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox
+        .bryo(["tag", "busybox", "other:2"])
+        .output()
+        .expect(0);
+    sandbox
+        .bryo(["save", "-o", "saved.tar", "other:2"])
+        .output()
+        .expect(0);
+    sandbox
+        .bryo(["untag", "busybox", "other:2"])
+        .output()
+        .expect(0);
+    sandbox.bryo(["load", "-i", "saved.tar"]).output().expect(0);
+    sandbox
+        .bryo(["rmi", "other:2", "busybox"])
+        .output()
+        .expect(0);
+    let format = "{{.Action}} {{.Actor.Attributes.name}}";
+    let events = [
+        "events",
+        "--no-stream",
+        "--filter",
+        "type=image",
+        "--format",
+    ];
+    let events = lines(&sandbox, &[&events[..], &[format]].concat());
+    let expected = [
+        "import busybox:latest",
+        "tag other:2",
+        "save other:2",
+        "untag other:2",
+        "load other:2",
+        "untag other:2",
+        "untag busybox:latest",
+    ];
+    assert_eq!(events[..7], expected);
+    assert!(events[7].starts_with("delete sha256:"), "{events:?}");
+    let image = ["events", "--no-stream", "--filter", "image=other:2"];
+    assert_eq!(lines(&sandbox, &image).len(), 5);
+}
+
+#[test]
 fn health_is_checked() {
     let sandbox = Sandbox::with_busybox();
     let flags = [

@@ -108,6 +108,8 @@ fn run_fetches_what_is_missing() {
     );
     run("always").expect(0);
     assert!(registry.count("GET ") > asked);
+    let pulls = ["events", "--no-stream", "--filter", "event=pull"];
+    assert_eq!(other.bryo(pulls).stdout().lines().count(), 2);
     drop(registry);
     run("newer").expect(0);
     run("never").expect(0);

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Show what happens to containers
+/// Show what happens to containers, volumes and images
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Begin with this time, as 2026-01-02T13:23:37Z or 10m; else with now
@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Only those that pass, as container=NAME, event=start, image=NAME,
-    /// label=KEY[=VALUE], type=container
+    /// label=KEY[=VALUE], type=container|image|volume
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// table, json (an object a line) or a template
@@ -79,6 +79,9 @@ fn passes(event: &Event, filters: &BTreeMap<&str, Vec<&str>>) -> bool {
         let one = |value: &&str| match *key {
             "container" => attribute("name") == Some(value) || event.id.starts_with(*value),
             "event" => event.action == *value,
+            "image" if event.kind == "image" => {
+                attribute("name") == Some(value) || event.id == *value
+            }
             "image" => attribute("image") == Some(value),
             "type" => event.kind == *value,
             _ => match value.split_once('=') {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::pull::limit;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::events;
 use crate::engine::userns::unpacking;
 use crate::image::change::Change;
 use crate::image::import::{Options, import};
@@ -69,5 +70,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     };
     let progress = progress::new(false);
     let image = import(&store, &args.file, name.as_ref(), &options, &*progress)?;
+    let name = name.map(|name| name.to_string());
+    events::emit_of_image(&store, "import", &image.id, &name.unwrap_or_default());
     output::line(&image.id).context("write the id")
 }

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::pull::limit;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::events;
 use crate::engine::userns::unpacking;
 use crate::image::layer::Limit;
 use crate::image::load::load;
@@ -50,6 +51,8 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let progress = progress::new(args.quiet);
     let limit = args.max_layer_size.unwrap_or_default();
     for loaded in load(&store, path, args.platform.as_ref(), limit, &*progress)? {
+        let name = loaded.names.first().map(ToString::to_string);
+        events::emit_of_image(&store, "load", &loaded.image.id, &name.unwrap_or_default());
         if loaded.names.is_empty() {
             output::line(format!("Loaded image ID: {}", loaded.image.id))?;
         }

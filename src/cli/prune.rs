@@ -8,6 +8,7 @@ use super::{Context, output};
 use crate::engine::changes::written;
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::{Container, Containers};
+use crate::engine::events;
 use crate::engine::images::{self, Filters};
 use crate::engine::lifecycle;
 use crate::engine::times::parse_time;
@@ -52,7 +53,9 @@ pub fn image(args: &ImageArgs, context: &Context) -> Result<()> {
 
 fn images_of(args: &ImageArgs, store: &Store, containers: &Containers) -> Result<Removed> {
     let filters = Filters::parse(&args.filter, &store.list()?, Timestamp::now())?;
-    images::prune(store, containers, args.all, &filters)
+    let removed = images::prune(store, containers, args.all, &filters)?;
+    events::emit_removal(store, &removed);
+    Ok(removed)
 }
 
 fn report(removed: &Removed) -> Result<()> {

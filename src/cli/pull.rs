@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::events;
 use crate::engine::options::parse_bytes;
 use crate::engine::root::is_built_in;
 use crate::engine::userns::{unpacking, unpacking_beside};
@@ -102,6 +103,9 @@ fn one(args: &Args, store: &Store, client: &Client, names: &[Reference]) -> Resu
     let progress = progress::with(mode);
     let (name, pulled) = ensure_pulled(store, client, names, wanted, args.policy, &*progress)?;
     drop(progress);
+    if pulled.is_some() {
+        events::emit_of_image(store, "pull", &name, &name.to_string());
+    }
     if !args.quiet
         && let Some(pulled) = &pulled
     {
@@ -181,7 +185,11 @@ pub fn before_run(
         return Ok(known);
     }
     unpacking_beside(store, |store| {
-        ensure_pulled(store, &client, &names, wanted, policy, progress).map(drop)
+        let pulled = ensure_pulled(store, &client, &names, wanted, policy, progress)?;
+        if let (name, Some(_)) = pulled {
+            events::emit_of_image(store, "pull", &name, &name.to_string());
+        }
+        Ok(())
     })?;
     known()?.with_context(|| format!("image {name} was removed meanwhile"))
 }

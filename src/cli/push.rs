@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::registry::Flags;
 use super::{Context, output, progress};
+use crate::engine::events;
 use crate::image::reference::Reference;
 use crate::image::registry::push::push;
 
@@ -53,6 +54,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let client = args.registry.client()?;
     let digest = push(&store, &client, &image, &reference, &*progress)?;
     drop(progress);
+    events::emit_of_image(&store, "push", &reference, &reference.to_string());
     if !args.quiet {
         output::line(format!("Digest: {digest}"))?;
     }

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::{Context, output};
 use crate::engine::cleaner::empty_trash_behind;
+use crate::engine::events;
 use crate::engine::images::users;
 use crate::image::store::Image;
 
@@ -36,6 +37,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     for name in &args.images {
         match store.remove(name, args.force, &users) {
             Ok(removed) => {
+                events::emit_removal(&store, &removed);
                 for name in &removed.untagged {
                     output::line(format!("Untagged: {name}"))?;
                 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use super::{Context, progress};
+use crate::engine::events;
 use crate::image::parcel::Parcel;
 use crate::image::reference::Reference;
 use crate::image::save::{self, Form};
@@ -50,6 +51,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     for name in &args.images {
         let image = store.find(name)?;
         let image = image.with_context(|| format!("no such image: {name}"))?;
+        events::emit_of_image(&store, "save", &image.id, name);
         let mut parcel = Parcel::of_store(&store, &image)?;
         let reference = name.parse::<Reference>().map(Reference::or_latest);
         let wanted = reference.ok().and_then(|wanted| {

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::Context;
+use crate::engine::events;
 use crate::image::reference::Reference;
 
 /// Give an image another name
@@ -22,5 +23,8 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let _lock = store.lock_shared()?;
     let image = store.find(&args.source)?;
     let image = image.with_context(|| format!("no such image: {}", args.source))?;
-    store.tag(&image, &args.target.clone().or_latest())
+    let target = args.target.clone().or_latest();
+    store.tag(&image, &target)?;
+    events::emit_of_image(&store, "tag", &image.id, &target.to_string());
+    Ok(())
 }

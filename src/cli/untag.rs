@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{Context, output};
+use crate::engine::events;
 use crate::image::reference::Reference;
 
 /// Take names from an image
@@ -22,6 +23,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let store = context.store()?;
     for name in store.untag(&args.image, &args.names)? {
+        events::emit_of_image(&store, "untag", &name, &name);
         output::line(format!("Untagged: {name}"))?;
     }
     Ok(())

@@ -1,8 +1,9 @@
-//! What happened to containers: one JSON object a line in the store's file
+//! What happened to containers, volumes and images: one JSON object a line in the store's file
 //! `events`, in docker's words. It is kept for later readers, up to two files
 //! of [`MAX_SIZE`].
 
 use super::containers::{Container, Containers};
+use crate::image::store::{Removed, Store};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,7 @@ impl Action {
 pub struct Event {
     /// When.
     pub time: Timestamp,
-    /// To what kind of thing: `container`, `volume`.
+    /// To what kind of thing: `container`, `image`, `volume`.
     #[serde(rename = "type")]
     pub kind: String,
     /// What, by docker's name.
@@ -128,6 +129,23 @@ pub fn emit_of(
         attributes,
     };
     let _ = append(root, &event);
+}
+
+/// Records that something happened to an image: `id` is its id, or the name by
+/// which it was pulled or pushed, as with docker.
+pub fn emit_of_image(store: &Store, action: &str, id: impl ToString, name: &str) {
+    let attributes = BTreeMap::from([("name".to_owned(), name.to_owned())]);
+    emit_of("image", action, store.root(), &id.to_string(), attributes);
+}
+
+/// Records what a removal did.
+pub fn emit_removal(store: &Store, removed: &Removed) {
+    for name in &removed.untagged {
+        emit_of_image(store, "untag", name, name);
+    }
+    for id in &removed.deleted {
+        emit_of_image(store, "delete", id, id.as_ref());
+    }
 }
 
 fn append(root: &Path, event: &Event) -> std::io::Result<()> {
