@@ -193,6 +193,12 @@ fn streams_keep_owners() {
         }
         let put = sandbox.bryo(["cp", "-", "c:/tmp"]).stdin("no tar at all");
         put.output().expect(125);
+        // From one place to another.
+        cp(&sandbox, &["-a", "c:/d", "c:/tmp/again"]).expect(0);
+        assert_eq!(
+            list("c:/tmp/again"),
+            ["33/44 again/", "33/44 again/f", "5/6 again/l"]
+        );
         // From one container to another.
         let create = sandbox.bryo([
             "create", "--name", "other", "--userns", userns, "busybox", "sh",

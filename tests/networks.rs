@@ -171,6 +171,26 @@ fn containers_are_connected_and_disconnected_while_they_run() {
     assert!(again.stderr.contains("already"), "{again}");
     let inspected = sandbox.bryo(["network", "inspect", "right"]).stdout();
     assert!(inspected.contains("\"Name\": \"l\""), "{inspected}");
+    sandbox.bryo(["rename", "r", "s"]).output().expect(0);
+    let names = "nslookup s >/dev/null && echo s; nslookup r >/dev/null 2>&1 || echo no r";
+    assert_eq!(exec(&sandbox, "l", names), "s\nno r");
+    let on = |network: &str| {
+        let filter = format!("network={network}");
+        let ps = ["ps", "--filter", &filter, "--format", "{{.Names}}"];
+        let mut names = sandbox
+            .bryo(ps)
+            .stdout()
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (on("left"), on("right")),
+        (vec!["l".into()], vec!["l".into(), "s".into()])
+    );
+    sandbox.bryo(["rename", "s", "r"]).output().expect(0);
     // The way out moves to the network that is left.
     let disconnect = ["network", "disconnect", "left", "l"];
     sandbox.bryo(disconnect).output().expect(0);

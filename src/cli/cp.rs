@@ -6,6 +6,7 @@ use crate::engine::cp::{Options, Side, copy};
 use crate::engine::visit::Visit;
 use anyhow::{Result, bail, ensure};
 use std::io::IsTerminal;
+use std::rc::Rc;
 
 /// Copy files between a container and the host, or between containers
 ///
@@ -34,8 +35,8 @@ pub struct Args {
 /// Copies.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let containers = context.containers()?;
-    let from = side(&args.from, &containers)?;
-    let to = side(&args.to, &containers)?;
+    let from = side(&args.from, &containers, None)?;
+    let to = side(&args.to, &containers, Some(&from))?;
     if let Side::Stream = to {
         ensure!(
             !std::io::stdout().is_terminal(),
@@ -51,7 +52,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 /// What an argument is, by docker's rule: a path that starts with a slash or a
 /// dot is the host's, else what is before a colon is a container.
-fn side(text: &str, containers: &Containers) -> Result<Side> {
+fn side(text: &str, containers: &Containers, other: Option<&Side>) -> Result<Side> {
     if text == "-" {
         return Ok(Side::Stream);
     }
@@ -62,8 +63,16 @@ fn side(text: &str, containers: &Containers) -> Result<Side> {
     Ok(match parts {
         Some((_, "")) => bail!("{text}: a path is missing after the colon"),
         Some((name, path)) => {
-            let visit = Visit::new(containers.find(name)?)?;
-            Side::Container(Box::new(visit), path.to_owned())
+            let container = containers.find(name)?;
+            let visit = match other {
+                Some(Side::Container(visit, _))
+                    if visit.container().record.id == container.record.id =>
+                {
+                    Rc::clone(visit)
+                }
+                _ => Rc::new(Visit::new(container)?),
+            };
+            Side::Container(visit, path.to_owned())
         }
         None => Side::Host(text.to_owned()),
     })

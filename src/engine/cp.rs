@@ -15,12 +15,14 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, PipeReader, Read, Write};
+use std::io::{BufReader, BufWriter, PipeReader, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 /// How things are copied.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,7 +41,7 @@ pub enum Side {
     /// A path of the host.
     Host(String),
     /// A path of a container.
-    Container(Box<Visit>, String),
+    Container(Rc<Visit>, String),
 }
 
 /// A path as it was written, taken apart.
@@ -110,7 +112,7 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             let top = open_host(&source, options.follow).with_context(what)?;
             let (reader, writer) = std::io::pipe().context("pipe")?;
             let target = (Written::of_container(&path), source.contents);
-            let writer = std::cell::Cell::new(Some(writer));
+            let writer = Cell::new(Some(writer));
             let receiver = Beside::start(|| {
                 drop(writer.take());
                 into_container(&visit, target, false, keep, reader)
@@ -138,6 +140,27 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             // It ends early if it is not read any more.
             sender.finish().with_context(|| told(&visit, &path))?;
             received.with_context(|| to.clone())
+        }
+        // Its files can be mounted but once at a time.
+        (Side::Container(visit, path), Side::Container(other, to))
+            if Rc::ptr_eq(&visit, &other) && !visit.is_running() =>
+        {
+            let source = Written::of_container(&path);
+            let target = (Written::of_container(&to), source.contents);
+            let mut spool = visit.spool()?;
+            let out = spool.try_clone()?;
+            let out = Cell::new(Some(out));
+            Beside::start(|| {
+                let out = out.take().context("spool")?;
+                from_container(&visit, &source, options.follow, false, out)
+            })?
+            .finish()
+            .with_context(|| told(&visit, &path))?;
+            spool.rewind()?;
+            let put = || into_container(&visit, target, false, keep, &spool);
+            Beside::start(put)?
+                .finish()
+                .with_context(|| told(&visit, &to))
         }
         (Side::Container(visit, path), Side::Container(other, to)) => {
             let source = Written::of_container(&path);
@@ -171,7 +194,7 @@ fn told(visit: &Visit, path: &str) -> String {
 /// Starts to send a path of a container.
 fn sending(visit: &Visit, source: &Written, follow: bool) -> Result<(Beside, PipeReader)> {
     let (reader, writer) = std::io::pipe().context("pipe")?;
-    let reader = std::cell::Cell::new(Some(reader));
+    let reader = Cell::new(Some(reader));
     let sender = Beside::start(|| {
         drop(reader.take());
         from_container(visit, source, follow, false, writer)

@@ -2,6 +2,7 @@
 //! alternatives, those of several have to hold together. Pure.
 
 use super::containers::Container;
+use super::network::members::wanted;
 use super::record::State;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -54,13 +55,13 @@ impl Filters {
                     bail!("filter '{text}': none, starting, healthy or unhealthy is wanted")
                 }
                 "id" | "name" | "label" | "ancestor" | "status" | "exited" | "health"
-                | "volume" => {
+                | "volume" | "network" => {
                     let values = filters.by_key.entry(key.to_owned()).or_default();
                     values.push(value.to_owned());
                 }
                 _ => bail!(
                     "filter '{text}': there are id, name, label, ancestor, status, exited, \
-                     health, volume, before and since"
+                     health, volume, network, before and since"
                 ),
             }
         }
@@ -125,6 +126,10 @@ fn passes(container: &Container, key: &str, value: &str) -> bool {
             let mut mounts = record.mounts.iter();
             mounts.any(|m| m.source == value || m.destination == place)
         }
+        "network" => match wanted(container) {
+            [] => record.network == value,
+            networks => networks.iter().any(|a| a.network == value),
+        },
         "status" => container.state.name() == value,
         "exited" => match container.state {
             State::Exited { code, .. } => code.to_string() == value,

@@ -246,7 +246,11 @@ pub fn rename(containers: &Containers, container: &mut Container, name: &str) ->
     containers.rename(container, name)?;
     let details = [("oldName", old.as_str())];
     events::emit(containers, Action::Rename, container, &details);
-    Ok(())
+    // Names are answered on its networks.
+    match container.state.is_active() && !container.record.keeping.networks.is_empty() {
+        true => ask(container, Request::Networks),
+        false => Ok(()),
+    }
 }
 
 /// Changes when a container is started again.

@@ -15,7 +15,9 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Mount, Spec};
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// A container whose files are to be looked at. While it lives, a container
@@ -79,6 +81,21 @@ impl Visit {
     /// The container.
     pub fn container(&self) -> &Container {
         &self.container
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.root.is_some()
+    }
+
+    /// A file without a name, for what is on its way.
+    pub fn spool(&self) -> Result<File> {
+        let mut options = File::options();
+        let options = options.read(true).write(true).mode(0o600);
+        let file = options
+            .custom_flags(libc::O_TMPFILE)
+            .open(&self.container.dir);
+        file.with_context(|| format!("a file in {}", self.container.dir.display()))
     }
 
     /// Moves this process, which must be one made for it, to where it may see

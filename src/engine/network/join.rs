@@ -89,6 +89,21 @@ impl Joined {
         exchange(&self.connection, &self.ask).map(drop)
     }
 
+    /// Tells the holder that the container is called by another name.
+    pub fn rename(&mut self, name: &str) -> Result<()> {
+        if let Ask::Join { wanted, names, .. } = &mut self.ask
+            && let Some(first) = names.first_mut()
+            && first != name
+        {
+            name.clone_into(first);
+            *wanted = self.lease.addresses.iter().map(|a| a.address).collect();
+            self.lease.names.clone_from(names);
+            // One that is gone is joined again, with this.
+            exchange(&self.connection, &self.ask)?;
+        }
+        Ok(())
+    }
+
     /// Joins again after the holder is gone; the network is where it was.
     ///
     /// # Errors

@@ -197,6 +197,11 @@ impl Life {
             );
         };
         let inside = inside?;
+        let name = &self.container.record.name;
+        self.places
+            .joined
+            .iter_mut()
+            .try_for_each(|joined| joined.rename(name))?;
         let id = self.container.record.id.clone();
         while let Some(at) = (self.places.joined.iter())
             .position(|joined| !wanted.iter().any(|a| a.network == joined.lease.network))
