@@ -158,13 +158,13 @@ pub fn before_run(
     else {
         return unchanged();
     };
-    let here = store.find(name)?;
-    if here.is_some() && policy == Policy::Missing && wanted.platform.is_none() {
+    let here = store.has(name)?;
+    if here && policy == Policy::Missing && wanted.platform.is_none() {
         return unchanged();
     }
-    let named = store.find(&reference.stored().canonical())?.is_some();
-    let nowhere = here.is_none() && (is_built_in(name) || policy == Policy::Never);
-    if here.is_some() && !named || nowhere {
+    let named = store.has(&reference.stored().canonical())?;
+    let nowhere = !here && (is_built_in(name) || policy == Policy::Never);
+    if here && !named || nowhere {
         return unchanged();
     }
     let client = registry.client()?;
@@ -172,7 +172,7 @@ pub fn before_run(
     let known = || -> Result<Option<String>> {
         for name in &names {
             let name = name.clone().stored().canonical();
-            if store.find(&name)?.is_some() {
+            if store.has(&name)? {
                 return Ok(Some(name));
             }
         }

@@ -38,6 +38,5 @@ pub struct ExistsArgs {
 
 /// The exit code.
 pub fn exists(args: &ExistsArgs, context: &Context) -> Result<i32> {
-    let found = context.store()?.find(&args.image)?;
-    Ok(i32::from(found.is_none()))
+    Ok(i32::from(!context.store()?.has(&args.image)?))
 }

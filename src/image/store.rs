@@ -211,6 +211,12 @@ impl Store {
         }
     }
 
+    /// Whether there is an image that `name` means, as [`Store::find`]; what
+    /// is known of it is not read.
+    pub fn has(&self, name: &str) -> Result<bool> {
+        Ok(self.select(&self.descriptors()?, name)?.is_some())
+    }
+
     /// The manifest digest that `name` means.
     fn select(&self, descriptors: &[Descriptor], name: &str) -> Result<Option<Digest>> {
         if let Ok(reference) = name.parse::<Reference>()
