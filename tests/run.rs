@@ -297,7 +297,6 @@ fn flags_that_are_not_supported_say_so() {
         (&["--restart", "always"], "--restart"),
         (&["--log-driver", "syslog"], "syslog"),
         (&["--pid", "container:x"], "container:x"),
-        (&["--userns", "nomap"], "nomap"),
         (&["--security-opt", "label=type:x"], "label=type:x"),
         (&["--no-such-flag"], "--no-such-flag"),
     ] {
