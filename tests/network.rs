@@ -209,6 +209,121 @@ fn names_are_asked_of_the_hosts_name_server() {
     assert!(out.lines().count() == 2, "{out}{err}");
 }
 
+/// A name server at a loopback address, the only one that the host knows, and
+/// then another one; by UDP and by TCP.
+#[test]
+fn the_hosts_name_servers_are_followed() {
+    require_tool("dig", "bind9-dnsutils");
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    // Answers every question for an address with the one that it is given.
+    sandbox.write(
+        "server.py",
+        r#"
+import socket, struct, sys, threading
+place, said = sys.argv[1], socket.inet_aton(sys.argv[2])
+def answer(question):
+    end = 12
+    while question[end]: end += question[end] + 1
+    head = question[:2] + b'\x81\x80' + struct.pack('>HHHH', 1, 1, 0, 0)
+    record = b'\xc0\x0c' + struct.pack('>HHIH', 1, 1, 0, 4) + said
+    return head + question[12:end + 5] + record
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind((place, 53))
+tcp = socket.socket()
+tcp.bind((place, 53))
+tcp.listen()
+def streams():
+    while True:
+        client = tcp.accept()[0]
+        length = struct.unpack('>H', client.recv(2, socket.MSG_WAITALL))[0]
+        reply = answer(client.recv(length, socket.MSG_WAITALL))
+        client.sendall(struct.pack('>H', len(reply)) + reply)
+        client.close()
+threading.Thread(target=streams, daemon=True).start()
+while True:
+    question, client = udp.recvfrom(4096)
+    udp.sendto(answer(question), client)
+"#,
+    );
+    let script = r#"
+        ip link set lo up
+        printf 'search a.example b.example\nnameserver 127.0.0.53\n' >resolv.conf
+        mount --bind resolv.conf /etc/resolv.conf
+        python3 server.py 127.0.0.53 192.0.2.1 & servers=$!
+        python3 server.py 127.0.0.54 192.0.2.2 & servers="$servers $!"
+        trap 'kill $servers; "$0" rm -f -a >/dev/null' EXIT
+        until ss -Hltn sport = 53 | grep -c . | grep -q 2; do sleep 0.05; done
+        "$0" run -d --name c --network user host sleep 1000 >/dev/null
+        ask() { "$0" exec c dig +short +tries=1 +time=5 "$@" name.example A; }
+        ask; ask +tcp
+        printf '#!/bin/sh\n[ "$1" != bound ] || echo "$search"' >said
+        chmod +x said
+        "$0" exec c busybox udhcpc -i eth0 -n -q -f -t 10 -T 1 -O search -s "$PWD/said" 2>&1 |
+          grep example
+        echo nameserver 127.0.0.54 >resolv.conf
+        for n in $(seq 200); do
+          [ "$(ask)" = 192.0.2.2 ] && break
+          sleep 0.05
+        done
+        ask; ask +tcp"#;
+    let unshare = ["-Urmn", "bash", "-ec", script];
+    let run = sandbox.command("unshare").args(unshare);
+    let output = run.arg(crate::common::bryo()).output().expect(0);
+    let expected = "192.0.2.1\n192.0.2.1\na.example b.example\n192.0.2.2\n192.0.2.2\n";
+    assert_eq!(output.stdout, expected, "{output}");
+}
+
+#[test]
+fn connections_that_wait_cost_nothing() {
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    // One that is closed on one side, one whose reader does not read.
+    let (closed, unread) = [true, false]
+        .map(|close| {
+            serve_once(move |client| {
+                if close {
+                    client.shutdown(Shutdown::Write).unwrap();
+                }
+                thread::sleep(Duration::from_secs(60));
+            })
+        })
+        .into();
+    let script = format!(
+        "
+import socket, time
+closed = socket.create_connection(('{GATEWAY}', {closed}))
+assert closed.recv(1) == b''
+unread = socket.create_connection(('{GATEWAY}', {unread}))
+unread.settimeout(1)
+try:
+    while True: unread.send(bytes(65536))
+except TimeoutError: print('full', flush=True)
+time.sleep(1000)"
+    );
+    let run = ["run", "--name", "c", "--network", "user:host-loopback"];
+    let run = sandbox.bryo(run).args(["host", "python3", "-c", &script]);
+    let mut running = run.spawn();
+    running.expect_line("full");
+    let translator = children(parent(sandbox.pid("c")));
+    let translator = translator.into_iter().find(|pid| comm(*pid) == "bryo-net");
+    let stat = format!("/proc/{}/stat", translator.unwrap());
+    let ticks = || -> u64 {
+        let text = std::fs::read_to_string(&stat).unwrap();
+        let rest = text.rsplit(") ").next().unwrap();
+        let times = rest.split(' ').skip(11).take(2);
+        times.map(|t| t.parse::<u64>().unwrap()).sum()
+    };
+    let before = ticks();
+    thread::sleep(Duration::from_secs(3));
+    // It does look now and then whether there is room again.
+    let spent = ticks() - before;
+    assert!(spent <= 10, "{spent} ticks of a hundredth of a second");
+    sandbox.bryo(["kill", "c"]).output().expect(0);
+    running.wait();
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+}
+
 #[test]
 fn a_killed_translator_is_replaced() {
     let sandbox = Sandbox::new();

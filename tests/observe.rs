@@ -307,7 +307,7 @@ fn events_are_kept_and_come() {
     let mut follow = sandbox.bryo(["events", "--filter", "event=die"]).spawn();
     ended(&sandbox, "c", &["-l", "team=x"], "exit 3");
     // A second one, should the first have come before the other was ready.
-    ended(&sandbox, "d", &[], "exit 4");
+    ended(&sandbox, "two", &[], "exit 4");
     let line = follow.expect_line("container die");
     assert!(line.contains("exitCode="), "{line}");
     follow.signal(Signal::SIGTERM);
@@ -326,7 +326,7 @@ fn events_are_kept_and_come() {
     let of = |filter: &str| lines(&sandbox, &[&past[..], &["--filter", filter]].concat());
     let actions = of("label=team=x");
     assert_eq!(actions, ["create", "start", "die", "rename", "destroy"]);
-    assert_eq!(of("container=d"), ["create", "start", "die"]);
+    assert_eq!(of("container=two"), ["create", "start", "die"]);
     let json = [
         "events",
         "--no-stream",

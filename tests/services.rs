@@ -1,6 +1,6 @@
 //! Real services and their clients through the translator: what people run.
 
-use crate::common::{Sandbox, require_tool, wait_for};
+use crate::common::{Sandbox, debian_tar, require_tool, wait_for};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -85,6 +85,26 @@ fn files_come_by_https_whole() {
     for network in [NETWORK, "user:host-loopback,mtu=1500"] {
         assert_eq!(inside(&sandbox, network, &script), "same\nverified\n");
     }
+}
+
+#[test]
+fn apt_updates_its_lists() {
+    let sandbox = Sandbox::new();
+    let import = sandbox.bryo(["import"]).arg(debian_tar());
+    import
+        .arg("debian")
+        .output_within(Duration::from_secs(120))
+        .expect(0);
+    // As the host reaches its mirrors.
+    let authorities = "/etc/ssl/certs/ca-certificates.crt:/mnt/authorities:ro";
+    let script = "cp -r /mnt/apt/. /etc/apt/ || true
+        apt-get -o Acquire::https::CAInfo=/mnt/authorities -o APT::Update::Error-Mode=any update
+        apt-cache show nginx | grep -m 1 ^Package";
+    let run = sandbox.bryo(["run", "--rm", "--network", "user"]);
+    let run = run.args(["-v", "/etc/apt:/mnt/apt:ro", "-v", authorities]);
+    let run = run.args(["debian", "sh", "-ec", script]);
+    let output = run.output_within(Duration::from_secs(300)).expect(0);
+    assert!(output.stdout.ends_with("Package: nginx\n"), "{output}");
 }
 
 #[test]

@@ -37,9 +37,9 @@ impl Filters {
             let fail = || format!("filter '{text}': KEY=VALUE is wanted");
             let (key, value) = text.split_once('=').with_context(fail)?;
             let created = || {
-                let named =
-                    |c: &&Container| c.record.name == value || c.record.id.starts_with(value);
-                let found = all.iter().find(named).map(|c| c.record.created);
+                let named = all.iter().find(|c| c.record.name == value);
+                let meant = || all.iter().find(|c| c.record.id.starts_with(value));
+                let found = named.or_else(meant).map(|c| c.record.created);
                 found.with_context(|| format!("filter '{text}': no such container: {value}"))
             };
             match key {

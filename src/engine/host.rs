@@ -24,8 +24,16 @@ pub struct Parts {
     pub binds: Vec<PathBuf>,
 }
 
-/// Mount points that a container has of its own.
-const OWN: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// Mount points that a container has of its own; where bryo is in a container
+/// itself, the files are mounts there too.
+const OWN: [&str; 6] = [
+    "/proc",
+    "/sys",
+    "/dev",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+];
 /// Where programs have to write, a file system of its own or not.
 const SCRATCH: [&str; 2] = ["/tmp", "/run"];
 
