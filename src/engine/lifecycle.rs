@@ -309,14 +309,18 @@ pub fn finish_remove(
     volumes: bool,
 ) -> Result<()> {
     // Its supervisor lets go of it once it has recorded the end.
-    let patience = Instant::now() + PATIENCE;
+    let patience = match force {
+        true => PATIENCE,
+        false => Duration::from_secs(1),
+    };
+    let patience = Instant::now() + patience;
     let lock = loop {
         match container.try_lock() {
             Ok(Some(lock)) => break lock,
             // With --rm the supervisor removes it first.
             Err(_) if !container.dir.exists() => return Ok(()),
             Err(e) => return Err(e),
-            Ok(None) if force && Instant::now() < patience => {
+            Ok(None) if Instant::now() < patience => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             Ok(None) => bail!(
