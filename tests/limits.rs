@@ -132,6 +132,16 @@ fn a_container_sees_its_group_as_the_root() {
         let output = sandbox.run(&[flag, "busybox", "sh", "-c", script]);
         assert_eq!(output.stdout, "0::/x\n", "{output}");
     }
+    // Who joins later is where the first process went.
+    let script = "mkdir /sys/fs/cgroup/x && echo $$ >/sys/fs/cgroup/x/cgroup.procs && \
+                  echo moved && exec sleep 1000";
+    detached(&sandbox, "d", &["--security-opt=writable-cgroups"], script);
+    wait_for("the move", || {
+        (last_line(&sandbox, "d") == "moved").then_some(())
+    });
+    let exec = sandbox.bryo(["exec", "d", "grep", "^0::", "/proc/self/cgroup"]);
+    assert_eq!(exec.stdout(), "0::/x");
+    sandbox.bryo(["rm", "-f", "d"]).output().expect(0);
 }
 
 #[test]

@@ -293,9 +293,10 @@ fn flags_mean_what_they_mean_to_podman() {
         }
         podman(&["rm", "-f", "-t0", "c"]).expect(0);
     }
-    podman(&["rmi", "-a", "-f"]).expect(0);
-    podman(&["unshare", "rm", "-rf", storage.to_str().unwrap()]).expect(0);
-    let _ = fs::remove_dir_all(&storage);
+    // What it has mounted in its user namespace is in the way.
+    let clean = "umount -l \"$1\"/overlay; rm -rf \"$1\"";
+    let storage = storage.to_str().unwrap();
+    podman(&["unshare", "sh", "-c", clean, "sh", storage]);
     // It keeps a process that holds its user namespace.
     for pause in [sandbox.runtime(), runtime().into()] {
         let pid = fs::read_to_string(pause.join("libpod/tmp/pause.pid")).ok();

@@ -449,6 +449,17 @@ impl Placed {
         Group::at(&self.payload)
     }
 
+    /// The group in which a further process of the container starts: that of
+    /// its process `pid`. An init such as systemd leaves the payload's own group
+    /// and divides it, so that no process may be there (runc, `exec`).
+    pub fn entry(&self, pid: i32) -> Group {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let hierarchy = Hierarchy::find();
+        let theirs = hierarchy.and_then(|h| Some(h.top.join(own_path(&text)?)));
+        let theirs = theirs.filter(|dir| dir.starts_with(&self.payload));
+        theirs.map_or_else(|| self.payload(), Group::at)
+    }
+
     /// Sees to it that the group with the limits has these controllers.
     pub fn divide(&self, controllers: &[String]) -> std::result::Result<(), Obstacle> {
         let above = self.limits.parent().unwrap_or(Path::new("/"));

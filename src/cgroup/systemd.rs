@@ -119,16 +119,13 @@ impl Manager {
     fn new(stream: UnixStream, bus: bool) -> Result<Manager> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let uid = geteuid().to_string();
-        let hex: String = uid.bytes().map(|b| format!("{b:02x}")).collect();
         Ok(Manager {
             stream,
             pending: Vec::new(),
             bus,
             serial: 0,
             authenticated: false,
-            // All at once: the answers are looked at when they are there.
-            out: format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").into_bytes(),
+            out: Vec::new(),
         })
     }
 
@@ -275,7 +272,35 @@ impl Manager {
         }
     }
 
+    /// Says who we are. systemd has to have agreed before a message follows: it
+    /// may read that along with the rest, and then not look at it before
+    /// something else comes.
+    fn authenticate(&mut self) -> Result<()> {
+        let uid = geteuid().to_string();
+        let hex: String = uid.bytes().map(|b| format!("{b:02x}")).collect();
+        let words = format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n");
+        self.stream
+            .write_all(words.as_bytes())
+            .context("write to systemd")?;
+        let end = loop {
+            match self.pending.iter().position(|b| *b == b'\n') {
+                Some(end) => break end,
+                None if self.pending.len() > 4096 => bail!("systemd says nonsense"),
+                None => self.fill()?,
+            }
+        };
+        let line: Vec<u8> = self.pending.drain(..=end).collect();
+        if !line.starts_with(b"OK") {
+            bail!("systemd does not take us for who we are");
+        }
+        self.authenticated = true;
+        Ok(())
+    }
+
     fn send(&mut self) -> Result<()> {
+        if !self.authenticated {
+            self.authenticate()?;
+        }
         self.stream
             .write_all(&self.out)
             .context("write to systemd")?;
@@ -294,19 +319,6 @@ impl Manager {
     }
 
     fn receive(&mut self) -> Result<Received> {
-        while !self.authenticated {
-            match self.pending.iter().position(|b| *b == b'\n') {
-                Some(end) => {
-                    let line: Vec<u8> = self.pending.drain(..=end).collect();
-                    if !line.starts_with(b"OK") {
-                        bail!("systemd does not take us for who we are");
-                    }
-                    self.authenticated = true;
-                }
-                None if self.pending.len() > 4096 => bail!("systemd says nonsense"),
-                None => self.fill()?,
-            }
-        }
         loop {
             if let Some(start) = self.pending.get(..FIXED_HEADER) {
                 let length = dbus::length(start).context("systemd says nonsense")?;

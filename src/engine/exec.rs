@@ -127,7 +127,7 @@ fn prepare(container: &mut Container, options: &ExecOptions) -> Result<Prepared>
     let group = match &container.history.confinement.placed {
         Some(placed) => {
             placed.approach()?;
-            Some(placed.payload().open()?)
+            Some(placed.entry(pid).open()?)
         }
         None => None,
     };

@@ -4,7 +4,9 @@
 //! the host has something mounted: what is hidden there would come to light.
 //! So the root is put together from parts: an overlay for every directory
 //! without such mounts, plain directories on the way to the mounts, and the
-//! mounts themselves, read-only.
+//! mounts themselves, read-only. `/run` and `/tmp` are put together in the same
+//! way where they are file systems of their own, without the files right in
+//! them.
 
 use super::mountinfo::{self, Mount};
 use anyhow::{Context, Result};
@@ -63,6 +65,8 @@ impl Parts {
         if directory != Path::new("/") {
             self.directories.push(directory.to_owned());
         }
+        // Files that come and go: one may be gone before it is mounted.
+        let passing = SCRATCH.iter().any(|place| directory == Path::new(place));
         for entry in entries {
             let entry = entry.with_context(|| directory.display().to_string())?;
             let path = entry.path();
@@ -70,8 +74,11 @@ impl Parts {
                 continue;
             };
             let scratch = SCRATCH.iter().any(|place| path == Path::new(place));
-            if scratch && points.contains(&path) && !leads(&path, points) {
-                self.overlays.push(path);
+            if scratch && points.contains(&path) {
+                match leads(&path, points) {
+                    true => self.add(&path, points)?,
+                    false => self.overlays.push(path),
+                }
             } else if points.contains(&path) {
                 if !OWN.iter().any(|own| path == Path::new(own)) {
                     self.binds.push(path);
@@ -84,7 +91,7 @@ impl Parts {
                 self.add(&path, points)?;
             } else if kind.is_dir() && path.to_str().is_some_and(is_plain) {
                 self.overlays.push(path);
-            } else if kind.is_dir() || kind.is_file() {
+            } else if kind.is_dir() || kind.is_file() && !passing {
                 self.binds.push(path);
             }
         }
@@ -133,12 +140,17 @@ fn make_like(model: &Path, path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | 0o700))
 }
 
-/// The points of all mounts right on the root's own.
+/// The points of all mounts right on the root's own, and right on those that
+/// programs write to.
 fn mounts_on_root(mounts: &[Mount]) -> Vec<PathBuf> {
     let Some(root) = mounts.iter().rfind(|m| m.point == Path::new("/")) else {
         return Vec::new();
     };
-    let below = mounts.iter().filter(|m| m.parent == root.id);
+    let is_scratch = |m: &&Mount| SCRATCH.iter().any(|place| m.point == Path::new(place));
+    let split = mounts.iter().filter(|m| m.parent == root.id);
+    let mut split: Vec<u64> = split.filter(is_scratch).map(|m| m.id).collect();
+    split.push(root.id);
+    let below = mounts.iter().filter(|m| split.contains(&m.parent));
     let mut points: Vec<PathBuf> = below.map(|m| m.point.clone()).collect();
     points.retain(|point| point != Path::new("/"));
     points.sort();
@@ -151,13 +163,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_on_the_root_alone() {
+    fn mounts_on_the_root_and_on_what_is_split() {
         let info = b"1 0 8:1 / / rw - ext4 /dev/a rw\n\
                     2 1 0:5 / /proc rw - proc proc rw\n\
                     3 1 8:2 / /home\\040x rw - ext4 /dev/b rw\n\
                     4 3 8:3 / /home\\040x/y rw - ext4 /dev/c rw\n\
-                    5 1 0:6 / /run/lock rw - tmpfs t rw\n";
-        let points = ["/home x", "/proc", "/run/lock"].map(PathBuf::from);
+                    5 1 0:6 / /run rw - tmpfs t rw\n\
+                    6 5 0:7 / /run/user/1 rw - tmpfs t rw\n\
+                    7 6 0:8 / /run/user/1/doc rw - fuse t rw\n";
+        let points = ["/home x", "/proc", "/run", "/run/user/1"].map(PathBuf::from);
         assert_eq!(mounts_on_root(&mountinfo::parse(info)), points);
     }
 
