@@ -3,6 +3,7 @@
 mod clients;
 mod commit;
 mod common;
+mod complaints;
 mod config;
 mod cp;
 mod crash;
