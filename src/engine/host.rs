@@ -4,9 +4,9 @@
 //! the host has something mounted: what is hidden there would come to light.
 //! So the root is put together from parts: an overlay for every directory
 //! without such mounts, plain directories on the way to the mounts, and the
-//! mounts themselves, read-only. `/run` and `/tmp` are put together in the same
-//! way where they are file systems of their own, without the files right in
-//! them.
+//! mounts themselves, read-only. `/run`, `/tmp` and `/var/tmp` are put together
+//! in the same way also where they are file systems of their own, and without
+//! the files right in them, which come and go.
 
 use super::mountinfo::{self, Mount};
 use anyhow::{Context, Result};
@@ -37,7 +37,7 @@ const OWN: [&str; 6] = [
     "/etc/resolv.conf",
 ];
 /// Where programs have to write, a file system of its own or not.
-const SCRATCH: [&str; 2] = ["/tmp", "/run"];
+const SCRATCH: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
 
 /// Whether something is mounted below `path`.
 fn leads(path: &Path, points: &[PathBuf]) -> bool {
