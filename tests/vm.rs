@@ -135,6 +135,27 @@ fn a_slice_of_ones_own() {
     assert!(refused.stderr.contains("not yours to divide"), "{refused}");
 }
 
+#[test]
+fn weights_count_beside_other_containers() {
+    require_systemd(&CONTROLLERS);
+    let sandbox = Sandbox::with_busybox();
+    let command = ["sleep", "1000"];
+    detached(&sandbox, "c", &["--cpu-weight", "300"], &command);
+    let group = group(&sandbox, "c");
+    let scope = group.parent().unwrap();
+    assert_eq!(file(&group, "cpu.weight"), "300");
+    assert_eq!(file(scope, "cpu.weight"), "300");
+    user_systemctl(&["daemon-reload"]);
+    assert_eq!(file(scope, "cpu.weight"), "300");
+    let update = sandbox.bryo(["update", "--cpu-weight", "50", "c"]);
+    update.output().expect(0);
+    user_systemctl(&["daemon-reload"]);
+    assert_eq!(file(scope, "cpu.weight"), "50");
+    sandbox.bryo(["restart", "-t0", "c"]).output().expect(0);
+    assert_eq!(file(scope, "cpu.weight"), "50");
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}
+
 /// Every flag, the file that it becomes, and the content.
 fn flags(disk: &str, number: &str) -> Vec<(Vec<String>, &'static str, String)> {
     let all: &[(&[&str], &'static str, &str)] = &[

@@ -43,6 +43,12 @@ impl Writer {
         self.bytes.extend(value.to_le_bytes());
     }
 
+    /// `t`
+    pub fn u64(&mut self, value: u64) {
+        self.align(8);
+        self.bytes.extend(value.to_le_bytes());
+    }
+
     /// `b`
     pub fn bool(&mut self, value: bool) {
         self.u32(value.into());

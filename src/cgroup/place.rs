@@ -1,8 +1,9 @@
 //! Where a container's control group can be: a scope of the user's systemd, a
 //! subtree that was handed to the user, or nowhere.
 
+use super::limits::Setting;
 use super::systemd::{self, Scope};
-use super::v2::Group;
+use super::v2::{Group, Refused};
 use crate::sys::xattr;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -75,6 +76,17 @@ pub enum Obstacle {
 
 /// Controllers that it takes to show what a container uses.
 const USEFUL: [&str; 4] = ["cpu", "io", "memory", "pids"];
+
+/// Files that say what a group gets beside others.
+const WEIGHTS: [&str; 7] = [
+    "cpu.weight",
+    "cpu.weight.nice",
+    "cpu.idle",
+    "io.weight",
+    "io.bfq.weight",
+    "memory.low",
+    "memory.min",
+];
 
 /// Where the processes go that were in a group which is to be divided.
 const CALLERS: &str = "bryo-callers";
@@ -447,6 +459,33 @@ impl Placed {
     /// The group that the container's processes are in.
     pub fn payload(&self) -> Group {
         Group::at(&self.payload)
+    }
+
+    /// Writes limits; returns those that were refused.
+    ///
+    /// A weight counts among the groups beside one. Beside that of a container in
+    /// a scope there is only the supervisor's, so the scope has the weight too.
+    pub fn apply(&self, settings: &[Setting]) -> Vec<Refused> {
+        let mut refused = self.limits().apply(settings);
+        let (Some(unit), Some(scope)) = (&self.unit, self.limits.parent()) else {
+            return refused;
+        };
+        let is_weight = |s: &&Setting| WEIGHTS.contains(&s.file.as_str());
+        let weights: Vec<Setting> = settings.iter().filter(is_weight).cloned().collect();
+        for setting in &weights {
+            // So that systemd does not write its own number at the next turn;
+            // if it does not answer, that one is in force until then.
+            let value = setting.value.parse();
+            if let (Ok(value), "cpu.weight") = (value, setting.file.as_str()) {
+                let manager = systemd::Manager::connect();
+                let _ = manager.and_then(|mut m| m.set(unit, "CPUWeight", value));
+            }
+        }
+        let above = Group::at(scope).apply(&weights);
+        let news = |r: &Refused| refused.iter().all(|known| known.setting != r.setting);
+        let above: Vec<Refused> = above.into_iter().filter(news).collect();
+        refused.extend(above);
+        refused
     }
 
     /// The group in which a further process of the container starts: that of

@@ -243,6 +243,27 @@ impl Manager {
         }
     }
 
+    /// Sets a number that systemd keeps of a scope, as `CPUWeight`
+    /// (systemd.resource-control(5)), until that goes.
+    pub fn set(&mut self, unit: &str, property: &str, value: u64) -> Result<()> {
+        let call = self.method("SetUnitProperties", "sba(sv)", true);
+        let serial = self.queue(call, |w| {
+            w.string(unit);
+            w.bool(true);
+            w.array(8, |w| w.property(property, "t", |w| w.u64(value)));
+        });
+        self.send()?;
+        loop {
+            match self.receive()? {
+                Received::Answer(number, _) if number == serial => return Ok(()),
+                Received::Failed(number, name, text) if number == serial => {
+                    bail!("systemd refuses: {text} ({name})")
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Whether a scope or service of the manager's is its user's to divide.
     pub fn delegates(&mut self, unit: &str) -> Result<bool> {
         let kind = match unit.ends_with(".scope") {

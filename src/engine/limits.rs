@@ -252,7 +252,7 @@ pub fn confine(
             };
         }
     };
-    let refused = placed.limits().apply(&settings);
+    let refused = placed.apply(&settings);
     let lacking: BTreeMap<String, String> = refused
         .iter()
         .map(|refused| (refused.setting.file.clone(), explain(refused)))
@@ -438,8 +438,8 @@ pub fn update(
                 text: format!("container {name}: {}", describe(&obstacle)),
             }));
         }
-        if let Some(refused) = group.apply(&news).first() {
-            group.apply(&old);
+        if let Some(refused) = placed.apply(&news).first() {
+            placed.apply(&old);
             let why = explain(refused);
             bail!("container {name}: {}: {why}", refused.setting.file);
         }
