@@ -138,6 +138,18 @@ fn a_port_that_cannot_be_had_is_an_error_that_says_why() {
 }
 
 #[test]
+fn a_port_is_free_when_its_container_has_ended() {
+    let sandbox = Sandbox::with_busybox();
+    let port = free_port();
+    for protocol in ["tcp", "udp"].repeat(10) {
+        let flag = format!("127.0.0.1:{port}:80/{protocol}");
+        let run = sandbox.bryo(["run", "-d", "--name", "c", "-p", &flag, "busybox"]);
+        run.args(["sleep", "1000"]).output().expect(0);
+        sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+    }
+}
+
+#[test]
 fn datagrams_reach_a_published_port() {
     require_tool("python3", "python3-minimal");
     let sandbox = Sandbox::new();

@@ -33,8 +33,8 @@ pub struct Task {
     pub config: Config,
     /// The tap.
     pub tap: OwnedFd,
-    /// The supervisor at its other end: as long as it is open there, there is
-    /// a container.
+    /// The supervisor at its other end: as long as it sends there, there is a
+    /// container. The worker's side ends when it has let go of published ports.
     pub control: OwnedFd,
     /// Published ports.
     pub listeners: Vec<Listener>,
@@ -441,6 +441,9 @@ impl Worker {
             },
             Ok(None) | Err(_) => {
                 let _ = self.sockets.epoll.delete(&self.sockets.control);
+                self.listeners.clear();
+                // Who waits for the ports to be free sees it by this.
+                inet::finish(&self.sockets.control);
                 self.end = Some(Instant::now() + FAREWELL);
             }
         }

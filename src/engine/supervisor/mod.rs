@@ -572,6 +572,12 @@ impl Life {
     /// Records the end; returns what is to be deleted.
     fn finish(&mut self, code: i32, error: Option<String>) -> Result<Vec<PathBuf>> {
         let _ = std::fs::remove_file(self.container.dir.join(control::SOCKET));
+        // Who hears of the end may publish the same ports at once.
+        if !std::mem::take(&mut self.listeners).is_empty()
+            && let Some(translator) = &self.translator
+        {
+            translator.close_ports();
+        }
         self.container.remove_groups();
         if self.container.record.auto_remove {
             let mut trash = self.containers.release_volumes(&self.container)?;

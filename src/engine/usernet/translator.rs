@@ -11,13 +11,15 @@ use crate::runtime::seccomp;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
 use crate::sys::memory::Forgettable;
-use crate::sys::{cred, fd, socket};
+use crate::sys::{cred, fd, inet, socket};
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,8 @@ pub struct Translator {
     since: Instant,
 }
 
+/// How long it may take to let go of ports.
+const LETTING_GO: Duration = Duration::from_secs(1);
 /// Memory that it may map, in bytes.
 const MEMORY: u64 = 1 << 30;
 
@@ -103,6 +107,28 @@ impl Translator {
     /// How long it has been at work.
     pub fn lived(&self) -> Duration {
         self.since.elapsed()
+    }
+
+    /// Tells it that the container has ended, and waits a moment until it has
+    /// let go of the published ports.
+    pub fn close_ports(&self) {
+        inet::finish(&self.control);
+        let end = Instant::now() + LETTING_GO;
+        let mut buffer = [0; 64];
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut fds, timeout) {
+                Err(Errno::EINTR) => {}
+                Ok(1..) => match socket::try_receive(&self.control, &mut buffer) {
+                    // A question that nobody answers any more.
+                    Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+                    Ok(0) | Err(_) => return,
+                },
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     /// Waits until what the container had sent has arrived.
