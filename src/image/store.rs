@@ -201,13 +201,25 @@ impl Store {
 
     /// The image that `name` means: a reference, an id or its beginning, or a
     /// digest. A reference wins over the beginning of an id, as with docker. A
-    /// beginning that several images share is an error. Without the lock, an
-    /// image that is being removed at the same moment can be an error too.
+    /// beginning that several images share is an error.
     pub fn find(&self, name: &str) -> Result<Option<Image>> {
-        let descriptors = self.descriptors()?;
-        match self.select(&descriptors, name)? {
-            Some(found) => Ok(Some(self.image(&descriptors, &found)?)),
-            None => Ok(None),
+        let mut descriptors = self.descriptors()?;
+        let mut same = false;
+        loop {
+            let Some(found) = self.select(&descriptors, name)? else {
+                return Ok(None);
+            };
+            let error = match self.image(&descriptors, &found) {
+                Ok(image) => return Ok(Some(image)),
+                Err(error) => error,
+            };
+            // Without the lock, it can be removed at this moment, from the
+            // index first, and come back.
+            let now = self.descriptors()?;
+            if now == descriptors && std::mem::replace(&mut same, true) {
+                return Err(error);
+            }
+            descriptors = now;
         }
     }
 
