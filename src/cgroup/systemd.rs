@@ -223,15 +223,8 @@ impl Manager {
         }
     }
 
-    /// Moves a process into the group `subgroup` of a scope's, as `/a`.
-    pub fn attach(&mut self, unit: &str, subgroup: &str, pid: u32) -> Result<()> {
-        let call = self.method("AttachProcessesToUnit", "ssau", true);
-        let serial = self.queue(call, |w| {
-            w.string(unit);
-            w.string(subgroup);
-            w.array(4, |w| w.u32(pid));
-        });
-        self.send()?;
+    /// Waits until a call is done.
+    fn answered(&mut self, serial: u32) -> Result<()> {
         loop {
             match self.receive()? {
                 Received::Answer(number, _) if number == serial => return Ok(()),
@@ -241,6 +234,18 @@ impl Manager {
                 _ => {}
             }
         }
+    }
+
+    /// Moves a process into the group `subgroup` of a scope's, as `/a`.
+    pub fn attach(&mut self, unit: &str, subgroup: &str, pid: u32) -> Result<()> {
+        let call = self.method("AttachProcessesToUnit", "ssau", true);
+        let serial = self.queue(call, |w| {
+            w.string(unit);
+            w.string(subgroup);
+            w.array(4, |w| w.u32(pid));
+        });
+        self.send()?;
+        self.answered(serial)
     }
 
     /// Sets a number that systemd keeps of a scope, as `CPUWeight`
@@ -253,15 +258,7 @@ impl Manager {
             w.array(8, |w| w.property(property, "t", |w| w.u64(value)));
         });
         self.send()?;
-        loop {
-            match self.receive()? {
-                Received::Answer(number, _) if number == serial => return Ok(()),
-                Received::Failed(number, name, text) if number == serial => {
-                    bail!("systemd refuses: {text} ({name})")
-                }
-                _ => {}
-            }
-        }
+        self.answered(serial)
     }
 
     /// Whether a scope or service of the manager's is its user's to divide.

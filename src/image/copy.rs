@@ -36,18 +36,18 @@ type Links = HashMap<(u64, u64), Vec<u8>>;
 pub fn flatten(lowers: &[PathBuf], dest: &Path) -> Result<()> {
     let context = || format!("copy an image to {}", dest.display());
     let view = View::new(lowers)?;
-    DirBuilder::new()
-        .mode(0o700)
-        .create(dest)
-        .with_context(context)?;
-    let root = OwnedFd::from(File::open(dest).with_context(context)?);
+    copy(&view.root(), dest).with_context(context)
+}
+
+/// Copies a directory to `dest`, which is made.
+fn copy(from: &Merged, dest: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).create(dest)?;
+    let root = OwnedFd::from(File::open(dest)?);
     let mut copying = Copying {
         root: root.try_clone()?,
         links: Links::new(),
     };
-    copying
-        .directory(&view.root(), &root, b"")
-        .with_context(context)
+    copying.directory(from, &root, b"")
 }
 
 /// Copies the directory that `lowers` (the topmost first) show at `path`, links
@@ -58,16 +58,7 @@ pub fn copy_directory(lowers: &[PathBuf], path: &[u8], dest: &Path) -> Result<bo
     let Some(Node::Directory(from)) = View::new(lowers)?.find(path).with_context(context)? else {
         return Ok(false);
     };
-    DirBuilder::new()
-        .mode(0o700)
-        .create(dest)
-        .with_context(context)?;
-    let root = OwnedFd::from(File::open(dest).with_context(context)?);
-    let mut copying = Copying {
-        root: root.try_clone()?,
-        links: Links::new(),
-    };
-    copying.directory(&from, &root, b"").with_context(context)?;
+    copy(&from, dest).with_context(context)?;
     Ok(true)
 }
 
