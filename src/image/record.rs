@@ -23,6 +23,9 @@ pub const OVERRIDE_STAT: &CStr = c"user.containers.override_stat";
 /// set (`security.capability`), where it is recorded on the file itself.
 pub const ATTRIBUTE_PREFIX: &[u8] = b"user.bryo.";
 
+/// `security.capability` behind [`ATTRIBUTE_PREFIX`].
+pub const CAPABILITY: &CStr = c"user.bryo.security.capability";
+
 /// The attribute by which overlay (mounted with `userxattr`) knows a directory
 /// that hides all below it.
 pub const OPAQUE: &CStr = c"user.overlay.opaque";

@@ -86,12 +86,28 @@ pub fn remove_path(path: &str, name: &CStr) -> nix::Result<()> {
 /// The names of all attributes of the open file that the caller may see.
 pub fn list(file: impl AsFd) -> nix::Result<Vec<CString>> {
     let fd = file.as_fd().as_raw_fd();
-    let read = |buffer: &mut [u8]| {
+    names(|buffer| {
         // SAFETY: `buffer` is writable for its length; a length of zero asks
         // for the size only.
         let result = unsafe { libc::flistxattr(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
         Errno::result(result).map(|n| n as usize)
-    };
+    })
+}
+
+/// As [`list`] for a path; see [`set_path`].
+pub fn list_path(path: &str) -> nix::Result<Vec<CString>> {
+    let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    names(|buffer| {
+        let (data, size) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: `path` ends in NUL, `buffer` is writable for its length; a
+        // length of zero asks for the size only.
+        let result = unsafe { libc::listxattr(path.as_ptr(), data, size) };
+        Errno::result(result).map(|n| n as usize)
+    })
+}
+
+/// The names in the list that `read` gives.
+fn names(read: impl Fn(&mut [u8]) -> nix::Result<usize>) -> nix::Result<Vec<CString>> {
     let names = match sized(256, read) {
         Ok(names) => names,
         Err(Errno::EOPNOTSUPP) => return Ok(Vec::new()),

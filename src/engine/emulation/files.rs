@@ -4,12 +4,12 @@ use super::call::Place;
 use super::memory::{read_memory, read_string};
 use super::path::{self, Found};
 use super::{Emulator, field};
-use crate::image::record::{ATTRIBUTE_PREFIX, FileType, OVERRIDE_STAT, Stat};
+use crate::image::record::{CAPABILITY, FileType, OVERRIDE_STAT, Stat};
 use crate::sys::seccomp::{Answer, Notification};
 use crate::sys::xattr;
 use nix::errno::Errno;
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, mknodat};
-use std::ffi::CString;
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, mknodat};
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
 impl Emulator {
@@ -42,12 +42,13 @@ impl Emulator {
         let Some(file) = file.filter(|_| capability && self.listener.is_valid(n.id)) else {
             return Ok(Answer::Return(0));
         };
-        if !self.is_recorded(n, &file)? {
+        let stat = fstat(&file)?;
+        if !self.is_recorded(n, &file, &stat)? {
             return Ok(Answer::Return(0));
         }
-        match kind_of(&file)? {
+        match kind_of(&stat) {
             FileType::File => {
-                xattr::set_path(&path::name_of(&file), &capability_record(), &bytes)?;
+                xattr::set_path(&path::name_of(&file), CAPABILITY, &bytes)?;
                 Ok(Answer::Return(0))
             }
             _ => Err(Errno::EINVAL),
@@ -72,12 +73,15 @@ impl Emulator {
                 (dir, text, follow)
             }
         };
-        let root = path::root(n.tid)?;
         let start = match path.starts_with(b"/") {
             true => path::root(n.tid)?,
             false => path::descriptor(n.tid, dir)?,
         };
-        Ok(match path::resolve(&root, start, &path, follow)? {
+        let found = match path::at_once(&start, &path, follow) {
+            Some(found) => found,
+            None => path::resolve(&path::root(n.tid)?, start, &path, follow)?,
+        };
+        Ok(match found {
             Found::File(fd) => Some(fd),
             Found::Proc => None,
         })
@@ -106,8 +110,25 @@ impl Emulator {
     /// Whether owners in this place matter: in the root file system and in
     /// volumes. Other directories are the host's, and file systems in memory
     /// go with the container.
-    fn is_recorded(&self, n: &Notification, file: &OwnedFd) -> Result<bool, Errno> {
-        Ok(is_on_root(n, file)? || path::is_on_volume(n.tid, file))
+    fn is_recorded(
+        &mut self,
+        n: &Notification,
+        file: &OwnedFd,
+        stat: &FileStat,
+    ) -> Result<bool, Errno> {
+        Ok(self.is_on_root(n, stat)? || path::is_on_volume(n.tid, file))
+    }
+
+    /// Whether a file is on the file system of the thread's root, or on that
+    /// of the first root that was asked about: the container's own, as good as
+    /// always, which needs no look at the thread.
+    fn is_on_root(&mut self, n: &Notification, stat: &FileStat) -> Result<bool, Errno> {
+        if self.root == Some(stat.st_dev) {
+            return Ok(true);
+        }
+        let root = fstat(path::root(n.tid)?)?.st_dev;
+        self.root.get_or_insert(root);
+        Ok(root == stat.st_dev)
     }
 
     fn record_owner(
@@ -117,11 +138,12 @@ impl Emulator {
         uid: u32,
         gid: u32,
     ) -> Result<(), Errno> {
-        if !self.is_recorded(n, file)? {
+        let stat = fstat(file)?;
+        if !self.is_recorded(n, file, &stat)? {
             return Ok(());
         }
-        let kind = kind_of(file)?;
-        let mode = fstat(file)?.st_mode & 0o7777;
+        let kind = kind_of(&stat);
+        let mode = stat.st_mode & 0o7777;
         let keep = |new: u32, old: Option<u32>| match new {
             u32::MAX => old.unwrap_or(0),
             new => new,
@@ -137,17 +159,23 @@ impl Emulator {
         };
         if !matches!(kind, FileType::File | FileType::Directory) {
             // A full disk: the owner is lost, and nobody could help it.
-            if is_on_root(n, file) == Ok(true) {
+            if self.is_on_root(n, &stat) == Ok(true) {
                 let _ = self.owners.record(file, |old| changed(old, mode));
             }
             return Ok(());
         }
         let name = path::name_of(file);
+        // Most files have no attribute at all.
+        let attributes = xattr::list_path(&name)?;
+        let has = |name: &CStr| attributes.iter().any(|a| a.as_c_str() == name);
         let mode = match kind {
-            FileType::File => drop_privileges(&name, mode)?,
+            FileType::File => drop_privileges(&name, mode, has(CAPABILITY))?,
             _ => mode,
         };
-        let old = xattr::get_path(&name, OVERRIDE_STAT)?;
+        let old = match has(OVERRIDE_STAT) {
+            true => xattr::get_path(&name, OVERRIDE_STAT)?,
+            false => None,
+        };
         let old = old.and_then(|v| String::from_utf8(v).ok()?.parse::<Stat>().ok());
         let new = changed(old, mode);
         let plain = new.uid == 0 && new.gid == 0 && new.kind == kind;
@@ -211,25 +239,20 @@ impl Emulator {
     }
 }
 
-fn is_on_root(n: &Notification, file: &OwnedFd) -> Result<bool, Errno> {
-    Ok(fstat(file)?.st_dev == fstat(path::root(n.tid)?)?.st_dev)
-}
-
-fn kind_of(file: &OwnedFd) -> Result<FileType, Errno> {
-    let mode = SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT;
-    Ok(match mode {
+fn kind_of(stat: &FileStat) -> FileType {
+    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFDIR => FileType::Directory,
         SFlag::S_IFLNK => FileType::Symlink,
         SFlag::S_IFIFO => FileType::Pipe,
         SFlag::S_IFREG => FileType::File,
         // Devices of the host do not stand on the root file system.
         _ => FileType::Socket,
-    })
+    }
 }
 
 /// Takes setuid, setgid and capabilities from a file, as chown(2) does, also
 /// for root. Returns the new mode.
-fn drop_privileges(name: &str, mode: u32) -> Result<u32, Errno> {
+fn drop_privileges(name: &str, mode: u32, capable: bool) -> Result<u32, Errno> {
     let group_executable = mode & 0o2010 == 0o2010;
     let left = mode & if group_executable { !0o6000 } else { !0o4000 };
     if left != mode {
@@ -237,14 +260,8 @@ fn drop_privileges(name: &str, mode: u32) -> Result<u32, Errno> {
         let follow = FchmodatFlags::FollowSymlink;
         fchmodat(nix::fcntl::AT_FDCWD, name, bits, follow)?;
     }
-    let capability = capability_record();
-    if xattr::get_path(name, &capability)?.is_some() {
-        xattr::remove_path(name, &capability)?;
+    if capable {
+        xattr::remove_path(name, CAPABILITY)?;
     }
     Ok(left)
-}
-
-fn capability_record() -> CString {
-    let name = [ATTRIBUTE_PREFIX, b"security.capability"].concat();
-    CString::new(name).unwrap_or_default()
 }

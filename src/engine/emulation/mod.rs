@@ -34,6 +34,8 @@ pub struct Emulator {
     /// Records for what can carry none itself.
     owners: Owners,
     believed: HashMap<i32, Believed>,
+    /// The file system of the first root directory that was asked about.
+    root: Option<u64>,
 }
 
 /// Who a process believes to be.
@@ -56,6 +58,7 @@ impl Emulator {
             table: Table::new(),
             owners,
             believed: HashMap::new(),
+            root: None,
         }
     }
 

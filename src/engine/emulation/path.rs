@@ -5,7 +5,7 @@
 use crate::engine::mountinfo;
 use crate::engine::volumes::is_volume;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::collections::VecDeque;
@@ -74,6 +74,28 @@ fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = OsString> + '_ {
     parts.map(|p| OsStr::from_bytes(p).to_owned())
 }
 
+fn found(at: OwnedFd) -> Result<Found, Errno> {
+    Ok(match is_proc(&at)? {
+        true => Found::Proc,
+        false => Found::File(at),
+    })
+}
+
+/// As [`resolve`], by one call of the kernel (openat2(2)); `start` is the root
+/// where `path` begins with a slash. `None` where it has to be looked for step
+/// by step: a relative path may leave its directory, proc shows its links to
+/// each process in another way, kernels before Linux 5.6 have no such call.
+pub fn at_once(start: &OwnedFd, path: &[u8], follow: bool) -> Option<Found> {
+    let within = match path.starts_with(b"/") {
+        true => ResolveFlag::RESOLVE_IN_ROOT,
+        false => ResolveFlag::RESOLVE_BENEATH,
+    };
+    let how = OpenHow::new()
+        .flags(if follow { PATH } else { ITSELF })
+        .resolve(within | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(start, path, how).and_then(found).ok()
+}
+
 /// Resolves `path` from the directory `start` in the root `root`. `follow`
 /// says whether a link at its end is followed.
 pub fn resolve(root: &OwnedFd, start: OwnedFd, path: &[u8], follow: bool) -> Result<Found, Errno> {
@@ -119,10 +141,7 @@ pub fn resolve(root: &OwnedFd, start: OwnedFd, path: &[u8], follow: bool) -> Res
             }
         }
     }
-    match is_proc(&at)? {
-        true => Ok(Found::Proc),
-        false => Ok(Found::File(at)),
-    }
+    found(at)
 }
 
 /// Resolves all of `path` but its last part, which is to be made; `None` on a
@@ -189,18 +208,28 @@ mod tests {
         symlink("a/b", root_path.join("dir")).unwrap();
         let root = open_dir(&root_path);
         let inode = std::fs::metadata(root_path.join("file")).unwrap().ino();
-        for path in [
-            "/file",
-            "a/absolute",
-            "a/b/up",
-            "../../file",
-            "dir/up",
-            "dir/../../file",
+        // With what one call alone can find: not what is above the start of a
+        // relative path.
+        for (path, alone) in [
+            ("/file", true),
+            ("/a/absolute", true),
+            ("/a/b/up", true),
+            ("/../dir/up", true),
+            ("dir/../../file", true),
+            ("a/absolute", false),
+            ("a/b/up", false),
+            ("../../file", false),
+            ("dir/up", false),
         ] {
             let start = open_dir(&root_path);
-            match resolve(&root, start, path.as_bytes(), true).unwrap() {
-                Found::File(fd) => assert_eq!(fstat(&fd).unwrap().st_ino, inode, "{path}"),
-                Found::Proc => panic!("{path}"),
+            let at_once = at_once(&start, path.as_bytes(), true);
+            assert_eq!(at_once.is_some(), alone, "{path}");
+            let step_by_step = resolve(&root, start, path.as_bytes(), true).unwrap();
+            for found in at_once.into_iter().chain([step_by_step]) {
+                match found {
+                    Found::File(fd) => assert_eq!(fstat(&fd).unwrap().st_ino, inode, "{path}"),
+                    Found::Proc => panic!("{path}"),
+                }
             }
         }
         let error = |path: &str| resolve(&root, open_dir(&root_path), path.as_bytes(), true).err();
