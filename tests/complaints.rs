@@ -37,12 +37,15 @@ fn in_a_world(sandbox: &Sandbox, script: &str) -> Output {
 const START: &str =
     "$bryo run -d --name c -v /usr:/usr:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro";
 
-/// What tells each client its address, by TCP and by UDP at port 8000.
+/// What tells each client its address, by TCP and by UDP at port 8000, of IPv4
+/// unless an address is given.
 const WHO: &str = "
-import socket, threading
-u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-u.bind(('0.0.0.0', 8000))
-t = socket.create_server(('0.0.0.0', 8000))
+import socket, sys, threading
+family = socket.AF_INET6 if sys.argv[1:] else socket.AF_INET
+where = (sys.argv[1] if sys.argv[1:] else '0.0.0.0', 8000)
+u = socket.socket(family, socket.SOCK_DGRAM)
+u.bind(where)
+t = socket.create_server(where, family=family)
 def streams():
     while True:
         c, who = t.accept()
@@ -63,7 +66,8 @@ def tcp():
     s = socket.create_connection(where, 10)
     return s.recv(100)
 def udp():
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    family = socket.AF_INET6 if ':' in where[0] else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_DGRAM)
     s.settimeout(0.5)
     s.connect(where)
     s.send(b'who')
@@ -106,6 +110,36 @@ fn clients_of_published_ports_keep_their_addresses() {
     );
     let output = in_a_world(&sandbox, &script);
     assert_eq!(output.stdout, "192.0.2.1\n".repeat(4), "{output}");
+}
+
+/// IPv6 is no second class: what a container asks for and what is asked of it
+/// goes to and comes from other machines, who are known by their addresses.
+#[test]
+fn other_machines_are_reached_by_ipv6_and_reach_it() {
+    let sandbox = Sandbox::with_busybox();
+    let who = sandbox.write("who.py", WHO);
+    let ask = sandbox.write("ask.py", ASK);
+    let script = format!(
+        "{LINK}
+         ip addr add 2001:db8::2/64 dev out0 nodad; ip -6 route add default via 2001:db8::1
+         peer ip addr add 2001:db8::1/64 dev in0 nodad
+         nsenter -t $other -n python3 {who} :: &
+         $bryo network create --ipv6 net >/dev/null
+         port=8000
+         for network in user net; do
+           port=$((port + 1))
+           {START} --network $network -v $PWD:/mnt:ro -p [2001:db8::2]:$port:8000 \
+             -p [2001:db8::2]:$port:8000/udp busybox /usr/bin/python3 /mnt/who.py :: >/dev/null
+           $bryo exec c /usr/bin/python3 /mnt/ask.py 2001:db8::1 8000
+           peer python3 {ask} 2001:db8::2 $port
+           $bryo rm -f c >/dev/null
+         done",
+        who = who.display(),
+        ask = ask.display(),
+    );
+    let output = in_a_world(&sandbox, &script);
+    let wanted = ["2001:db8::2\n", "2001:db8::1\n"].map(|line| line.repeat(2));
+    assert_eq!(output.stdout, wanted.concat().repeat(2), "{output}");
 }
 
 /// A container that was started before the host had a network, and goes on
@@ -204,4 +238,65 @@ print('scaled' if info[5] & 4 and info[6] & 15 and info[6] >> 4 else info[5:7])"
         assert_eq!(output.stdout, "scaled\n", "{output}");
         server.join().unwrap();
     }
+}
+
+/// Says more about a name than goes into a datagram: `cut.example` by TCP alone,
+/// `long.example` by UDP too. It is at the address of its argument.
+const LONG_ANSWERS: &str = "
+import socket, struct, sys, threading
+def answer(question, udp):
+    end = 12
+    while question[end]: end += question[end] + 1
+    cut = udp and question[12:16] == b'\\x03cut'
+    count = 0 if cut else 200
+    flags = b'\\x83\\x80' if cut else b'\\x81\\x80'
+    head = question[:2] + flags + struct.pack('>HHHH', 1, count, 0, 0)
+    record = lambda n: b'\\xc0\\x0c' + struct.pack('>HHIHBBBB', 1, 1, 0, 4, 192, 0, 2, n)
+    return head + question[12:end + 5] + b''.join(map(record, range(count)))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.bind((sys.argv[1], 53))
+t = socket.create_server((sys.argv[1], 53))
+def streams():
+    while True:
+        c, _ = t.accept()
+        size = struct.unpack('>H', c.recv(2, socket.MSG_WAITALL))[0]
+        reply = answer(c.recv(size, socket.MSG_WAITALL), False)
+        c.sendall(struct.pack('>H', len(reply)) + reply)
+        c.close()
+threading.Thread(target=streams, daemon=True).start()
+print('ready', flush=True)
+while True:
+    question, client = u.recvfrom(4096)
+    u.sendto(answer(question, True), client)
+";
+
+/// Who hears that an answer is cut off asks again by TCP, and gets all of it:
+/// on a network of the container's own and on a named one.
+#[test]
+fn long_answers_about_names_come_by_tcp() {
+    require_tool("dig", "bind9-dnsutils");
+    let sandbox = Sandbox::with_busybox();
+    let server = sandbox.write("server.py", LONG_ANSWERS);
+    let script = format!(
+        "echo nameserver 127.0.0.53 >resolv.conf
+         mount --bind resolv.conf /etc/resolv.conf
+         python3 {server} 127.0.0.53 >ready &
+         until grep -q ready ready; do sleep 0.05; done
+         $bryo network create net >/dev/null
+         for network in user net; do
+           {START} --network $network busybox sleep 1000 >/dev/null
+           ask() {{ $bryo exec c /usr/bin/dig +tries=1 +time=20 \"$@\"; }}
+           ask +noedns +ignore +noall +comments cut.example | grep -o 'flags:.* tc '
+           ask +noedns cut.example | grep -c 192.0.2.
+           ask cut.example | grep -c 192.0.2.
+           ask +tcp cut.example | grep -c 192.0.2.
+           ask +bufsize=4096 +ignore long.example | grep -c 192.0.2.
+           $bryo exec c getent ahostsv4 cut.example | grep -c STREAM
+           $bryo rm -f c >/dev/null
+         done",
+        server = server.display(),
+    );
+    let output = in_a_world(&sandbox, &script);
+    let wanted = "flags: qr tc \n200\n200\n200\n200\n200\n".repeat(2);
+    assert_eq!(output.stdout, wanted, "{output}");
 }

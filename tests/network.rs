@@ -1,6 +1,7 @@
 //! User-mode networking: real clients and servers through the translator.
 
-use crate::common::{Sandbox, field, require_tool, wait_for};
+use crate::common::{Sandbox, bryo, field, process, require_tool, wait_for};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::thread;
@@ -162,6 +163,131 @@ fn refusals_are_told_as_they_are() {
     );
 }
 
+/// Nobody answers, and that is told to who sent a datagram too.
+#[test]
+fn datagrams_that_nobody_takes_are_refused() {
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let script = format!(
+        "python3 - <<'END'
+import socket
+def refused(address, port):
+    s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(20)
+    # IP_RECVERR: others than refusals are not told otherwise.
+    if s.family == socket.AF_INET: s.setsockopt(socket.IPPROTO_IP, 11, 1)
+    s.connect((address, port))
+    for turn in range(2):
+        try:
+            s.send(b'x')
+            s.recv(10)
+        except (ConnectionRefusedError, OSError) as e: print(e.strerror)
+refused('10.0.2.2', {port})
+refused('fd62:7279:6f00::2', {port})
+refused('127.0.0.1', {port})
+refused('10.0.2.77', {port})
+END"
+    );
+    let (_, out, err) = inside(&sandbox, "user:host-loopback", &script);
+    let wanted = "Connection refused\n".repeat(6) + &"No route to host\n".repeat(2);
+    assert_eq!(out, wanted, "{err}");
+}
+
+#[test]
+fn connections_last_by_keepalive_and_end_on_both_sides_at_once() {
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut first = listener.accept().unwrap().0;
+        thread::spawn(move || {
+            let mut data = [0; 5];
+            first.read_exact(&mut data).unwrap();
+            first.write_all(&data).unwrap();
+        });
+        for mut client in listener.incoming().flatten() {
+            // Without a word, then with one that the other side may not want.
+            let mut data = [0];
+            let _ = client.read(&mut data);
+            if data == *b"b" {
+                client.write_all(&[7; 3000]).unwrap();
+            }
+        }
+    });
+    let script = format!(
+        "
+import socket, time
+kept = socket.create_connection(('10.0.2.2', {port}))
+kept.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+for option in socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT:
+    kept.setsockopt(socket.IPPROTO_TCP, option, 1)
+for turn in range(500):
+    s = socket.create_connection(('10.0.2.2', {port}))
+    s.send(b'ab'[turn % 2:][:1])
+    if turn % 4 == 3: s.shutdown(socket.SHUT_WR)
+    s.close()
+time.sleep(4)
+kept.sendall(b'still')
+assert kept.recv(5, socket.MSG_WAITALL) == b'still'
+print('kept', flush=True)
+time.sleep(1000)"
+    );
+    let run = sandbox.bryo(["run", "--name", "c", "--network", "user:host-loopback"]);
+    let mut running = run.args(["host", "python3", "-c", &script]).spawn();
+    running.expect_line("kept");
+    wait_for("the end of the others", || {
+        let told = sandbox.inspect("c")["NetworkSettings"]["Traffic"]["Translator"].clone();
+        let ended = told["FlowsBegun"].as_u64()? >= 501 && told["Flows"].as_u64()? <= 1;
+        ended.then_some(())
+    });
+    sandbox.bryo(["kill", "c"]).output().expect(0);
+    running.wait();
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+}
+
+#[test]
+fn resets_are_passed_on_both_ways() {
+    use nix::sys::socket::{setsockopt, sockopt};
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let mut client = listener.accept().unwrap().0;
+        client.read_exact(&mut [0]).unwrap();
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        setsockopt(&client, sockopt::Linger, &linger).unwrap();
+        drop(client);
+        let mut client = listener.accept().unwrap().0;
+        client.write_all(b"x").unwrap();
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+    let script = format!(
+        "python3 - <<'END'
+import socket, struct
+s = socket.create_connection(('{GATEWAY}', {port}))
+s.send(b'x')
+try: print(s.recv(1))
+except ConnectionResetError: print('reset')
+s = socket.create_connection(('{GATEWAY}', {port}))
+s.recv(1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+s.close()
+END"
+    );
+    let (_, out, err) = inside(&sandbox, "user:host-loopback", &script);
+    assert_eq!(out, "reset\n", "{err}");
+    server.join().unwrap();
+}
+
 #[test]
 fn datagrams_of_any_size_come_and_go() {
     require_tool("python3", "python3-minimal");
@@ -269,7 +395,7 @@ while True:
         ask; ask +tcp"#;
     let unshare = ["-Urmn", "bash", "-ec", script];
     let run = sandbox.command("unshare").args(unshare);
-    let output = run.arg(crate::common::bryo()).output().expect(0);
+    let output = run.arg(bryo()).output().expect(0);
     let expected = "192.0.2.1\n192.0.2.1\na.example b.example\n192.0.2.2\n192.0.2.2\n";
     assert_eq!(output.stdout, expected, "{output}");
 }
@@ -305,11 +431,13 @@ time.sleep(1000)"
     let run = sandbox.bryo(run).args(["host", "python3", "-c", &script]);
     let mut running = run.spawn();
     running.expect_line("full");
-    let translator = children(parent(sandbox.pid("c")));
-    let translator = translator.into_iter().find(|pid| comm(*pid) == "bryo-net");
+    let translator = process::children(process::parent(sandbox.pid("c")));
+    let translator = translator
+        .into_iter()
+        .find(|pid| process::name(*pid) == "bryo-net");
     let stat = format!("/proc/{}/stat", translator.unwrap());
     let ticks = || -> u64 {
-        let text = std::fs::read_to_string(&stat).unwrap();
+        let text = fs::read_to_string(&stat).unwrap();
         let rest = text.rsplit(") ").next().unwrap();
         let times = rest.split(' ').skip(11).take(2);
         times.map(|t| t.parse::<u64>().unwrap()).sum()
@@ -324,6 +452,54 @@ time.sleep(1000)"
     sandbox.bryo(["rm", "c"]).output().expect(0);
 }
 
+/// What reads a hostile container's packets and questions has no capability,
+/// few system calls and little memory, and sees no file.
+#[test]
+fn who_serves_a_network_can_do_nothing_else() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox
+        .bryo(["network", "create", "net"])
+        .output()
+        .expect(0);
+    // Below a user namespace of the test's own, which lets it look into them.
+    let script = r#"for network in user net; do
+        "$0" run -d --name "c-$network" --network "$network" busybox sleep 1000 || exit
+    done"#;
+    let unshare = sandbox.command("unshare").arg("--map-root-user");
+    let run = unshare.args(["sh", "-c", script]).arg(bryo());
+    run.output().expect(0);
+    let root = |pid: i32| fs::read_link(format!("/proc/{pid}/root")).ok();
+    let ours = |pid: &i32| {
+        let serves = ["bryo-net", "bryo-names"].contains(&process::name(*pid).as_str());
+        serves && root(*pid).is_some_and(|root| root.starts_with(sandbox.path()))
+    };
+    let found = wait_for("who serves", || {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let found: Vec<i32> = pids.filter(ours).collect();
+        (found.len() == 3).then_some(found)
+    });
+    for pid in found {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(field(&status, set), "0".repeat(16), "{set}");
+        }
+        assert_eq!(field(&status, "NoNewPrivs"), "1");
+        assert_eq!(field(&status, "Seccomp"), "2");
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let memory = limits
+            .lines()
+            .find(|line| line.starts_with("Max address space"));
+        assert!(memory.unwrap().contains(" 1073741824 "), "{limits}");
+        let seen = fs::read_dir(format!("/proc/{pid}/root")).unwrap();
+        assert_eq!(seen.count(), 0);
+    }
+    sandbox
+        .bryo(["rm", "-f", "c-user", "c-net"])
+        .output()
+        .expect(0);
+}
+
 #[test]
 fn a_killed_translator_is_replaced() {
     let sandbox = Sandbox::new();
@@ -332,10 +508,10 @@ fn a_killed_translator_is_replaced() {
     let flags = ["-d", "--name", "c", "--network", "user:host-loopback"];
     let run = sandbox.bryo(["run"]).args(flags);
     run.args(["host", "sleep", "1000"]).output().expect(0);
-    let supervisor = parent(sandbox.pid("c"));
+    let supervisor = process::parent(sandbox.pid("c"));
     let translator = |not: i32| {
-        let all = children(supervisor).into_iter();
-        let mut all = all.filter(|pid| *pid != not && comm(*pid) == "bryo-net");
+        let all = process::children(supervisor).into_iter();
+        let mut all = all.filter(|pid| *pid != not && process::name(*pid) == "bryo-net");
         all.next()
     };
     let first = wait_for("translator", || translator(0));
@@ -347,21 +523,4 @@ fn a_killed_translator_is_replaced() {
     let run = sandbox.bryo(["exec", "c", "bash", "-c", &script]);
     run.output().expect(0);
     sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
-}
-
-fn comm(pid: i32) -> String {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    text.trim().to_owned()
-}
-
-fn parent(pid: i32) -> i32 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    field(&text, "PPid").parse().unwrap()
-}
-
-fn children(pid: i32) -> Vec<i32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace()
-        .map(|p| p.parse().unwrap())
-        .collect()
 }

@@ -6,7 +6,7 @@
 //! is left is small: numbers, windows, and sending again.
 
 use super::host::{Buffers, Context, Host, Millis};
-use super::wire::{self, Head, Segment, TCP, TcpHead, flag, protocol};
+use super::wire::{self, Head, Options, Segment, TCP, TcpHead, flag, protocol};
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -89,6 +89,8 @@ pub struct Flow<S> {
     /// The byte behind the window that was announced.
     edge: u32,
     scale: u8,
+    /// The container understands selective acknowledgments.
+    sack: bool,
     /// What the host has yet to take.
     pending: VecDeque<u8>,
     /// What came from the container too early.
@@ -137,6 +139,7 @@ impl<S> Flow<S> {
             rcv_nxt: 0,
             edge: 0,
             scale: 0,
+            sack: false,
             pending: VecDeque::new(),
             ahead: Ahead::default(),
             guest_fin: false,
@@ -175,7 +178,7 @@ impl<S> Flow<S> {
     /// A connection that somebody made to a published port.
     pub fn incoming(guest: SocketAddr, remote: SocketAddr, socket: S, seq: u32) -> Flow<S> {
         let mut flow = Flow::new(guest, remote, socket, Phase::Offering, seq);
-        flow.scale = SCALE;
+        (flow.scale, flow.sack) = (SCALE, true);
         flow
     }
 
@@ -185,6 +188,7 @@ impl<S> Flow<S> {
         self.edge = self.rcv_nxt;
         self.snd_wnd = syn.window.into();
         self.mss = syn.mss.unwrap_or(536).max(64);
+        self.sack = syn.sack;
         match syn.scale {
             Some(shift) => (self.guest_scale, self.scale) = (shift, SCALE),
             None => (self.guest_scale, self.scale) = (0, 0),
@@ -262,15 +266,28 @@ impl<S> Flow<S> {
         };
         let scale = (self.scale > 0).then_some(self.scale);
         let mss = cx.mtu - if self.guest.is_ipv4() { 40 } else { 60 };
+        let mut blocks = [(0, 0); wire::MAX_BLOCKS];
+        let options = match syn {
+            true => Options::Syn {
+                mss,
+                scale,
+                sack: self.sack,
+            },
+            false if self.sack => Options::Sack({
+                let count = self.ahead.ranges(&mut blocks);
+                &blocks[..count]
+            }),
+            false => Options::None,
+        };
         let tcp = TcpHead {
             seq,
             ack: self.rcv_nxt,
             flags,
             window,
-            options: syn.then_some((mss, scale)),
+            options,
             gso: 0,
         };
-        let mut frame = [0; wire::VNET + wire::ETHERNET + 40 + TCP + 8];
+        let mut frame = [0; wire::VNET + wire::ETHERNET + 40 + TCP + wire::TCP_OPTIONS];
         let ports = (self.remote.port(), self.guest.port());
         let end = wire::write_tcp(&mut frame, &self.head(cx), ports, &tcp, 0);
         cx.transmit(&frame[..end]);
@@ -573,7 +590,7 @@ impl<S> Flow<S> {
             ack: self.rcv_nxt,
             flags: flag::ACK | flag::PSH,
             window: self.window(cx.buffers),
-            options: None,
+            options: Options::None,
             gso: self.mss,
         };
         let ports = (self.remote.port(), self.guest.port());

@@ -256,6 +256,8 @@ pub struct Segment<'a> {
     pub mss: Option<u16>,
     /// Shift of later windows, if it says so.
     pub scale: Option<u8>,
+    /// It understands selective acknowledgments.
+    pub sack: bool,
     /// Data.
     pub payload: &'a [u8],
 }
@@ -269,7 +271,7 @@ impl<'a> Segment<'a> {
         }
         let (header, payload) = bytes.split_at_checked(length)?;
         let flags = header[13] & 0x3f;
-        let (mut mss, mut scale) = (None, None);
+        let (mut mss, mut scale, mut sack) = (None, None, false);
         let mut options = match flags & flag::SYN {
             0 => &[],
             _ => &header[20..],
@@ -283,6 +285,10 @@ impl<'a> Segment<'a> {
                 }
                 [3, 3, shift, rest @ ..] => {
                     scale = Some((*shift).min(14));
+                    options = rest;
+                }
+                [4, 2, rest @ ..] => {
+                    sack = true;
                     options = rest;
                 }
                 [kind, length, ..] if *kind >= 2 && *length >= 2 => {
@@ -303,6 +309,7 @@ impl<'a> Segment<'a> {
             window: u16_at(header, 14)?,
             mss,
             scale,
+            sack,
             payload,
         })
     }
@@ -461,7 +468,7 @@ fn ethernet(frame: &mut [u8], link: Link, ethertype: u16) {
 
 /// The fields of a segment to be written.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct TcpHead {
+pub struct TcpHead<'a> {
     /// As in [`Segment`].
     pub seq: u32,
     /// As in [`Segment`].
@@ -470,14 +477,76 @@ pub struct TcpHead {
     pub flags: u8,
     /// As in [`Segment`].
     pub window: u16,
-    /// Options of a SYN: largest segment, shift of windows.
-    pub options: Option<(u16, Option<u8>)>,
+    /// What else it says.
+    pub options: Options<'a>,
     /// Payload of each segment that this one stands for; 0 if it is one.
     pub gso: u16,
 }
 
+/// Options of a segment to be written (RFC 9293, 3.1; RFC 7323; RFC 2018).
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Options<'a> {
+    /// None.
+    #[default]
+    None,
+    /// Those of a SYN, as in [`Segment`].
+    Syn {
+        /// Largest segment wanted.
+        mss: u16,
+        /// Shift of later windows.
+        scale: Option<u8>,
+        /// Selective acknowledgments are understood.
+        sack: bool,
+    },
+    /// What came behind something that is missing: at most [`MAX_BLOCKS`]
+    /// ranges, each the number of its first byte and of that behind its last.
+    Sack(&'a [(u32, u32)]),
+}
+
 /// Bytes of a TCP header without options.
 pub const TCP: usize = 20;
+/// Bytes of its options at most.
+pub const TCP_OPTIONS: usize = 40;
+/// Ranges that fit into them.
+pub const MAX_BLOCKS: usize = 4;
+
+impl Options<'_> {
+    fn length(&self) -> usize {
+        match self {
+            Options::None | Options::Sack([]) => 0,
+            Options::Syn { scale, sack, .. } => {
+                4 + 4 * usize::from(scale.is_some()) + 4 * usize::from(*sack)
+            }
+            Options::Sack(blocks) => 4 + 8 * blocks.len(),
+        }
+    }
+
+    /// Writes them, filled up to whole words.
+    fn write(&self, bytes: &mut [u8]) {
+        match self {
+            Options::None | Options::Sack([]) => {}
+            Options::Syn { mss, scale, sack } => {
+                bytes[..2].copy_from_slice(&[2, 4]);
+                bytes[2..4].copy_from_slice(&mss.to_be_bytes());
+                let mut at = 4;
+                if let Some(shift) = scale {
+                    bytes[at..at + 4].copy_from_slice(&[3, 3, *shift, 1]);
+                    at += 4;
+                }
+                if *sack {
+                    bytes[at..at + 4].copy_from_slice(&[1, 1, 4, 2]);
+                }
+            }
+            Options::Sack(blocks) => {
+                bytes[..4].copy_from_slice(&[1, 1, 5, (2 + 8 * blocks.len()) as u8]);
+                let numbers = blocks.iter().flat_map(|(first, end)| [first, end]);
+                for (place, number) in bytes[4..].chunks_exact_mut(4).zip(numbers) {
+                    place.copy_from_slice(&number.to_be_bytes());
+                }
+            }
+        }
+    }
+}
 
 /// Writes a segment's headers before its payload of `length` bytes, which is
 /// or will be where they end; returns the length of the frame. The kernel
@@ -489,11 +558,7 @@ pub fn write_tcp(
     tcp: &TcpHead,
     length: usize,
 ) -> usize {
-    let options = match tcp.options {
-        None => 0,
-        Some((_, None)) => 4,
-        Some((_, Some(_))) => 8,
-    };
+    let options = tcp.options.length();
     let whole = TCP + options + length;
     let at = head.write(frame, whole);
     let bytes = &mut frame[at..];
@@ -505,13 +570,7 @@ pub fn write_tcp(
     bytes[14..16].copy_from_slice(&tcp.window.to_be_bytes());
     bytes[16..18].copy_from_slice(&fold(head.pseudo(whole)).to_be_bytes());
     bytes[18..20].fill(0);
-    if let Some((mss, scale)) = tcp.options {
-        bytes[20..22].copy_from_slice(&[2, 4]);
-        bytes[22..24].copy_from_slice(&mss.to_be_bytes());
-        if let Some(shift) = scale {
-            bytes[24..28].copy_from_slice(&[3, 3, shift, 1]);
-        }
-    }
+    tcp.options.write(&mut bytes[TCP..]);
     let vnet = &mut frame[..VNET];
     vnet[0] = NEEDS_CSUM;
     if tcp.gso > 0 && length > usize::from(tcp.gso) {

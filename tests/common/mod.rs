@@ -7,6 +7,7 @@
 
 pub mod hostile;
 mod podman;
+pub mod process;
 pub mod registry;
 mod sandbox;
 mod terminal;

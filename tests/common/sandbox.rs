@@ -1,6 +1,6 @@
 //! A place of its own for every test.
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -451,7 +451,7 @@ impl Running {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLIN)];
-            let ready = poll(&mut fds, left.as_millis() as u16).unwrap();
+            let ready = poll(&mut fds, PollTimeout::try_from(left).unwrap()).unwrap();
             let mut byte = [0];
             // Byte by byte: what follows is for others to read.
             if ready == 0 || out.read(&mut byte).unwrap() == 0 {

@@ -21,6 +21,8 @@ pub struct Part {
 pub struct Ahead {
     parts: Vec<Part>,
     bytes: usize,
+    /// The number of the first byte of what came last.
+    last: u32,
 }
 
 impl Ahead {
@@ -42,6 +44,7 @@ impl Ahead {
             return 0;
         }
         self.bytes += data.len();
+        self.last = seq;
         let part = Part {
             seq,
             data: data.to_vec(),
@@ -49,6 +52,42 @@ impl Ahead {
         };
         self.parts.insert(at, part);
         data.len()
+    }
+
+    /// What is kept, in ranges as a selective acknowledgment has them
+    /// (RFC 2018, 4): first where the last part is, then those that come first.
+    /// Returns how many of `blocks` are filled.
+    pub fn ranges(&self, blocks: &mut [(u32, u32)]) -> usize {
+        let mut count = 0;
+        let mut add = |(first, end): (u32, u32)| {
+            let has_last = !after(first, self.last) && after(end, self.last);
+            if has_last && count > 0 {
+                // In front, and the last of the others has no place any more.
+                count = (count + 1).min(blocks.len());
+                blocks[..count].rotate_right(1);
+                blocks[0] = (first, end);
+            } else if count < blocks.len() {
+                blocks[count] = (first, end);
+                count += 1;
+            }
+        };
+        let mut range: Option<(u32, u32)> = None;
+        for part in self.parts.iter().filter(|part| !part.data.is_empty()) {
+            let end = part.seq.wrapping_add(part.data.len() as u32);
+            match &mut range {
+                Some((_, till)) if !after(part.seq, *till) => {
+                    if after(end, *till) {
+                        *till = end;
+                    }
+                }
+                other => other
+                    .replace((part.seq, end))
+                    .into_iter()
+                    .for_each(&mut add),
+            }
+        }
+        range.into_iter().for_each(add);
+        count
     }
 
     /// The first part, if the byte `next` is not before it.
@@ -104,6 +143,30 @@ mod tests {
             prop_assert!(there[..reached].iter().all(|there| *there));
             prop_assert!(!there.get(reached).copied().unwrap_or(false));
         }
+    }
+
+    #[test]
+    fn ranges_are_told_with_the_last_one_first() {
+        let mut ahead = Ahead::default();
+        let told = |ahead: &Ahead| {
+            let mut blocks = [(0, 0); 4];
+            let count = ahead.ranges(&mut blocks);
+            blocks[..count].to_vec()
+        };
+        assert_eq!(told(&ahead), []);
+        ahead.keep(200, &[0; 10], false, 1000);
+        ahead.keep(210, &[0; 10], false, 1000);
+        ahead.keep(205, &[0; 30], false, 1000);
+        assert_eq!(told(&ahead), [(200, 235)]);
+        for start in [300, 400, 500, 600, 700] {
+            ahead.keep(start, &[0; 5], false, 1000);
+        }
+        let three = [(200, 235), (300, 305), (400, 405)];
+        assert_eq!(told(&ahead), [&[(700, 705)], &three[..]].concat());
+        ahead.keep(235, &[0; 5], false, 1000);
+        ahead.keep(800, &[], true, 1000);
+        let all = [(200, 240), (300, 305), (400, 405), (500, 505)];
+        assert_eq!(told(&ahead), all);
     }
 
     #[test]

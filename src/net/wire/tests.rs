@@ -39,11 +39,15 @@ proptest! {
     #[test]
     fn segments_are_read_as_they_were_written(
         v6: bool, seq: u32, ack: u32, window: u16, syn: bool, scale in proptest::option::of(0u8..15),
+        sack: bool, blocks in proptest::collection::vec(any::<(u32, u32)>(), 0..5),
         payload in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
         let (source, destination) = addresses(v6);
         let head = Head::new(LINK, source, destination, protocol::TCP);
-        let options = syn.then_some((1460, scale));
+        let options = match syn {
+            true => Options::Syn { mss: 1460, scale, sack },
+            false => Options::Sack(&blocks),
+        };
         let flags = if syn { flag::SYN } else { flag::ACK };
         let tcp = TcpHead { seq, ack, flags, window, options, gso: 100 };
         let mut frame = vec![0; 500];
@@ -65,7 +69,13 @@ proptest! {
         prop_assert_eq!((segment.seq, segment.ack, segment.window), (seq, ack, window));
         prop_assert_eq!(segment.mss, syn.then_some(1460));
         prop_assert_eq!(segment.scale, scale.filter(|_| syn));
+        prop_assert_eq!(segment.sack, syn && sack);
         prop_assert_eq!(segment.payload, &payload[..]);
+        if !syn && !blocks.is_empty() {
+            let said: Vec<u8> = blocks.iter().flat_map(|(a, b)| [a.to_be_bytes(), b.to_be_bytes()].concat()).collect();
+            let kind = [1, 1, 5, 2 + said.len() as u8];
+            prop_assert_eq!(&ip.payload[TCP..ip.payload.len() - payload.len()], [&kind[..], &said].concat());
+        }
     }
 
     #[test]
