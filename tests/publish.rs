@@ -76,13 +76,14 @@ fn clients_outside_reach_a_published_port_and_are_known_inside() {
         &["-p", &flag, "-p", "127.0.0.1::9090"],
     );
     let seen = wait_for("nginx", || get(LOOPBACK, port).ok());
-    assert_eq!(seen, "10.0.2.2");
+    // On this machine clients are relayed into the container's network.
+    assert_eq!(seen, "10.0.2.100");
     let own = own_address();
     if !own.is_loopback() {
         assert_eq!(get(own, port).unwrap(), own.to_string());
     }
     let v6 = get(std::net::Ipv6Addr::LOCALHOST.into(), port).unwrap();
-    assert_eq!(v6, "fd62:7279:6f00::2");
+    assert_eq!(v6, "fd62:7279:6f00::100");
     // What listens on the container's loopback is not published by that.
     let ports = sandbox.bryo(["port", "web"]).stdout();
     assert!(
@@ -186,6 +187,79 @@ while True:
         assert_eq!(answer, "hello 10.0.2.2");
     }
     sandbox.bryo(["rm", "-f", "udp"]).output().expect(0);
+}
+
+#[test]
+fn clients_on_this_machine_are_relayed() {
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    // Says what it has heard when the client has ended its side, and goes on
+    // with as much.
+    let script = "import socket, threading, zlib
+def serve(s):
+    heard, length = 0, 0
+    while data := s.recv(65536):
+        if data.startswith(b'go away'):
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+            return s.close()
+        heard, length = zlib.crc32(data, heard), length + len(data)
+    s.sendall(b'%08x' % heard)
+    for _ in range(length // 1000): s.sendall(bytes(1000))
+    s.close()
+def accept(listener):
+    while True: threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+four, six = (socket.create_server(('', 7000), family=f, backlog=1000)
+             for f in (socket.AF_INET, socket.AF_INET6))
+threading.Thread(target=accept, args=(six,)).start()
+accept(four)";
+    let port = free_port();
+    let flags = ["run", "-d", "--name", "server", "-p"];
+    let run = sandbox.bryo(flags).arg(format!("{port}:7000")).arg("host");
+    run.args(["python3", "-c", script]).output().expect(0);
+    let ask = move |address: IpAddr, length: usize| {
+        let mut stream = TcpStream::connect((address, port))?;
+        let mut writer = stream.try_clone()?;
+        writer.write_all(&vec![7; length])?;
+        writer.shutdown(std::net::Shutdown::Write)?;
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard)?;
+        std::io::Result::Ok(heard)
+    };
+    let checksum = wait_for("the server", || {
+        let heard = ask(LOOPBACK, 0).ok()?;
+        (heard == b"00000000").then(|| ask(LOOPBACK, 3_000_000).unwrap())
+    });
+    assert_eq!(checksum.len(), 8 + 3_000_000);
+    // Many at once, of both families, more than sockets are at hand.
+    let v6: IpAddr = std::net::Ipv6Addr::LOCALHOST.into();
+    let all: Vec<_> = (0..150)
+        .map(|n| std::thread::spawn(move || ask(if n % 3 == 0 { v6 } else { LOOPBACK }, 3_000_000)))
+        .collect();
+    for client in all {
+        assert!(client.join().unwrap().unwrap() == checksum);
+    }
+    // A reset is one on the other side too.
+    let mut reset = TcpStream::connect((LOOPBACK, port)).unwrap();
+    reset.write_all(b"go away").unwrap();
+    let error = reset.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    // Nothing is left, and all of it was counted.
+    let translator = || sandbox.inspect("server")["NetworkSettings"]["Traffic"].clone();
+    let traffic = wait_for("all to end", || {
+        let traffic = translator();
+        let ended = traffic["Translator"]["Connections"] == 0;
+        (ended && traffic["Translator"]["Relayed"].as_u64()? > 150).then_some(traffic)
+    });
+    for key in ["RxBytes", "TxBytes"] {
+        assert!(traffic[key].as_u64().unwrap() > 450_000_000, "{traffic:#}");
+    }
+    assert_eq!(traffic["Translator"]["Flows"], 0, "{traffic:#}");
+    // Who is being served when the container ends learns of it.
+    let mut open = TcpStream::connect((LOOPBACK, port)).unwrap();
+    open.write_all(b"x").unwrap();
+    sandbox.bryo(["rm", "-f", "server"]).output().expect(0);
+    let ended = open.read(&mut [0; 8]);
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 }
 
 #[test]

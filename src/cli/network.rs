@@ -455,11 +455,16 @@ fn describe(network: &Definition, networks: &Networks, containers: &Containers) 
 
 /// What a translator has done.
 fn translated(report: &Report) -> Value {
-    let counters = &report.counters;
+    let Report {
+        counters, relayed, ..
+    } = report;
     json!({
         "Flows": report.flows,
         "Connections": report.connections,
         "FlowsBegun": counters.flows,
+        "Relayed": relayed.connections,
+        "RelayedBytesOut": relayed.outward,
+        "RelayedBytesIn": relayed.inward,
         "BytesOut": counters.sent.1,
         "PacketsOut": counters.sent.0,
         "BytesIn": counters.received.1,

@@ -1,6 +1,7 @@
 //! The processes of a container, as `/proc` shows them.
 
 use super::containers::Container;
+use super::usernet::translator;
 use crate::cgroup::stat;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -174,13 +175,19 @@ pub fn usage(container: &mut Container) -> Result<Usage> {
     Ok(usage)
 }
 
-/// What went over a container's own network, by its first process.
+/// What went over a container's own network, by its first process and by who
+/// connects it to the host's loopback.
 pub fn network(container: &Container, first: i32) -> [Traffic; 2] {
     match container.record.namespaces & libc::CLONE_NEWNET as u64 {
         0 => Default::default(),
         _ => {
             let text = std::fs::read_to_string(format!("/proc/{first}/net/dev"));
-            traffic(&text.unwrap_or_default())
+            let [mut received, mut sent] = traffic(&text.unwrap_or_default());
+            if let Some(report) = translator::report(&translator::report_of(&container.dir)) {
+                received.bytes += report.relayed.inward;
+                sent.bytes += report.relayed.outward;
+            }
+            [received, sent]
         }
     }
 }

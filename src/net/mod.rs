@@ -6,6 +6,7 @@
 //! [`Host`](host::Host) do the rest. [`worker`] is the process that has the
 //! tap and the sockets. [`dns`], [`dhcp`], [`dhcp6`] and [`ra`] are what
 //! containers ask their router; pure too, as is [`capture`], which shows packets.
+//! [`relay`] is the way past all of it, for clients on the host itself.
 
 pub mod capture;
 pub mod dhcp;
@@ -17,6 +18,7 @@ pub mod host;
 pub mod names;
 pub mod policy;
 pub mod ra;
+pub mod relay;
 pub mod stack;
 pub mod tcp;
 pub mod udp;

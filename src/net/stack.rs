@@ -311,6 +311,11 @@ impl<H: Host> Stack<H> {
         Some(SocketAddr::new(address, to.port))
     }
 
+    /// Where the published port `to` leads for a client, if it does.
+    pub fn leads_to(&self, client: SocketAddr, to: &Published) -> Option<SocketAddr> {
+        self.published(client, to, &self.ends(client.ip())?)
+    }
+
     /// Somebody at `client` has connected to the published port `to`. `open` makes the socket known under its name.
     pub fn accept(
         &mut self,

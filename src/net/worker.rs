@@ -1,6 +1,7 @@
 //! The process that translates: it has a tap, sockets, and nothing else.
 
 use super::host::{Counters, Host, Id, Kind, Millis};
+use super::relay::{self, Carried, Relays};
 use super::stack::{Config, Published, Readiness, Stack};
 use super::wire::MAX_FRAME;
 use crate::sys::channel;
@@ -10,6 +11,7 @@ use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -59,6 +61,9 @@ pub struct Report {
     pub flows: usize,
     /// Connections among them.
     pub connections: usize,
+    /// What went past the tap.
+    #[serde(default)]
+    pub relayed: Carried,
 }
 
 /// What a worker is told while it runs, as JSON.
@@ -68,6 +73,9 @@ pub enum Order {
     Publish(bool, Published),
     /// Ports of these addresses are published no more.
     TakeBack(Vec<IpAddr>),
+    /// The socket that comes along is one of the container's network, for this
+    /// family, as was asked for; without one, there is none to be had.
+    Inside(Family),
 }
 
 /// Frames, and bytes, that are read before others have their turn.
@@ -87,6 +95,8 @@ const SPECIAL: u64 = 1 << 31;
 const TAP: u64 = SPECIAL;
 const CONTROL: u64 = SPECIAL + 1;
 const LISTENERS: u64 = SPECIAL + 2;
+/// Marks a token of a relay, with its number below and its generation above.
+const RELAY: u64 = SPECIAL | 1 << 30;
 
 /// A socket of a flow.
 #[derive(Debug)]
@@ -122,6 +132,41 @@ struct Sockets {
 /// What a translator asks its supervisor for, which sees the host's files: the
 /// answer is [`encode_name_servers`]'.
 pub const NAME_SERVERS: &[u8] = b"names";
+/// How many sockets of the container's network it asks for at a time.
+pub const SOCKETS: usize = 16;
+/// How many are left when it asks for more.
+const FEW: usize = 4;
+/// Clients that wait for such a socket.
+const WAITING: usize = 1024;
+
+/// IPv4 or IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Family {
+        match address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+
+    /// How a translator asks its supervisor for sockets of this family in the
+    /// container's network; the answers are as many [`Order::Inside`].
+    pub fn question(self) -> &'static [u8] {
+        match self {
+            Family::V4 => b"sockets of IPv4",
+            Family::V6 => b"sockets of IPv6",
+        }
+    }
+}
+
 /// How long it takes name servers to be what they were.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -255,9 +300,34 @@ fn is_own_address(to: SocketAddr) -> Result<bool, Errno> {
     Ok(inet::local_address(&probe)?.ip() == to.ip())
 }
 
+/// Sockets of the container's network, for connections past the stack, and
+/// who waits for one.
+#[derive(Debug, Default)]
+struct Stock {
+    sockets: Vec<OwnedFd>,
+    /// How many were asked for and have not come.
+    expected: usize,
+    waiting: VecDeque<Client>,
+    /// None can be had.
+    closed: bool,
+}
+
+/// Somebody who has connected to a published port.
+#[derive(Debug)]
+struct Client {
+    socket: OwnedFd,
+    address: SocketAddr,
+    to: Published,
+}
+
 struct Worker {
     stack: Stack<Sockets>,
     sockets: Sockets,
+    relays: Relays,
+    /// For IPv4, and for IPv6.
+    stocks: [Stock; 2],
+    /// Descriptors for flows and relays.
+    descriptors: usize,
     /// Each keeps its number; one that is taken back leaves a hole.
     listeners: Vec<Option<(Protocol, Rc<OwnedFd>, Published)>>,
     begin: Instant,
@@ -289,6 +359,10 @@ pub fn run(task: Task) -> Result<(), Errno> {
             asked: Some(Instant::now()),
         },
         stack: Stack::new(task.config),
+        relays: Relays::default(),
+        stocks: Default::default(),
+        // There are a few others.
+        descriptors: task.descriptors.saturating_sub(64),
         listeners: Vec::new(),
         begin: Instant::now(),
         frame: Vec::new(),
@@ -296,10 +370,7 @@ pub fn run(task: Task) -> Result<(), Errno> {
         report: task.report,
         reported: (Report::default(), 0),
     };
-    // Each has a socket, and there are a few others.
-    worker
-        .stack
-        .limit_flows(task.descriptors.saturating_sub(64));
+    worker.share_descriptors();
     for listener in task.listeners {
         let to = Published {
             port: listener.port,
@@ -336,7 +407,11 @@ impl Worker {
                             return Ok(());
                         }
                     }
-                    CONTROL => self.hear(),
+                    CONTROL => self.hear(now),
+                    token if token & RELAY == RELAY => {
+                        let number = token as u32 & !(RELAY as u32);
+                        self.relays.ready(number, (token >> 32) as u32);
+                    }
                     token if token & SPECIAL != 0 => self.serve(token - LISTENERS, now),
                     token => {
                         let flags = event.events();
@@ -354,7 +429,9 @@ impl Worker {
                 }
             }
             let idle = count == 0 && !more;
-            more = self.stack.run(now, &mut self.sockets);
+            more = self.relays.run();
+            more |= self.stack.run(now, &mut self.sockets);
+            self.share_descriptors();
             if self.is_over() {
                 return Ok(());
             }
@@ -370,15 +447,17 @@ impl Worker {
     /// Tells what happened, if anything has.
     fn report(&mut self, now: Millis) {
         let counters = self.stack.counters();
-        let flows = self.stack.flows();
+        let relayed = self.relays.carried();
+        let flows = self.stack.flows() + self.relays.count();
         let last = &self.reported.0;
-        if (last.counters, last.flows) == (counters, flows) {
+        if (last.counters, last.flows, last.relayed) == (counters, flows, relayed) {
             return;
         }
         let report = Report {
             counters,
             flows,
-            connections: self.stack.connections(),
+            connections: self.stack.connections() + self.relays.count(),
+            relayed,
         };
         let mut text = serde_json::to_vec(&report).unwrap_or_default();
         text.resize(REPORT_LENGTH, b' ');
@@ -390,6 +469,7 @@ impl Worker {
     /// Gives memory back.
     fn rest(&mut self, forgettable: &Forgettable) -> bool {
         self.stack.trim();
+        self.relays.trim();
         self.frame = Vec::new();
         forgettable.forget();
         true
@@ -432,16 +512,17 @@ impl Worker {
         Ok(true)
     }
 
-    fn hear(&mut self) {
+    fn hear(&mut self, now: Millis) {
         match channel::receive_from(&self.sockets.control, channel::MAX_MESSAGE) {
             Err(e) if matches!(e.errno, Errno::EAGAIN | Errno::EINTR) => {}
             Ok(Some(received)) => match serde_json::from_slice(&received.data) {
-                Ok(order) => self.obey(order, received.fd),
+                Ok(order) => self.obey(order, received.fd, now),
                 Err(_) => self.sockets.take_name_servers(&received.data),
             },
             Ok(None) | Err(_) => {
                 let _ = self.sockets.epoll.delete(&self.sockets.control);
                 self.listeners.clear();
+                self.stocks = Default::default();
                 // Who waits for the ports to be free sees it by this.
                 inet::finish(&self.sockets.control);
                 self.end = Some(Instant::now() + FAREWELL);
@@ -463,7 +544,7 @@ impl Worker {
     }
 
     /// Does what it is told while it runs.
-    fn obey(&mut self, order: Order, socket: Option<OwnedFd>) {
+    fn obey(&mut self, order: Order, socket: Option<OwnedFd>, now: Millis) {
         match (order, socket) {
             (Order::Publish(protocol, to), Some(socket)) => {
                 let protocol = if protocol {
@@ -486,13 +567,90 @@ impl Worker {
                 }
             }
             (Order::Publish(..), None) => {}
+            (Order::Inside(family), Some(socket)) => {
+                let stock = &mut self.stocks[family as usize];
+                stock.expected = stock.expected.saturating_sub(1);
+                stock.sockets.push(socket);
+                if let Some(client) = stock.waiting.pop_front() {
+                    self.relay(client, now);
+                }
+            }
+            (Order::Inside(family), None) => {
+                let stock = &mut self.stocks[family as usize];
+                stock.closed = true;
+                for client in std::mem::take(&mut stock.waiting) {
+                    self.accept(client, now);
+                }
+            }
         }
     }
 
     /// The container has ended, and what it sent has arrived.
     fn is_over(&self) -> bool {
         self.end
-            .is_some_and(|end| !self.stack.has_unsent() || Instant::now() >= end)
+            .is_some_and(|end| !self.has_unsent() || Instant::now() >= end)
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.stack.has_unsent() || self.relays.has_unsent()
+    }
+
+    /// Each flow has a descriptor, and a relay has more.
+    fn share_descriptors(&mut self) {
+        let relays = self.relays.count() * relay::DESCRIPTORS;
+        self.stack
+            .limit_flows(self.descriptors.saturating_sub(relays));
+    }
+
+    /// Whether there is room for another relay: they may have a half.
+    fn may_relay(&self) -> bool {
+        let waiting = self.stocks.iter().map(|stock| stock.waiting.len());
+        let all = self.relays.count() + waiting.sum::<usize>() + 1;
+        all * relay::DESCRIPTORS * 2 <= self.descriptors
+    }
+
+    /// Connects a client on the host's loopback to the container past the
+    /// stack, once there is a socket to do it with.
+    fn relay(&mut self, client: Client, now: Millis) {
+        let Some(to) = self.stack.leads_to(client.address, &client.to) else {
+            return;
+        };
+        let family = Family::of(to.ip());
+        let stock = &mut self.stocks[family as usize];
+        let socket = stock.sockets.pop();
+        if stock.sockets.len() < FEW && stock.expected == 0 {
+            // Who cannot be asked now is asked by the next client.
+            let control = &self.sockets.control;
+            if crate::sys::socket::try_send(control, family.question()).is_ok() {
+                stock.expected = SOCKETS;
+            }
+        }
+        match socket {
+            Some(inside) => {
+                let epoll = &self.sockets.epoll;
+                let token = |number: u32| RELAY | u64::from(number);
+                // The client was told, by a reset.
+                let _ = self.relays.begin(client.socket, inside, to, epoll, token);
+            }
+            None if stock.expected > 0 && stock.waiting.len() < WAITING => {
+                stock.waiting.push_back(client);
+            }
+            None => self.accept(client, now),
+        }
+    }
+
+    /// Connects a client to the container by the stack.
+    fn accept(&mut self, client: Client, now: Millis) {
+        let Client {
+            socket,
+            address,
+            to,
+        } = client;
+        self.stack
+            .accept(address, &to, now, &mut self.sockets, |id, sockets| {
+                sockets.watch(&socket, id).ok()?;
+                Some(Socket::Own(socket))
+            });
     }
 
     /// Somebody connects or sends to a published port.
@@ -504,14 +662,20 @@ impl Worker {
         for _ in 0..BATCH {
             match protocol {
                 Protocol::Tcp => {
-                    let Ok((socket, client)) = inet::accept(&*listener) else {
+                    let Ok((socket, address)) = inet::accept(&*listener) else {
                         return;
                     };
-                    self.stack
-                        .accept(client, &to, now, &mut self.sockets, |id, sockets| {
-                            sockets.watch(&socket, id).ok()?;
-                            Some(Socket::Own(socket))
-                        });
+                    let to = to.clone();
+                    let client = Client {
+                        socket,
+                        address,
+                        to,
+                    };
+                    let stock = &self.stocks[Family::of(address.ip()) as usize];
+                    match address.ip().is_loopback() && !stock.closed && self.may_relay() {
+                        true => self.relay(client, now),
+                        false => self.accept(client, now),
+                    }
                 }
                 _ => {
                     self.frame.resize(MAX_FRAME, 0);

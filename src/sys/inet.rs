@@ -79,6 +79,15 @@ pub fn listen(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Has a connection whose other end is silent for a minute, and does not
+/// answer, fail with ETIMEDOUT (tcp(7)).
+pub fn keep_alive(socket: impl AsFd) -> Result<()> {
+    setsockopt(&socket, sockopt::KeepAlive, &true)?;
+    setsockopt(&socket, sockopt::TcpKeepIdle, &30)?;
+    setsockopt(&socket, sockopt::TcpKeepInterval, &10)?;
+    setsockopt(&socket, sockopt::TcpKeepCount, &3)
+}
+
 /// Takes the next connection, and who made it.
 ///
 /// # Errors

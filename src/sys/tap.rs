@@ -5,7 +5,7 @@ use super::error::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// The device that makes them.
 pub const DEVICE: &str = "/dev/net/tun";
@@ -13,6 +13,7 @@ pub const DEVICE: &str = "/dev/net/tun";
 // <linux/if_tun.h>
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
+const SIOCGSKNS: libc::c_ulong = 0x894c;
 const IFF_TAP: i16 = 0x0002;
 const IFF_NO_PI: i16 = 0x1000;
 const IFF_VNET_HDR: i16 = 0x4000;
@@ -69,4 +70,16 @@ pub fn create(name: &str) -> Result<OwnedFd> {
         }
     }
     Ok(tap)
+}
+
+/// The network namespace that a tap was made in (Linux 5.2).
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN over it; EINVAL of an older kernel.
+pub fn namespace(tap: &OwnedFd) -> Result<OwnedFd> {
+    // SAFETY: this request takes no argument.
+    let ret = unsafe { libc::ioctl(tap.as_raw_fd(), SIOCGSKNS) };
+    let fd = Errno::result(ret).call("ioctl", || "SIOCGSKNS")?;
+    // SAFETY: the kernel returned a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -288,8 +288,11 @@ impl Holder<'_> {
                 PollFd::new(self.names.child.pidfd.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.names.updates.as_fd(), PollFlags::POLLIN),
             ];
-            let translator = self.translator.iter();
-            fds.extend(translator.map(|t| PollFd::new(t.process.pidfd.as_fd(), PollFlags::POLLIN)));
+            if let Some(translator) = &self.translator {
+                let process = translator.process.pidfd.as_fd();
+                fds.push(PollFd::new(process, PollFlags::POLLIN));
+                fds.push(PollFd::new(translator.control().as_fd(), PollFlags::POLLIN));
+            }
             let first = fds.len();
             let members = self.members.iter();
             fds.extend(members.map(|m| PollFd::new(m.connection.as_fd(), PollFlags::POLLIN)));
@@ -307,8 +310,10 @@ impl Holder<'_> {
                 Err(e) => return Err(e.into()),
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-            if first == 4 && ready[3] {
+            if first == 5 && ready[3] {
                 self.translate_again();
+            } else if first == 5 && ready[4] {
+                self.translator.iter().for_each(Translator::answer);
             }
             if ready[1] {
                 let _ = waitpid(self.names.child.pid, None);

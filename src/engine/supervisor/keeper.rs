@@ -9,6 +9,7 @@ use crate::engine::emulation::Emulator;
 use crate::engine::events::{self, Action};
 use crate::engine::health::{Checker, OnFailure, Status};
 use crate::engine::log::{Logger, Stream};
+use crate::engine::usernet::translator::Translator;
 use crate::sys::clone::Child;
 use crate::sys::{memory, pidfd, socket};
 use anyhow::{Context, Result};
@@ -44,7 +45,7 @@ enum Source {
     Checker,
     Network(usize),
     Translator,
-    Names,
+    Questions,
     Memory,
     Output(Stream),
     Input,
@@ -112,7 +113,7 @@ impl<'a> Keeper<'a> {
                     Source::Checker => self.take_finding()?,
                     Source::Network(at) => self.life.rejoin_network(at),
                     Source::Translator => self.life.translate_again(),
-                    Source::Names => self.life.tell_name_servers(),
+                    Source::Questions => self.life.translator.iter().for_each(Translator::answer),
                     Source::Memory => self.count_kills()?,
                     Source::Output(stream) => {
                         buffer.resize(1 << 16, 0);
@@ -160,7 +161,7 @@ impl<'a> Keeper<'a> {
             let fd = PollFd::new(translator.process.pidfd.as_fd(), PollFlags::POLLIN);
             watch(Source::Translator, fd);
             let fd = PollFd::new(translator.control().as_fd(), PollFlags::POLLIN);
-            watch(Source::Names, fd);
+            watch(Source::Questions, fd);
         }
         if let Some(checker) = &self.checker {
             let fd = PollFd::new(checker.findings.as_fd(), PollFlags::POLLIN);

@@ -410,14 +410,6 @@ impl Life {
         }
     }
 
-    /// What serves its network asks who knows about names.
-    fn tell_name_servers(&self) {
-        let network = Network::parse(&self.container.record.network);
-        if let (Some(translator), Ok(Network::User(user))) = (&self.translator, network) {
-            translator.answer(&user);
-        }
-    }
-
     /// What served its network was killed: another does, unless it would be
     /// killed over and over. Connections end with it.
     fn translate_again(&mut self) {

@@ -3,22 +3,24 @@
 
 use super::UserNetwork;
 use crate::engine::supervisor::release_stdio;
+use crate::engine::userns::in_process;
 use crate::net::dns::ResolvConf;
 use crate::net::policy::DNS;
 use crate::net::stack::Config;
-use crate::net::worker::{self, Listener, Order, Report, Task};
+use crate::net::worker::{self, Family, Listener, Order, Report, Task};
 use crate::runtime::seccomp;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::inet::Protocol;
 use crate::sys::memory::Forgettable;
-use crate::sys::{cred, fd, inet, socket};
+use crate::sys::{cred, fd, inet, ns, socket, tap};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 pub struct Translator {
     /// The process.
     pub process: Child,
+    network: UserNetwork,
     control: OwnedFd,
     tap: OwnedFd,
     since: Instant,
@@ -80,6 +83,7 @@ impl Translator {
                 }
                 Ok(Translator {
                     process,
+                    network: network.clone(),
                     control: ours,
                     tap,
                     since: Instant::now(),
@@ -94,14 +98,46 @@ impl Translator {
     }
 
     /// Answers what it asks.
-    pub fn answer(&self, network: &UserNetwork) {
+    pub fn answer(&self) {
         let mut buffer = [0; 64];
         while let Ok(length @ 1..) = socket::try_receive(&self.control, &mut buffer) {
-            if &buffer[..length] == worker::NAME_SERVERS {
-                let servers = worker::encode_name_servers(&name_servers(network));
+            let question = &buffer[..length];
+            let asks_for = |family: &Family| question == family.question();
+            if question == worker::NAME_SERVERS {
+                let servers = worker::encode_name_servers(&name_servers(&self.network));
                 let _ = socket::try_send(&self.control, &servers);
+            } else if let Some(family) = [Family::V4, Family::V6].into_iter().find(asks_for)
+                && in_process(|| self.give_sockets(family).map(|()| Vec::new())).is_err()
+            {
+                self.tell(&Order::Inside(family), None);
             }
         }
+    }
+
+    /// Hands it sockets of the network that the tap is in. This process, made
+    /// for it, moves there.
+    fn give_sockets(&self, family: Family) -> Result<()> {
+        // The container may have capabilities over the namespace it goes to.
+        nix::sys::prctl::set_dumpable(false).context("set dumpable")?;
+        let namespace = tap::namespace(&self.tap)?;
+        let owner = ns::owning(&namespace)?;
+        if !ns::same(&owner, &ns::open_file("/proc/self/ns/user")?)? {
+            setns(&owner, CloneFlags::CLONE_NEWUSER).context("join the network's owner")?;
+        }
+        setns(&namespace, CloneFlags::CLONE_NEWNET).context("join the network")?;
+        let like: IpAddr = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let words = serde_json::to_vec(&Order::Inside(family))?;
+        let control = Channel::from(self.control.try_clone()?);
+        for _ in 0..worker::SOCKETS {
+            let socket = inet::open(Protocol::Tcp, like).context("socket")?;
+            // A container that is gone from its network has said no farewell.
+            inet::keep_alive(&socket)?;
+            control.send(&words, Some(socket.as_fd()))?;
+        }
+        Ok(())
     }
 
     /// How long it has been at work.
@@ -189,6 +225,7 @@ fn serve(
         // The container may have capabilities over the namespace it is in.
         nix::sys::prctl::set_dumpable(false).context("set dumpable")?;
         crate::sys::signal::reset()?;
+        crate::sys::signal::ignore_broken_pipes();
         release_stdio()?;
         let mut kept = vec![
             tap.as_raw_fd(),
