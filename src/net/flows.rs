@@ -5,7 +5,11 @@ use super::host::{Id, Kind, Millis};
 use super::{tcp, udp};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+/// Of a thousand parts of its time: as long as nothing has happened for less
+/// than these, a flow of datagrams is in use.
+const IN_USE: Millis = 250;
 
 /// What goes between two addresses.
 #[derive(Debug)]
@@ -215,6 +219,37 @@ impl<S> Flows<S> {
     /// When a deadline may be over next.
     pub fn next_alarm(&self) -> Option<Millis> {
         self.alarms.peek().map(|Reverse((time, _))| *time)
+    }
+
+    /// Datagrams' flows of some addresses of the container's.
+    pub fn datagrams(&self, of: impl Fn(IpAddr) -> bool) -> Vec<Id> {
+        let all = self.named();
+        let ours = all.filter(|(_, flow)| of(flow.guest.ip()));
+        ours.map(|(id, _)| id).collect()
+    }
+
+    /// At most `most` of the datagrams' flows that are least likely to be used
+    /// again: those whose time is over soonest, as a part of what they have.
+    /// None that is in use.
+    pub fn idle(&self, now: Millis, most: usize) -> Vec<Id> {
+        let rested = self.named().map(|(id, flow)| (flow.rested(now), id));
+        let mut idle: Vec<_> = rested.filter(|(part, _)| *part >= IN_USE).collect();
+        if idle.len() > most {
+            idle.select_nth_unstable_by(most, |one, other| other.cmp(one));
+            idle.truncate(most);
+        }
+        idle.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn named(&self) -> impl Iterator<Item = (Id, &udp::Flow<S>)> {
+        let slots = (0..).zip(&self.slots);
+        slots.filter_map(|(index, slot)| match &slot.flow {
+            Some(Flow::Datagrams(flow)) => {
+                let generation = slot.generation;
+                Some((Id { index, generation }, &**flow))
+            }
+            _ => None,
+        })
     }
 
     /// Gives back memory that is not used.

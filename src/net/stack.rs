@@ -46,6 +46,8 @@ pub struct Published {
 const HALF_OPEN: usize = 1024;
 /// Flows at a time.
 const FLOWS: usize = 32 << 10;
+/// How long after none could make room one is looked for again.
+const LOOK_AGAIN: Millis = 200;
 
 /// The other end of a tap.
 pub struct Stack<H: Host> {
@@ -53,6 +55,8 @@ pub struct Stack<H: Host> {
     flows: Flows<H::Socket>,
     /// Flows at a time.
     most: usize,
+    /// Until then, none is looked for that could make room.
+    full_until: Millis,
     half_open: usize,
     fragments: Fragments,
     buffers: Buffers,
@@ -79,6 +83,7 @@ impl<H: Host> Stack<H> {
             config,
             flows: Flows::default(),
             most: FLOWS,
+            full_until: 0,
             half_open: 0,
             fragments: Fragments::default(),
             buffers: Buffers::default(),
@@ -273,7 +278,7 @@ impl<H: Host> Stack<H> {
             Verdict::Prohibited => Err(Errno::EACCES),
             Verdict::Ignored => return,
         };
-        if self.half_open >= HALF_OPEN || self.flows.len() >= self.most {
+        if self.half_open >= HALF_OPEN || !self.has_room(now) {
             self.counters.dropped += 1;
             return;
         }
@@ -344,7 +349,7 @@ impl<H: Host> Stack<H> {
             }
             remote.set_port(io.random() as u16 | 0x8000);
         }
-        if taken(self, remote) || self.half_open >= HALF_OPEN || self.flows.len() >= self.most {
+        if taken(self, remote) || self.half_open >= HALF_OPEN || !self.has_room(now) {
             self.counters.dropped += 1;
             return;
         }
@@ -406,44 +411,6 @@ impl<H: Host> Stack<H> {
         );
     }
 
-    /// Somebody at `client` sent a datagram to the published port `to`;
-    /// answers go by `socket`.
-    pub fn deliver(
-        &mut self,
-        client: SocketAddr,
-        to: &Published,
-        data: &[u8],
-        now: Millis,
-        io: &mut H,
-        socket: H::Socket,
-    ) {
-        let Some(ends) = self.ends(client.ip()) else {
-            return;
-        };
-        let Some(guest) = self.published(client, to, &ends) else {
-            return;
-        };
-        let remote = seen(client, &ends);
-        let key = Key::new(Kind::Udp, guest, remote);
-        let id = match self.flows.find(key) {
-            Some(id) => id,
-            None if self.flows.len() >= self.most => {
-                self.counters.dropped += 1;
-                return;
-            }
-            None => {
-                let id = self.flows.next_id();
-                let flow = udp::Flow::new(Kind::Udp, guest, remote, socket);
-                self.insert(id, Flow::Datagrams(Box::new(flow)));
-                id
-            }
-        };
-        if let Some(Flow::Datagrams(flow)) = self.flows.get(id) {
-            flow.deliver(data, context!(self, io, now));
-        }
-        self.flows.set_alarm(id);
-    }
-
     fn with_tcp(
         &mut self,
         id: Id,
@@ -471,118 +438,6 @@ impl<H: Host> Stack<H> {
                 self.flows.set_alarm(id);
             }
         }
-    }
-
-    // ----- UDP and ICMP
-
-    #[expect(clippy::too_many_arguments)]
-    fn datagram(
-        &mut self,
-        kind: Kind,
-        guest: SocketAddr,
-        remote: SocketAddr,
-        (data, segment): (&[u8], Option<u16>),
-        ip: &Ip,
-        now: Millis,
-        io: &mut H,
-    ) {
-        let key = Key::new(kind, guest, remote);
-        let mut found = self.flows.find(key);
-        if let Some(id) = found
-            && let Some(Flow::Datagrams(flow)) = self.flows.get(id)
-            && flow.is_in_vain(now)
-        {
-            // The name server does not answer: the next is asked.
-            io.name_server(true);
-            self.remove(id);
-            found = None;
-        }
-        let id = match found {
-            Some(id) => id,
-            None => match self.open_datagrams(kind, guest, remote, ip, now, io) {
-                Some(id) => id,
-                None => return,
-            },
-        };
-        if let Some(Flow::Datagrams(flow)) = self.flows.get(id) {
-            flow.send(data, segment, ip.packet, context!(self, io, now));
-        }
-        self.flows.set_alarm(id);
-    }
-
-    fn open_datagrams(
-        &mut self,
-        kind: Kind,
-        guest: SocketAddr,
-        remote: SocketAddr,
-        ip: &Ip,
-        now: Millis,
-        io: &mut H,
-    ) -> Option<Id> {
-        let ends = self.ends(guest.ip())?;
-        let asked = match kind {
-            // The port is an identifier, of which policies know nothing.
-            Kind::Ping => SocketAddr::new(remote.ip(), 0),
-            _ => remote,
-        };
-        let to = match self.config.policy.decide(&ends, asked) {
-            Verdict::To(to) => Ok(to),
-            Verdict::Names => io.name_server(false).ok_or(Errno::ECONNREFUSED),
-            Verdict::Unreachable if remote.ip() == ends.gateway => Err(Errno::ECONNREFUSED),
-            Verdict::Unreachable => Err(Errno::EHOSTUNREACH),
-            Verdict::Prohibited => Err(Errno::EACCES),
-            Verdict::Ignored => return None,
-        };
-        if self.flows.len() >= self.most {
-            self.counters.dropped += 1;
-            return None;
-        }
-        let id = self.flows.next_id();
-        match to.and_then(|to| io.open(id, kind, to)) {
-            Ok(socket) => {
-                let flow = udp::Flow::new(kind, guest, remote, socket);
-                self.insert(id, Flow::Datagrams(Box::new(flow)));
-                Some(id)
-            }
-            Err(errno) => {
-                self.counters.dropped += 1;
-                let why = Why::of(errno)?;
-                udp::unreachable(
-                    ends.gateway,
-                    guest.ip(),
-                    why,
-                    ip.packet,
-                    context!(self, io, now),
-                );
-                None
-            }
-        }
-    }
-
-    fn echo(&mut self, ip: &Ip, ends: &Ends, now: Millis, io: &mut H) -> Option<()> {
-        let request = match ip.source {
-            IpAddr::V4(_) => 8,
-            IpAddr::V6(_) => 128,
-        };
-        let message = ip.payload;
-        if message.len() < 8 {
-            return None;
-        }
-        if message[0] != request {
-            // Errors that the container's kernel tells: its sockets are closed.
-            return Some(());
-        }
-        if ip.destination == ends.gateway {
-            let mut reply = message.to_vec();
-            reply[0] = if request == 8 { 0 } else { 129 };
-            udp::icmp(ends.gateway, ip.source, &mut reply, context!(self, io, now));
-            return Some(());
-        }
-        let id = u16::from_be_bytes([message[4], message[5]]);
-        let guest = SocketAddr::new(ip.source, id);
-        let remote = SocketAddr::new(ip.destination, 0);
-        self.datagram(Kind::Ping, guest, remote, (message, None), ip, now, io);
-        Some(())
     }
 
     // ----- Events
@@ -641,6 +496,22 @@ impl<H: Host> Stack<H> {
         self.flows.next_alarm()
     }
 
+    /// Whether there may be another flow: if there are as many as may be,
+    /// datagrams' that nobody uses any more make room.
+    fn has_room(&mut self, now: Millis) -> bool {
+        if self.flows.len() >= self.most && now >= self.full_until {
+            let idle = self.flows.idle(now, self.most.div_ceil(16));
+            if idle.is_empty() {
+                // So that who sends much does not make us look all the time.
+                self.full_until = now + LOOK_AGAIN;
+            }
+            for id in idle {
+                self.remove(id);
+            }
+        }
+        self.flows.len() < self.most
+    }
+
     fn insert(&mut self, id: Id, flow: Flow<H::Socket>) {
         self.counters.flows += 1;
         self.flows.insert(id, flow);
@@ -691,6 +562,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 mod clients;
+mod datagrams;
 mod neighbours;
 #[cfg(test)]
 mod tests;

@@ -19,8 +19,9 @@ pub struct Flow<S> {
     socket: S,
     /// When it is closed if nothing happens.
     pub deadline: Option<Millis>,
-    /// Datagrams went in both directions.
-    answered: bool,
+    /// Datagrams went there, and came.
+    sent: bool,
+    received: bool,
     /// When something was first sent.
     since: Option<Millis>,
     /// The beginning of what was sent last, for errors about it.
@@ -47,7 +48,8 @@ impl<S> Flow<S> {
             remote,
             socket,
             deadline: None,
-            answered: false,
+            sent: false,
+            received: false,
             since: None,
             last: Vec::new(),
         }
@@ -56,17 +58,27 @@ impl<S> Flow<S> {
     /// Whether it is a question that has had no answer for long.
     pub fn is_in_vain(&self, now: Millis) -> bool {
         let long = self.since.is_some_and(|since| since + PATIENCE <= now);
-        self.kind == Kind::Udp && self.remote.port() == DNS && !self.answered && long
+        self.kind == Kind::Udp && self.remote.port() == DNS && !self.received && long
+    }
+
+    /// How long nothing may happen.
+    fn time(&self) -> Millis {
+        match (self.kind, self.remote.port()) {
+            (Kind::Ping, _) => ECHO,
+            (_, DNS) => NAMES,
+            _ if self.sent && self.received => CONVERSATION,
+            _ => UNANSWERED,
+        }
     }
 
     fn touch(&mut self, now: Millis) {
-        let wait = match (self.kind, self.remote.port(), self.answered) {
-            (Kind::Ping, ..) => ECHO,
-            (_, DNS, _) => NAMES,
-            (_, _, false) => UNANSWERED,
-            (_, _, true) => CONVERSATION,
-        };
-        self.deadline = Some(now + wait);
+        self.deadline = Some(now + self.time());
+    }
+
+    /// For how much of its time, of a thousand parts, nothing has happened.
+    pub fn rested(&self, now: Millis) -> Millis {
+        let left = self.deadline.map_or(0, |at| at.saturating_sub(now));
+        1000 - left.min(self.time()) * 1000 / self.time()
     }
 
     /// Passes on what the container sent. `packet` is what it was in.
@@ -77,6 +89,7 @@ impl<S> Flow<S> {
         packet: &[u8],
         cx: &mut Context<H>,
     ) {
+        self.sent = true;
         self.touch(cx.now);
         self.since.get_or_insert(cx.now);
         self.last.clear();
@@ -95,6 +108,7 @@ impl<S> Flow<S> {
 
     /// Passes on what came for the container by another way.
     pub fn deliver<H: Host<Socket = S>>(&mut self, data: &[u8], cx: &mut Context<H>) {
+        self.received = true;
         self.touch(cx.now);
         deliver(self.remote, self.guest, data, cx);
     }
@@ -106,7 +120,7 @@ impl<S> Flow<S> {
         for _ in 0..TURN {
             match cx.io.receive(&self.socket, &mut buffer) {
                 Ok(length) => {
-                    self.answered = true;
+                    self.received = true;
                     self.touch(cx.now);
                     match self.kind {
                         Kind::Ping => self.echo_reply(&mut buffer[..length], cx),
