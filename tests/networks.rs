@@ -342,6 +342,68 @@ fn ports_are_published_from_networks() {
     remove(&sandbox, &["keep"]);
 }
 
+#[test]
+fn a_port_of_a_network_is_free_when_its_container_has_ended() {
+    let sandbox = with_networks(&["net", "other"]);
+    // The network and who translates for it go on.
+    start(&sandbox, "keep", &["--network", "net"], &["sleep", "1000"]);
+    // An address from which nobody connects who asks for any port.
+    let (ip, port) = ("127.13.7.2", 5777);
+    for turn in 0..20 {
+        let protocol = ["tcp", "udp"][turn % 2];
+        let flag = format!("{ip}:{port}:80/{protocol}");
+        start(
+            &sandbox,
+            "c",
+            &["--network", "net", "-p", &flag],
+            &["sleep", "1000"],
+        );
+        // Clients that are there do not keep it.
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"x", (ip, port)).unwrap();
+        let _client = std::net::TcpStream::connect((ip, port));
+        match turn % 5 {
+            0 => drop(sandbox.bryo(["stop", "-t", "0", "c"]).output().expect(0)),
+            _ => remove(&sandbox, &["c"]),
+        }
+        let taken = std::net::UdpSocket::bind((ip, port)).unwrap();
+        drop(taken);
+        std::net::TcpListener::bind((ip, port)).unwrap();
+        if turn % 5 == 0 {
+            sandbox.bryo(["start", "c"]).output().expect(0);
+            remove(&sandbox, &["c"]);
+        }
+    }
+    remove(&sandbox, &["keep"]);
+}
+
+#[test]
+fn ports_move_to_the_network_that_is_left() {
+    let sandbox = with_networks(&["left", "right"]);
+    let flags = ["--network", "left", "--network", "right"];
+    serve(
+        &sandbox,
+        "web",
+        &[&flags[..], &["-p", "127.0.0.1::80"]].concat(),
+    );
+    let at = sandbox.bryo(["port", "web", "80"]).stdout();
+    let fetch = || {
+        wait_for("the page", || {
+            use std::io::Read;
+            let mut client = std::net::TcpStream::connect(at.trim()).ok()?;
+            client.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+            let mut text = String::new();
+            client.read_to_string(&mut text).ok()?;
+            text.ends_with("web\n").then_some(())
+        });
+    };
+    fetch();
+    let disconnect = ["network", "disconnect", "left", "web"];
+    sandbox.bryo(disconnect).output().expect(0);
+    fetch();
+    remove(&sandbox, &["web"]);
+}
+
 /// The processes of bryo's with this name that belong to the sandbox. The name
 /// server cannot be looked into: it is known by its parent.
 fn processes(sandbox: &Sandbox, name: &str) -> Vec<i32> {

@@ -71,12 +71,16 @@ pub struct Report {
 pub enum Order {
     /// The socket that comes along is a published port's: of TCP, or of UDP.
     Publish(bool, Published),
-    /// Ports of these addresses are published no more.
+    /// Ports of these addresses, whose container has ended, are published no
+    /// more; [`RELEASED`] is the answer.
     TakeBack(Vec<IpAddr>),
     /// The socket that comes along is one of the container's network, for this
     /// family, as was asked for; without one, there is none to be had.
     Inside(Family),
 }
+
+/// What a translator says when it has let go of ports.
+pub const RELEASED: &[u8] = b"released";
 
 /// Frames, and bytes, that are read before others have their turn.
 const BATCH: usize = 64;
@@ -523,6 +527,7 @@ impl Worker {
                 let _ = self.sockets.epoll.delete(&self.sockets.control);
                 self.listeners.clear();
                 self.stocks = Default::default();
+                self.stack.forget_datagrams(|_| true);
                 // Who waits for the ports to be free sees it by this.
                 inet::finish(&self.sockets.control);
                 self.end = Some(Instant::now() + FAREWELL);
@@ -547,10 +552,9 @@ impl Worker {
     fn obey(&mut self, order: Order, socket: Option<OwnedFd>, now: Millis) {
         match (order, socket) {
             (Order::Publish(protocol, to), Some(socket)) => {
-                let protocol = if protocol {
-                    Protocol::Tcp
-                } else {
-                    Protocol::Udp
+                let protocol = match protocol {
+                    true => Protocol::Tcp,
+                    false => Protocol::Udp,
                 };
                 let _ = self.publish(protocol, socket, to);
             }
@@ -560,11 +564,12 @@ impl Worker {
                         let mut all = to.addresses.iter();
                         all.any(|address| addresses.contains(address))
                     };
-                    // Datagrams' flows may have the socket still.
                     if let Some((_, socket, _)) = entry.take_if(|(.., to)| gone(to)) {
                         let _ = self.sockets.epoll.delete(&*socket);
                     }
                 }
+                self.stack.forget_datagrams(|ip| addresses.contains(&ip));
+                let _ = crate::sys::socket::try_send(&self.sockets.control, RELEASED);
             }
             (Order::Publish(..), None) => {}
             (Order::Inside(family), Some(socket)) => {

@@ -149,6 +149,14 @@ impl Networks {
         }
     }
 
+    /// The file whose lock is the right to start a holder.
+    pub fn start_file(&self) -> Result<File> {
+        let path = self.directory().join("start");
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(false).open(&path);
+        file.with_context(|| anyhow!("{}", path.display()))
+    }
+
     /// Where their files are.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -28,14 +28,13 @@ use crate::sys::channel::{Channel, Received};
 use crate::sys::clone::{Child, exit_now};
 use crate::sys::fd::{close_all_but, write_file};
 use crate::sys::{self, socket};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::waitpid;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -250,7 +249,7 @@ fn empty(networks: &Networks) -> PathBuf {
 fn take_back(translator: Option<&Translator>, claim: &Claim) {
     if let (Some(translator), false) = (translator, claim.ports.is_empty()) {
         let addresses = claim.lease.addresses.iter().map(|a| a.address);
-        translator.tell(&Order::TakeBack(addresses.collect()), None);
+        translator.take_back(addresses.collect());
     }
 }
 
@@ -430,6 +429,10 @@ impl Holder<'_> {
                 self.publish(at, tcp, port, received.fd);
                 (Told::Here, false)
             }
+            Ok(Ask::TakeBack) => {
+                self.take_back(at);
+                (Told::Here, false)
+            }
             Ok(Ask::Watch) => {
                 self.members[at].role = Role::Watching;
                 (Told::Names(self.all_names()), false)
@@ -538,6 +541,14 @@ impl Holder<'_> {
                 translator.tell(&Order::Publish(tcp, to.clone()), Some(socket.as_fd()));
             }
             claim.ports.push((tcp, to, socket));
+        }
+    }
+
+    /// Has a member's ports published no more, who is about to leave.
+    fn take_back(&mut self, at: usize) {
+        if let Role::Claim(claim) = &mut self.members[at].role {
+            take_back(self.translator.as_ref(), claim);
+            claim.ports.clear();
         }
     }
 
@@ -680,14 +691,4 @@ pub fn place(networks: &Networks, own: &str) -> Result<Place> {
         other => other,
     };
     Ok(Place::New(base.maps()))
-}
-
-impl Networks {
-    /// The file whose lock is the right to start a holder.
-    pub fn start_file(&self) -> Result<File> {
-        let path = self.directory().join("start");
-        let mut options = File::options();
-        let file = options.write(true).create(true).truncate(false).open(&path);
-        file.with_context(|| anyhow!("{}", path.display()))
-    }
 }

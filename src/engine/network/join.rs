@@ -136,6 +136,20 @@ impl Joined {
         self.tell_ports()
     }
 
+    /// Whether the container's ports are published by this network.
+    pub fn publishes(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
+    /// Has the container's ports published no more: when this returns, the
+    /// host's are free.
+    pub fn take_back(&mut self) {
+        if !std::mem::take(&mut self.ports).is_empty() {
+            // A holder that is gone has none.
+            let _ = exchange(&self.connection, &Ask::TakeBack);
+        }
+    }
+
     fn tell_ports(&self) -> Result<()> {
         for port in &self.ports {
             let ask = Ask::Publish(port.protocol == Protocol::Tcp, port.port);

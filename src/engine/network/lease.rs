@@ -144,6 +144,9 @@ pub enum Ask {
     /// The socket that comes along is a port of the container's, published at
     /// the host: of TCP or of UDP, and the container's port.
     Publish(bool, u16),
+    /// The container's ports are published no more; they are free when the
+    /// answer comes.
+    TakeBack,
     /// All names, now and whenever they change.
     Watch,
     /// Where the network is.

@@ -565,10 +565,9 @@ impl Life {
     fn finish(&mut self, code: i32, error: Option<String>) -> Result<Vec<PathBuf>> {
         let _ = std::fs::remove_file(self.container.dir.join(control::SOCKET));
         // Who hears of the end may publish the same ports at once.
-        if !std::mem::take(&mut self.listeners).is_empty()
-            && let Some(translator) = &self.translator
-        {
-            translator.close_ports();
+        if !std::mem::take(&mut self.listeners).is_empty() {
+            self.translator.iter().for_each(Translator::close_ports);
+            self.places.close_ports();
         }
         self.container.remove_groups();
         if self.container.record.auto_remove {

@@ -57,6 +57,11 @@ impl Places {
         Ok(())
     }
 
+    /// Has the container's ports published no more.
+    pub fn close_ports(&mut self) {
+        self.joined.iter_mut().for_each(Joined::take_back);
+    }
+
     /// Connects the container that has just been made.
     pub fn connect(&self, container: &str, first: Pid) -> Result<()> {
         let inside = open_file(&format!("/proc/{first}/ns/net"))?;
@@ -224,6 +229,10 @@ impl Life {
             }
         }
         aside(|| plumb::route(&inside, &self.places.leases()))?;
+        if !self.places.joined.iter().any(Joined::publishes) {
+            // The network that published its ports is left; perhaps none can.
+            let _ = self.publish_there();
+        }
         self.save_networks()
     }
 

@@ -101,16 +101,19 @@ impl Translator {
     pub fn answer(&self) {
         let mut buffer = [0; 64];
         while let Ok(length @ 1..) = socket::try_receive(&self.control, &mut buffer) {
-            let question = &buffer[..length];
-            let asks_for = |family: &Family| question == family.question();
-            if question == worker::NAME_SERVERS {
-                let servers = worker::encode_name_servers(&name_servers(&self.network));
-                let _ = socket::try_send(&self.control, &servers);
-            } else if let Some(family) = [Family::V4, Family::V6].into_iter().find(asks_for)
-                && in_process(|| self.give_sockets(family).map(|()| Vec::new())).is_err()
-            {
-                self.tell(&Order::Inside(family), None);
-            }
+            self.reply(&buffer[..length]);
+        }
+    }
+
+    fn reply(&self, question: &[u8]) {
+        let asks_for = |family: &Family| question == family.question();
+        if question == worker::NAME_SERVERS {
+            let servers = worker::encode_name_servers(&name_servers(&self.network));
+            let _ = socket::try_send(&self.control, &servers);
+        } else if let Some(family) = [Family::V4, Family::V6].into_iter().find(asks_for)
+            && in_process(|| self.give_sockets(family).map(|()| Vec::new())).is_err()
+        {
+            self.tell(&Order::Inside(family), None);
         }
     }
 
@@ -149,6 +152,18 @@ impl Translator {
     /// let go of the published ports.
     pub fn close_ports(&self) {
         inet::finish(&self.control);
+        self.await_release(|_| {});
+    }
+
+    /// Has ports that lead to these addresses published no more, and waits a
+    /// moment until it has let go of them.
+    pub fn take_back(&self, addresses: Vec<IpAddr>) {
+        self.tell(&Order::TakeBack(addresses), None);
+        // It may serve others, and ask something for them.
+        self.await_release(|question| self.reply(question));
+    }
+
+    fn await_release(&self, reply: impl Fn(&[u8])) {
         let end = Instant::now() + LETTING_GO;
         let mut buffer = [0; 64];
         loop {
@@ -158,8 +173,9 @@ impl Translator {
             match poll(&mut fds, timeout) {
                 Err(Errno::EINTR) => {}
                 Ok(1..) => match socket::try_receive(&self.control, &mut buffer) {
-                    // A question that nobody answers any more.
-                    Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+                    Ok(length @ 1..) if &buffer[..length] == worker::RELEASED => return,
+                    Ok(length @ 1..) => reply(&buffer[..length]),
+                    Err(Errno::EAGAIN | Errno::EINTR) => {}
                     Ok(0) | Err(_) => return,
                 },
                 Ok(_) | Err(_) => return,
@@ -227,6 +243,16 @@ fn serve(
         crate::sys::signal::reset()?;
         crate::sys::signal::ignore_broken_pipes();
         release_stdio()?;
+        let tap = tap.try_clone().context("tap")?;
+        let copy = |l: &Listener| {
+            Ok(Listener {
+                protocol: l.protocol,
+                socket: l.socket.try_clone().context("published port")?,
+                port: l.port,
+            })
+        };
+        let listeners = listeners.iter().map(copy).collect::<Result<Vec<_>>>()?;
+        // Nothing but these: a port is free when its last descriptor is closed.
         let mut kept = vec![
             tap.as_raw_fd(),
             control.as_raw_fd(),
@@ -240,25 +266,16 @@ fn serve(
                 search: host_resolver().search,
                 ..network.config()
             },
-            tap: tap.try_clone().context("tap")?,
-            control: control.try_clone().context("control")?,
-            listeners: listeners
-                .iter()
-                .map(|l| {
-                    Ok(Listener {
-                        protocol: l.protocol,
-                        socket: l.socket.try_clone().context("published port")?,
-                        port: l.port,
-                    })
-                })
-                .collect::<Result<_>>()?,
+            tap,
+            control,
+            listeners,
             name_servers: name_servers(network),
             outbound: network.outbound.clone(),
             descriptors: getrlimit(Resource::RLIMIT_NOFILE)
                 .context("limit of descriptors")?
                 .1 as usize,
             forgettable: Forgettable::find(),
-            report: report.try_clone().context("report")?,
+            report,
         };
         confine(empty)?;
         Ok(task)
@@ -271,7 +288,7 @@ fn serve(
         }
     };
     nix::unistd::write(&told, b"ready").context("ready")?;
-    drop((told, control, report));
+    drop(told);
     Ok(worker::run(task)?)
 }
 
