@@ -170,6 +170,46 @@ fn a_host_may_get_its_network_later_and_another_one() {
     assert_eq!(lines, wanted, "{output}");
 }
 
+/// The host has one name and address whatever network it is in: what listens
+/// at its address is there, what listens at its loopback is not.
+#[test]
+fn the_host_is_known_by_a_name_wherever_it_is() {
+    let sandbox = Sandbox::with_busybox();
+    let who = sandbox.write("who.py", WHO);
+    sandbox.write("ask.py", ASK);
+    let script = format!(
+        "{LINK}
+         python3 {who} &
+         python3 -c 'import socket; s = socket.create_server((\"127.0.0.1\", 8001)); s.accept(); print(\"reached\")' &
+         $bryo network create net >/dev/null
+         ask() {{ $bryo exec $1 /usr/bin/python3 /ask.py host.containers.internal 8000 | uniq; }}
+         for network in user net; do
+           $bryo run -d --name c-$network -v /usr:/usr:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro \
+             --network $network -v $PWD/ask.py:/ask.py:ro busybox sleep 1000 >/dev/null
+           ask c-$network
+           $bryo exec c-$network nc -w 20 host.docker.internal 8001 </dev/null 2>&1 | grep -o refused
+         done
+         ip link del out0
+         $bryo exec c-user nc -w 20 host.containers.internal 8000 </dev/null 2>&1 | grep -o unreachable
+         ip link add new0 type veth peer name in1
+         ip link set in1 netns $other
+         ip addr add 198.51.100.2/24 dev new0; ip link set new0 up
+         ip route add default via 198.51.100.1
+         ask c-user; ask c-net
+         ip route del default
+         # Of one that is not on the internet, the first that it has.
+         $bryo restart -t 0 c-user >/dev/null
+         ask c-user
+         $bryo run --rm --network user:block-host --add-host x:10.0.2.3 busybox sh -c '
+           grep -c internal /etc/hosts; nc -w 20 x 8000 </dev/null' 2>&1 | grep -o -e ^0 -e 'No route'",
+        who = who.display(),
+    );
+    let output = in_a_world(&sandbox, &script);
+    let there = "192.0.2.2\nrefused\n".repeat(2) + "unreachable\n";
+    let wanted = there + &"198.51.100.2\n".repeat(3) + "0\nNo route\n";
+    assert_eq!(output.stdout, wanted, "{output}");
+}
+
 /// Pings are answered by who is meant where the host lets users send them, and
 /// known to be filtered where it does not.
 #[test]

@@ -4,14 +4,14 @@
 
 pub mod translator;
 
+use crate::net::own;
 use crate::net::policy::{Cidr, Ends, Policy};
 use crate::net::stack::Config;
 use crate::net::wire::{Link, Mac};
 use crate::runtime::interface::Interface;
-use crate::sys::inet::{self, Protocol};
 use anyhow::{Context, Result, bail};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A network of this kind.
@@ -51,8 +51,10 @@ const NETWORKS: [Ipv4Addr; 3] = [
 ];
 /// A unique local network (RFC 4193): "bryo" in ASCII.
 const NETWORK_V6: Ipv6Addr = Ipv6Addr::new(0xfd62, 0x7279, 0x6f00, 0, 0, 0, 0, 0);
-/// Host part of our address and of the container's.
+/// Host parts of our address, of what stands for the host, and of the
+/// container's address.
 const GATEWAY: u32 = 2;
+const HOST: u32 = 3;
 const GUEST: u32 = 100;
 
 impl Default for UserNetwork {
@@ -146,6 +148,7 @@ impl UserNetwork {
             },
             guest: v4(GUEST),
             gateway: v4(GATEWAY),
+            host: v4(HOST),
         }];
         if self.ipv6 {
             all.push(Ends {
@@ -156,6 +159,7 @@ impl UserNetwork {
                 // Written as in IPv4.
                 guest: v6(GUEST),
                 gateway: v6(GATEWAY),
+                host: v6(HOST),
             });
         }
         all
@@ -218,7 +222,7 @@ impl UserNetwork {
         match (self.policy.host_loopback, self.policy.block_host) {
             (true, _) => Some(self.gateway()),
             (false, true) => None,
-            (false, false) => sender(Ipv4Addr::new(192, 0, 2, 1)).filter(|ip| !ip.is_loopback()),
+            (false, false) => Some(self.ends()[0].host),
         }
     }
 }
@@ -299,13 +303,6 @@ fn parse_rule(text: &str) -> Result<(Cidr, Option<u16>)> {
     Ok((parse_cidr(cidr)?, port.map(number).transpose()?))
 }
 
-/// The host's address for what it sends to `to`; nothing is sent.
-fn sender(to: Ipv4Addr) -> Option<IpAddr> {
-    let probe = inet::open(Protocol::Udp, to.into()).ok()?;
-    inet::connect_to(&probe, SocketAddr::new(to.into(), 9)).ok()?;
-    Some(inet::local_address(&probe).ok()?.ip())
-}
-
 /// Whether the host is in a network.
 fn is_near(network: Ipv4Addr) -> bool {
     let gateway = Ipv4Addr::from_bits(network.to_bits() + GATEWAY);
@@ -313,7 +310,7 @@ fn is_near(network: Ipv4Addr) -> bool {
         address: network.into(),
         prefix: 24,
     };
-    sender(gateway).is_some_and(|own| cidr.contains(own))
+    own::towards(gateway.into()).is_ok_and(|own| cidr.contains(own))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::wire::{Link, MAX_FRAME};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Milliseconds since some beginning.
 pub type Millis = u64;
@@ -75,6 +75,8 @@ pub trait Host {
     fn random(&mut self) -> u32;
     /// Who answers questions about names; another one if the last did not.
     fn name_server(&mut self, another: bool) -> Option<SocketAddr>;
+    /// The host's own address, preferably one like this; never its loopback.
+    fn own_address(&mut self, like: IpAddr) -> Option<IpAddr>;
 }
 
 /// What happened so far.

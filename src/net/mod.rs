@@ -16,6 +16,7 @@ pub mod flows;
 pub mod fragments;
 pub mod host;
 pub mod names;
+pub mod own;
 pub mod policy;
 pub mod ra;
 pub mod relay;

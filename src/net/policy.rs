@@ -55,6 +55,8 @@ pub struct Ends {
     pub guest: IpAddr,
     /// We.
     pub gateway: IpAddr,
+    /// What stands for the host's own address, whatever that is by now.
+    pub host: IpAddr,
 }
 
 /// What becomes of what is sent somewhere.
@@ -62,6 +64,8 @@ pub struct Ends {
 pub enum Verdict {
     /// It goes to this address of the host's world.
     To(SocketAddr),
+    /// It goes to the host's own address, of which another decision is made.
+    Host,
     /// A question to the name server, which is us.
     Names,
     /// Nobody is there.
@@ -84,6 +88,12 @@ impl Policy {
                 (DNS, _) => Verdict::Names,
                 (port, true) => Verdict::To(SocketAddr::new(loopback(address), port)),
                 (_, false) => Verdict::Unreachable,
+            };
+        }
+        if address == ends.host {
+            return match self.block_host {
+                true => Verdict::Prohibited,
+                false => Verdict::Host,
             };
         }
         if ends.network.contains(address) {
@@ -160,6 +170,7 @@ mod tests {
                 },
                 guest: "10.0.2.100".parse().unwrap(),
                 gateway: "10.0.2.2".parse().unwrap(),
+                host: "10.0.2.3".parse().unwrap(),
             },
             true => Ends {
                 network: Cidr {
@@ -168,6 +179,7 @@ mod tests {
                 },
                 guest: "fd00::100".parse().unwrap(),
                 gateway: "fd00::2".parse().unwrap(),
+                host: "fd00::3".parse().unwrap(),
             },
         }
     }
@@ -212,6 +224,14 @@ mod tests {
         assert_eq!(decide(&open, "10.0.2.2", 80), there("127.0.0.1:80"));
         assert_eq!(decide(&open, "fd00::2", 80), there("[::1]:80"));
         assert_eq!(decide(&closed, "10.0.2.2", 53), Verdict::Names);
+        let blocked = Policy {
+            block_host: true,
+            ..Policy::default()
+        };
+        for address in ["10.0.2.3", "fd00::3"] {
+            assert_eq!(decide(&closed, address, 80), Verdict::Host);
+            assert_eq!(decide(&blocked, address, 80), Verdict::Prohibited);
+        }
     }
 
     #[test]

@@ -136,6 +136,18 @@ impl<H: Host> Stack<H> {
             .copied()
     }
 
+    /// What becomes of something that the container sends to `to`.
+    fn decide(&self, ends: &Ends, to: SocketAddr, io: &mut H) -> Verdict {
+        let policy = &self.config.policy;
+        match policy.decide(ends, to) {
+            Verdict::Host => match io.own_address(to.ip()) {
+                Some(own) => policy.decide(ends, SocketAddr::new(own, to.port())),
+                None => Verdict::Unreachable,
+            },
+            other => other,
+        }
+    }
+
     /// Takes a frame of the container, with its `virtio_net_hdr`.
     pub fn frame(&mut self, bytes: &[u8], now: Millis, io: &mut H) {
         self.counters.sent.0 += 1;
@@ -270,11 +282,11 @@ impl<H: Host> Stack<H> {
     fn connect(&mut self, ip: &Ip, syn: &Segment, ends: &Ends, now: Millis, io: &mut H) {
         let guest = SocketAddr::new(ip.source, syn.source);
         let remote = SocketAddr::new(ip.destination, syn.destination);
-        let to = match self.config.policy.decide(ends, remote) {
+        let to = match self.decide(ends, remote, io) {
             Verdict::To(to) => Ok(to),
             Verdict::Names => io.name_server(false).ok_or(Errno::ECONNREFUSED),
             Verdict::Unreachable if remote.ip() == ends.gateway => Err(Errno::ECONNREFUSED),
-            Verdict::Unreachable => Err(Errno::EHOSTUNREACH),
+            Verdict::Unreachable | Verdict::Host => Err(Errno::EHOSTUNREACH),
             Verdict::Prohibited => Err(Errno::EACCES),
             Verdict::Ignored => return,
         };

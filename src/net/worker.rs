@@ -1,6 +1,7 @@
 //! The process that translates: it has a tap, sockets, and nothing else.
 
 use super::host::{Counters, Host, Id, Kind, Millis};
+use super::own;
 use super::relay::{self, Carried, Relays};
 use super::stack::{Config, Published, Readiness, Stack};
 use super::wire::MAX_FRAME;
@@ -44,6 +45,8 @@ pub struct Task {
     pub name_servers: Vec<SocketAddr>,
     /// Addresses that connections come from, at most one of each family.
     pub outbound: Vec<IpAddr>,
+    /// Addresses of the host's interfaces.
+    pub own: Vec<IpAddr>,
     /// Descriptors that the process may have.
     pub descriptors: usize,
     /// Memory to give back at rest.
@@ -126,6 +129,7 @@ struct Sockets {
     tap: OwnedFd,
     name_servers: Vec<SocketAddr>,
     outbound: Vec<IpAddr>,
+    own: Vec<IpAddr>,
     block_host: bool,
     seed: u64,
     control: OwnedFd,
@@ -209,7 +213,7 @@ impl Host for Sockets {
             Kind::Udp => Protocol::Udp,
             Kind::Ping => Protocol::Ping,
         };
-        if self.block_host && is_own_address(to)? {
+        if self.block_host && own::is_own(to.ip())? {
             return Err(Errno::EACCES);
         }
         let socket = inet::open(protocol, to.ip())?;
@@ -294,14 +298,10 @@ impl Host for Sockets {
         }
         self.name_servers.first().copied()
     }
-}
 
-/// Whether an address is the host's own, whatever it is called: the kernel
-/// would use it as the sender's too.
-fn is_own_address(to: SocketAddr) -> Result<bool, Errno> {
-    let probe = inet::open(Protocol::Udp, to.ip())?;
-    inet::connect_to(&probe, SocketAddr::new(to.ip(), 9))?;
-    Ok(inet::local_address(&probe)?.ip() == to.ip())
+    fn own_address(&mut self, like: IpAddr) -> Option<IpAddr> {
+        own::known(like, &self.own)
+    }
 }
 
 /// Sockets of the container's network, for connections past the stack, and
@@ -357,6 +357,7 @@ pub fn run(task: Task) -> Result<(), Errno> {
             tap: task.tap,
             name_servers: task.name_servers,
             outbound: task.outbound,
+            own: task.own,
             block_host: task.config.policy.block_host,
             seed: u64::from_ne_bytes(crate::sys::random::bytes()),
             control: task.control,

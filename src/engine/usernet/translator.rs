@@ -5,6 +5,7 @@ use super::UserNetwork;
 use crate::engine::supervisor::release_stdio;
 use crate::engine::userns::in_process;
 use crate::net::dns::ResolvConf;
+use crate::net::own;
 use crate::net::policy::DNS;
 use crate::net::stack::Config;
 use crate::net::worker::{self, Family, Listener, Order, Report, Task};
@@ -271,6 +272,7 @@ fn serve(
             listeners,
             name_servers: name_servers(network),
             outbound: network.outbound.clone(),
+            own: own::of_interfaces(),
             descriptors: getrlimit(Resource::RLIMIT_NOFILE)
                 .context("limit of descriptors")?
                 .1 as usize,

@@ -60,11 +60,11 @@ impl<H: Host> Stack<H> {
             Kind::Ping => SocketAddr::new(remote.ip(), 0),
             _ => remote,
         };
-        let to = match self.config.policy.decide(&ends, asked) {
+        let to = match self.decide(&ends, asked, io) {
             Verdict::To(to) => Ok(to),
             Verdict::Names => io.name_server(false).ok_or(Errno::ECONNREFUSED),
             Verdict::Unreachable if remote.ip() == ends.gateway => Err(Errno::ECONNREFUSED),
-            Verdict::Unreachable => Err(Errno::EHOSTUNREACH),
+            Verdict::Unreachable | Verdict::Host => Err(Errno::EHOSTUNREACH),
             Verdict::Prohibited => Err(Errno::EACCES),
             Verdict::Ignored => return None,
         };

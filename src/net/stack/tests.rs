@@ -27,6 +27,7 @@ fn config(mtu: u16) -> Config {
             },
             guest: "10.0.2.100".parse().unwrap(),
             gateway: "10.0.2.2".parse().unwrap(),
+            host: "10.0.2.3".parse().unwrap(),
         }],
         behind: Vec::new(),
         policy: Policy::default(),
@@ -109,6 +110,7 @@ struct World {
     ring: usize,
     seed: u64,
     names: Option<SocketAddr>,
+    own: Option<IpAddr>,
     opened: Vec<SocketAddr>,
 }
 
@@ -167,6 +169,9 @@ impl Host for World {
     }
     fn name_server(&mut self, _: bool) -> Option<SocketAddr> {
         self.names
+    }
+    fn own_address(&mut self, _: IpAddr) -> Option<IpAddr> {
+        self.own
     }
 }
 
@@ -395,6 +400,7 @@ fn exchange(c: &Conditions) -> Result<(), TestCaseError> {
         ring: c.ring,
         seed: c.seed,
         names: None,
+        own: None,
         opened: Vec::new(),
     };
     let mut guest = Guest::new(c.length, c.iss, c.room);
@@ -540,6 +546,136 @@ fn what_came_too_early_is_told() {
     assert_eq!(send(&mut guest, 2), (4000, vec![]));
 }
 
+#[test]
+fn the_hosts_own_address_is_what_it_is_by_now() {
+    let (mut stack, mut world) = quiet();
+    for (own, opened) in [
+        (None, 0),
+        (Some("192.0.2.7"), 1),
+        (Some("198.51.100.7"), 2),
+        (Some("127.0.0.1"), 2),
+    ] {
+        world.own = own.map(|own| own.parse().unwrap());
+        let port = 1000 + opened;
+        stack.frame(&datagram(port, "10.0.2.3:4000"), 0, &mut world);
+        assert_eq!(world.opened.len(), usize::from(opened), "{own:?}");
+    }
+    let opened: Vec<String> = world.opened.iter().map(ToString::to_string).collect();
+    assert_eq!(opened, ["192.0.2.7:4000", "198.51.100.7:4000"]);
+}
+
+/// A datagram of the container's.
+fn datagram(port: u16, to: &str) -> Vec<u8> {
+    let own = SocketAddr::new("10.0.2.100".parse().unwrap(), port);
+    let to: SocketAddr = to.parse().unwrap();
+    let payload = wire::udp_datagram(own, to, b"x");
+    let head = Head::new(LINK, own.ip(), to.ip(), protocol::UDP);
+    let mut frame = vec![0; 100];
+    let at = head.write(&mut frame, payload.len());
+    frame.truncate(at);
+    frame.extend(payload);
+    frame
+}
+
+/// Somebody answers the flow that was begun as number `index`.
+fn answer(stack: &mut Stack<World>, index: u32, now: Millis, world: &mut World) {
+    world.peer.borrow_mut().outbox.push_back(b'x');
+    let ready = Readiness {
+        readable: true,
+        ..Readiness::default()
+    };
+    let generation = 0;
+    stack.ready(Id { index, generation }, ready, now, world);
+    stack.run(now, world);
+    assert!(world.peer.borrow().outbox.is_empty(), "it is there");
+}
+
+#[test]
+fn datagrams_in_use_keep_their_sockets() {
+    let (mut stack, mut world) = quiet();
+    let send = |stack: &mut Stack<World>, port, now, world: &mut World| {
+        stack.frame(&datagram(port, "192.0.2.1:4000"), now, world);
+        stack.run(now, world);
+    };
+    // One that only sends, one that hears too, one that only hears: at times
+    // that are just within what each has.
+    for port in 0..3 {
+        send(&mut stack, port, 0, &mut world);
+    }
+    answer(&mut stack, 1, 0, &mut world);
+    answer(&mut stack, 2, 0, &mut world);
+    for now in (29_000..1_500_000).step_by(29_000) {
+        send(&mut stack, 0, now, &mut world);
+        if now % 174_000 == 0 {
+            send(&mut stack, 1, now, &mut world);
+            answer(&mut stack, 2, now, &mut world);
+        }
+        assert_eq!((stack.flows(), world.opened.len()), (3, 3), "at {now}");
+    }
+    stack.run(3_000_000, &mut world);
+    assert_eq!(stack.flows(), 0);
+}
+
+#[test]
+fn a_client_of_a_published_port_is_answered_after_a_pause() {
+    let (mut stack, mut world) = quiet();
+    let client = "192.0.2.1:4000".parse().unwrap();
+    let to = Published {
+        port: 53,
+        ..Published::default()
+    };
+    let socket = Rc::default();
+    stack.deliver(client, &to, b"x", 0, &mut world, socket);
+    stack.frame(&datagram(53, "192.0.2.1:4000"), 1, &mut world);
+    // By the same socket, and not by one of its own.
+    stack.run(170_000, &mut world);
+    stack.frame(&datagram(53, "192.0.2.1:4000"), 170_000, &mut world);
+    assert_eq!((stack.flows(), world.opened.len()), (1, 0));
+    stack.forget_datagrams(|ip| ip == IpAddr::from([10, 0, 2, 100]));
+    assert_eq!(stack.flows(), 0);
+}
+
+#[test]
+fn flows_in_use_stay_while_idle_ones_make_room() {
+    let (mut stack, mut world) = quiet();
+    stack.limit_flows(100);
+    let send = |stack: &mut Stack<World>, port, now, world: &mut World| {
+        stack.frame(&datagram(port, "192.0.2.1:4000"), now, world);
+        stack.run(now, world);
+    };
+    // A connection, and one conversation in use.
+    let guest = Guest::new(0, 7, 60_000);
+    stack.frame(&guest.segment(7, flag::SYN, b""), 0, &mut world);
+    send(&mut stack, 1, 0, &mut world);
+    answer(&mut stack, 1, 0, &mut world);
+    // Many that are begun and never used again.
+    for turn in 0..5000 {
+        let now = 100 * turn;
+        send(&mut stack, 1000 + turn as u16, now, &mut world);
+        if turn % 200 == 0 {
+            send(&mut stack, 1, now, &mut world);
+            answer(&mut stack, 1, now, &mut world);
+        }
+        assert!(stack.flows() <= 100);
+    }
+    // As many at once as there may be: none of them is idle.
+    let before = (world.opened.len(), stack.counters().dropped);
+    for port in 20_000..20_200 {
+        send(&mut stack, port, 500_000, &mut world);
+    }
+    assert!(stack.counters().dropped >= before.1 + 100);
+    assert!(world.opened.len() <= before.0 + 100);
+    answer(&mut stack, 1, 500_000, &mut world);
+    // All those are idle by and by, and others are let in.
+    let before = world.opened.len();
+    for port in 30_000..30_050 {
+        send(&mut stack, port, 510_000, &mut world);
+    }
+    assert_eq!(world.opened.len(), before + 50);
+    let is_tcp = stack.connections();
+    assert_eq!(is_tcp, 1);
+}
+
 fn quiet() -> (Stack<World>, World) {
     let world = World {
         peer: Rc::default(),
@@ -547,6 +683,7 @@ fn quiet() -> (Stack<World>, World) {
         ring: 100,
         seed: 1,
         names: None,
+        own: None,
         opened: Vec::new(),
     };
     (Stack::new(config(1500)), world)

@@ -9,7 +9,7 @@ use bryo::net::stack::{Config, Readiness, Stack};
 use bryo::net::wire::Link;
 use libfuzzer_sys::fuzz_target;
 use nix::errno::Errno;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Takes everything and echoes nothing.
 struct Sink(Vec<Id>);
@@ -46,20 +46,24 @@ impl Host for Sink {
     fn name_server(&mut self, _: bool) -> Option<SocketAddr> {
         None
     }
+    fn own_address(&mut self, _: IpAddr) -> Option<IpAddr> {
+        Some([192, 0, 2, 7].into())
+    }
 }
 
 fuzz_target!(|data: &[u8]| {
-    let ends = |network: &str, prefix, guest: &str, gateway: &str| Ends {
+    let ends = |network: &str, prefix, guest: &str, gateway: &str, host: &str| Ends {
         network: Cidr { address: network.parse().unwrap(), prefix },
         guest: guest.parse().unwrap(),
         gateway: gateway.parse().unwrap(),
+        host: host.parse().unwrap(),
     };
     let config = Config {
         link: Link { guest: [2, 0, 0, 0, 0, 1], own: [2, 0, 0, 0, 0, 2] },
         mtu: 1500,
         ends: vec![
-            ends("10.0.2.0", 24, "10.0.2.100", "10.0.2.2"),
-            ends("fd00::", 64, "fd00::100", "fd00::2"),
+            ends("10.0.2.0", 24, "10.0.2.100", "10.0.2.2", "10.0.2.3"),
+            ends("fd00::", 64, "fd00::100", "fd00::2", "fd00::3"),
         ],
         behind: Vec::new(),
         policy: Policy::default(),
