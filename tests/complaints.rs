@@ -142,6 +142,47 @@ fn other_machines_are_reached_by_ipv6_and_reach_it() {
     assert_eq!(output.stdout, wanted.concat().repeat(2), "{output}");
 }
 
+/// What `--network user` is given decides what is reached, and by whom.
+#[test]
+fn policy_holds_among_machines() {
+    let sandbox = Sandbox::with_busybox();
+    let who = sandbox.write("who.py", WHO);
+    sandbox.write("ask.py", ASK);
+    let names = sandbox.write("names.py", LONG_ANSWERS);
+    let script = format!(
+        "{LINK}
+         ip addr add 192.0.2.3/24 dev out0
+         nsenter -t $other -n python3 {who} &
+         nsenter -t $other -n python3 {names} 192.0.2.1 >/dev/null &
+         python3 {who} &
+         inside() {{
+           network=$1
+           shift
+           $bryo run --rm -v /usr:/usr:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro -v $PWD:/mnt:ro \
+             --network $network busybox \"$@\"
+         }}
+         ask() {{ inside $1 /usr/bin/python3 /mnt/ask.py $2 8000 | uniq; }}
+         ask user 192.0.2.1
+         ask user:outbound-addr=192.0.2.3 192.0.2.1
+         ask user:allow=192.0.2.1/32:8000 192.0.2.1
+         ask user:allow=198.51.100.0/24,allow=192.0.2.0/30 192.0.2.1
+         refused() {{ inside $1 nc -w 20 $2 $3 </dev/null 2>&1 | grep -o 'No route'; }}
+         refused user:allow=192.0.2.1/32:8000 192.0.2.1 53
+         refused user:allow=192.0.2.1/32:8000 192.0.2.2 8000
+         ask user 192.0.2.2
+         refused user:block-host 192.0.2.2 8000
+         refused user:block-host 192.0.2.3 8000
+         ask user:block-host 192.0.2.1
+         inside user:dns=192.0.2.1 getent ahostsv4 long.example | grep -c STREAM",
+        who = who.display(),
+        names = names.display(),
+    );
+    let output = in_a_world(&sandbox, &script);
+    let wanted = "192.0.2.2\n192.0.2.3\n192.0.2.2\n192.0.2.2\nNo route\nNo route\n192.0.2.2\n\
+                  No route\nNo route\n192.0.2.2\n200\n";
+    assert_eq!(output.stdout, wanted, "{output}");
+}
+
 /// A container that was started before the host had a network, and goes on
 /// when the host gets another interface, address and route.
 #[test]

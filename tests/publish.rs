@@ -151,6 +151,71 @@ fn a_port_is_free_when_its_container_has_ended() {
 }
 
 #[test]
+fn ranges_and_what_is_exposed_are_published() {
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    // Each port says its number.
+    let script = "import socket, threading
+def serve(port, family, where):
+    s = socket.create_server((where, port), family=family)
+    while True:
+        c, _ = s.accept()
+        c.sendall(b'%d' % port)
+        c.close()
+for port in range(7090, 7096):
+    for family, where in (socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::'):
+        threading.Thread(target=serve, args=(port, family, where)).start()";
+    let flags = [
+        "-p",
+        "127.13.7.3:5790-5792:7090-7092",
+        "-p",
+        "[::1]:5793:7093",
+        // The first that is free of several.
+        "-p",
+        "127.13.7.3:5792-5794:7093",
+        "--expose",
+        "7094-7095",
+        "-P",
+    ];
+    let run = sandbox.bryo(["run", "-d", "--name", "c"]).args(flags);
+    let run = run.args(["host", "python3", "-c", script]);
+    run.output().expect(0);
+    let ask = |at: &str| {
+        wait_for("an answer", || {
+            let mut client = TcpStream::connect(at).ok()?;
+            let mut text = String::new();
+            client.read_to_string(&mut text).ok()?;
+            (!text.is_empty()).then_some(text)
+        })
+    };
+    for (at, port) in [
+        ("127.13.7.3:5790", "7090"),
+        ("127.13.7.3:5791", "7091"),
+        ("127.13.7.3:5792", "7092"),
+        ("[::1]:5793", "7093"),
+        ("127.13.7.3:5793", "7093"),
+    ] {
+        assert_eq!(ask(at), port, "{at}");
+    }
+    let ports = sandbox.bryo(["port", "c"]).stdout();
+    assert_eq!(ports.lines().count(), 5 + 2 * 2, "{ports}");
+    for port in ["7094", "7095"] {
+        let at = sandbox.bryo(["port", "c", port]).stdout();
+        assert_eq!(at.lines().count(), 2, "{at}");
+        for line in at.lines() {
+            let number = line.rsplit_once(':').unwrap().1;
+            let loopback = if line.starts_with('[') {
+                "[::1]"
+            } else {
+                "127.0.0.1"
+            };
+            assert_eq!(ask(&format!("{loopback}:{number}")), port, "{at}");
+        }
+    }
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}
+
+#[test]
 fn datagrams_reach_a_published_port() {
     require_tool("python3", "python3-minimal");
     let sandbox = Sandbox::new();

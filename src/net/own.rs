@@ -21,9 +21,25 @@ pub fn towards(to: IpAddr) -> Result<IpAddr, Errno> {
 }
 
 /// Whether an address is the host's, whatever it is called: the kernel would
-/// use it as the sender's too.
-pub fn is_own(address: IpAddr) -> Result<bool, Errno> {
-    Ok(towards(address)? == address)
+/// use it as the sender's too, or lets a socket have it. `others` are known.
+pub fn is_own(address: IpAddr, others: &[IpAddr]) -> Result<bool, Errno> {
+    if others.contains(&address) || towards(address)? == address {
+        return Ok(true);
+    }
+    // The sender's is the first address of an interface that has several.
+    let has = |ip| {
+        let socket = inet::open(Protocol::Udp, ip)?;
+        match inet::bind_to(&socket, SocketAddr::new(ip, 0)) {
+            Err(Errno::EADDRNOTAVAIL) => Ok(false),
+            bound => bound.map(|()| true),
+        }
+    };
+    // Where any address may be bound, that says nothing (ip(7),
+    // ip_nonlocal_bind).
+    let afar = AFAR
+        .into_iter()
+        .find(|ip| ip.is_ipv4() == address.is_ipv4());
+    Ok(has(address)? && !afar.map_or(Ok(false), has)?)
 }
 
 /// The address by which the host is known to others: that for the internet, of

@@ -213,7 +213,7 @@ impl Host for Sockets {
             Kind::Udp => Protocol::Udp,
             Kind::Ping => Protocol::Ping,
         };
-        if self.block_host && own::is_own(to.ip())? {
+        if self.block_host && own::is_own(to.ip(), &self.own)? {
             return Err(Errno::EACCES);
         }
         let socket = inet::open(protocol, to.ip())?;
