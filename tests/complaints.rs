@@ -173,13 +173,17 @@ fn policy_holds_among_machines() {
          refused user:block-host 192.0.2.2 8000
          refused user:block-host 192.0.2.3 8000
          ask user:block-host 192.0.2.1
-         inside user:dns=192.0.2.1 getent ahostsv4 long.example | grep -c STREAM",
+         $bryo network create net >/dev/null
+         $bryo network create --dns 192.0.2.1 named >/dev/null
+         for network in user:dns=192.0.2.1 'user --dns 192.0.2.1' named 'net --dns 192.0.2.1'; do
+           inside \"$network\" getent ahostsv4 long.example | grep -c STREAM
+         done",
         who = who.display(),
         names = names.display(),
     );
     let output = in_a_world(&sandbox, &script);
     let wanted = "192.0.2.2\n192.0.2.3\n192.0.2.2\n192.0.2.2\nNo route\nNo route\n192.0.2.2\n\
-                  No route\nNo route\n192.0.2.2\n200\n";
+                  No route\nNo route\n192.0.2.2\n200\n200\n200\n200\n";
     assert_eq!(output.stdout, wanted, "{output}");
 }
 

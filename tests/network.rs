@@ -250,6 +250,45 @@ time.sleep(1000)"
 }
 
 #[test]
+fn resets_are_passed_on_both_ways() {
+    use nix::sys::socket::{setsockopt, sockopt};
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let mut client = listener.accept().unwrap().0;
+        client.read_exact(&mut [0]).unwrap();
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        setsockopt(&client, sockopt::Linger, &linger).unwrap();
+        drop(client);
+        let mut client = listener.accept().unwrap().0;
+        client.write_all(b"x").unwrap();
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+    let script = format!(
+        "python3 - <<'END'
+import socket, struct
+s = socket.create_connection(('{GATEWAY}', {port}))
+s.send(b'x')
+try: print(s.recv(1))
+except ConnectionResetError: print('reset')
+s = socket.create_connection(('{GATEWAY}', {port}))
+s.recv(1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+s.close()
+END"
+    );
+    let (_, out, err) = inside(&sandbox, "user:host-loopback", &script);
+    assert_eq!(out, "reset\n", "{err}");
+    server.join().unwrap();
+}
+
+#[test]
 fn datagrams_of_any_size_come_and_go() {
     require_tool("python3", "python3-minimal");
     let sandbox = Sandbox::new();
