@@ -4,7 +4,7 @@ use super::format::{self, Form};
 use super::output::{self, Table, size};
 use super::{Context, error};
 use crate::engine::containers::{Container, Containers, short};
-use crate::engine::processes::{Usage, total_memory, usage};
+use crate::engine::processes::{Census, Usage, total_memory, usage};
 use crate::engine::usernet::translator;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -96,8 +96,9 @@ fn sample(containers: &Containers, args: &Args) -> Result<Sample> {
         }
     };
     all.retain(|c| args.all || !args.containers.is_empty() || c.state.process().is_some());
+    let mut census = Census::default();
     let list = all.into_iter().map(|mut container| {
-        let usage = usage(&mut container).ok();
+        let usage = usage(&mut container, &mut census).ok();
         (container, usage)
     });
     Ok(Sample {

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::output::{self, Table};
-use crate::engine::processes::{Process, TICKS, processes, started};
+use crate::engine::processes::{Census, Process, TICKS, processes, started};
 use anyhow::{Context as _, Result, bail};
 use std::process::Command;
 
@@ -20,7 +20,7 @@ pub struct Args {
 /// Prints the processes, with their ids on the host.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut container = context.containers()?.find(&args.container)?;
-    let all = processes(&mut container)?;
+    let all = processes(&mut container, &mut Census::default())?;
     if !args.options.is_empty() {
         return by_ps(&args.options, &all);
     }

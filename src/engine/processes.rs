@@ -68,11 +68,36 @@ fn namespace(pid: i32, kind: &str) -> Option<u64> {
     Some(meta.ino())
 }
 
+/// The processes of the machine by the namespaces that they are in, looked up
+/// once for any number of containers.
+#[derive(Debug, Default)]
+pub struct Census {
+    kinds: HashMap<&'static str, HashMap<u64, Vec<i32>>>,
+}
+
+impl Census {
+    /// Those in the namespace `wanted` of a kind.
+    fn in_namespace(&mut self, kind: &'static str, wanted: u64) -> &[i32] {
+        let all = self.kinds.entry(kind).or_insert_with(|| {
+            let mut all: HashMap<u64, Vec<i32>> = HashMap::new();
+            for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let pid = name.to_str().and_then(|name| name.parse().ok());
+                if let Some((pid, inode)) = pid.and_then(|pid| Some((pid, namespace(pid, kind)?))) {
+                    all.entry(inode).or_default().push(pid);
+                }
+            }
+            all
+        });
+        all.get(&wanted).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The processes of a container that runs, in the order of their ids.
 ///
 /// # Errors
 /// It does not run.
-pub fn processes(container: &mut Container) -> Result<Vec<Process>> {
+pub fn processes(container: &mut Container, census: &mut Census) -> Result<Vec<Process>> {
     container.running_process()?;
     let first = container.state.process().map_or(0, |process| process.pid);
     let own_pids = container.record.namespaces & libc::CLONE_NEWPID as u64 != 0;
@@ -83,20 +108,13 @@ pub fn processes(container: &mut Container) -> Result<Vec<Process>> {
         let child = children.ok()?.split_whitespace().next()?.parse().ok()?;
         namespace(child, kind)
     });
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let belongs = pid == first || wanted.is_some() && namespace(pid, kind) == wanted;
-        found.extend(belongs.then(|| read(pid)).flatten());
+    let mut all = vec![first];
+    if let Some(wanted) = wanted {
+        all.extend(census.in_namespace(kind, wanted));
     }
-    found.sort_by_key(|process| process.pid);
-    Ok(found)
+    all.sort_unstable();
+    all.dedup();
+    Ok(all.into_iter().filter_map(read).collect())
 }
 
 fn read(pid: i32) -> Option<Process> {
@@ -136,11 +154,12 @@ fn parse(stat: &[u8]) -> Option<Process> {
     })
 }
 
-/// What a container uses now.
+/// What a container uses now; by the processes in `census`, where it has no
+/// control group that counts.
 ///
 /// # Errors
 /// It does not run.
-pub fn usage(container: &mut Container) -> Result<Usage> {
+pub fn usage(container: &mut Container, census: &mut Census) -> Result<Usage> {
     let placed = container.history.confinement.placed.as_ref();
     let group = placed.and_then(|placed| stat::usage(&placed.limits()));
     if let Some(group) = group
@@ -157,7 +176,7 @@ pub fn usage(container: &mut Container) -> Result<Usage> {
             group: Some(group),
         });
     }
-    let all = processes(container)?;
+    let all = processes(container, census)?;
     let mut usage = Usage::default();
     for process in &all {
         usage.cpu += process.ticks * (1_000_000 / TICKS);
