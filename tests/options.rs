@@ -378,6 +378,11 @@ fn the_out_of_memory_score() {
     assert_eq!(sandbox.shell(&["--oom-score-adj", "500"], script), "500");
     let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     assert_eq!(sandbox.shell(&[], script), own.trim());
+    let running = sandbox.start("scored", &["--oom-score-adj", "500"]);
+    let exec = ["exec", "scored", "sh", "-c", script];
+    assert_eq!(sandbox.bryo(exec).stdout(), "500");
+    sandbox.bryo(["rm", "-f", "scored"]).output().expect(0);
+    running.wait();
     let refused = sandbox
         .run(&["--oom-score-adj", "-1000", "busybox", "true"])
         .expect(125);

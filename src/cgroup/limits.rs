@@ -141,13 +141,14 @@ pub fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
         if io.leaf_weight().is_some() {
             bail!("blockIO.leafWeight: only control groups of version 1 have it");
         }
+        // That for all devices first: BFQ forgets those of single ones with it.
+        if let Some(weight) = io.weight().filter(|weight| *weight != 0) {
+            all.push(io_weight(weight, ""));
+        }
         for device in io.weight_device().iter().flatten() {
             let weight = device.weight().context("blockIO.weightDevice: no weight")?;
             let number = format!("{}:{}", device.major(), device.minor());
             all.push(io_weight(weight, &format!("{number} ")));
-        }
-        if let Some(weight) = io.weight().filter(|weight| *weight != 0) {
-            all.push(io_weight(weight, ""));
         }
     }
     if resources.rdma().is_some() {
@@ -373,8 +374,8 @@ mod tests {
             ("pids.max", "20"),
             ("hugetlb.2MB.max", "4194304"),
             ("io.max", "8:16 rbps=1024"),
-            ("io.bfq.weight", "8:0 200"),
             ("io.bfq.weight", "100"),
+            ("io.bfq.weight", "8:0 200"),
             ("memory.high", "1000"),
         ]);
         assert_eq!(all.unwrap(), expected);

@@ -423,16 +423,19 @@ pub fn update(
         };
         let group = placed.limits();
         below_use(&group, &after).with_context(|| format!("container {name}"))?;
-        let news: Vec<Setting> = after
+        let changed = |s: &&Setting| !before.contains(s);
+        let changed: Vec<&str> = after
             .iter()
-            .filter(|s| !before.contains(s))
-            .cloned()
+            .filter(changed)
+            .map(|s| s.file.as_str())
             .collect();
-        let old: Vec<Setting> = before
-            .iter()
-            .filter(|s| !after.contains(s))
-            .cloned()
-            .collect();
+        // All of a file: the weight for all devices makes the kernel forget
+        // those of single ones.
+        let of = |all: &[Setting]| -> Vec<Setting> {
+            let all = all.iter().filter(|s| changed.contains(&s.file.as_str()));
+            all.cloned().collect()
+        };
+        let (news, old) = (of(&after), of(&before));
         if let Err(obstacle) = placed.divide(&controllers(&news)) {
             return Err(anyhow!(Unlimited {
                 text: format!("container {name}: {}", describe(&obstacle)),

@@ -177,10 +177,7 @@ fn set_identity(plan: &Plan) -> Result<()> {
         sys::fd::write_file("/proc/self/timens_offsets", plan.time_offsets.as_bytes())
             .with_context(|| format!("set time offsets {:?}", plan.time_offsets))?;
     }
-    if let Some(score) = plan.process.oom_score_adj {
-        sys::fd::write_file("/proc/self/oom_score_adj", score.to_string().as_bytes())
-            .with_context(|| format!("set oom_score_adj {score}"))?;
-    }
+    plan.process.set_oom_score()?;
     if let Some(name) = &plan.hostname {
         nix::unistd::sethostname(name).with_context(|| format!("set host name '{name}'"))?;
     }

@@ -42,6 +42,8 @@ pub fn join(
     };
     let kinds = kinds & !later;
     let enter = || -> anyhow::Result<()> {
+        // By the host's own /proc, while it is in sight and ours to write to.
+        process.set_oom_score()?;
         // From here on processes of the container could see this one.
         prctl::set_dumpable(false).context("set dumpable")?;
         let kinds = Namespaces::from_bits_retain(kinds as i32);

@@ -239,6 +239,20 @@ impl ProcessPlan {
         self.args[0].to_string_lossy()
     }
 
+    /// Sets the score of the calling process for the out-of-memory killer, which
+    /// its children inherit.
+    ///
+    /// # Errors
+    /// A score below the least that an administrator left it
+    /// (proc_pid_oom_score_adj(5)).
+    pub fn set_oom_score(&self) -> Result<()> {
+        let Some(score) = self.oom_score_adj else {
+            return Ok(());
+        };
+        sys::fd::write_file("/proc/self/oom_score_adj", score.to_string().as_bytes())
+            .with_context(|| format!("set oom_score_adj {score}"))
+    }
+
     /// Enters the working directory, which is made if it is missing.
     ///
     /// # Errors
