@@ -292,6 +292,9 @@ fn flags_mean_what_they_mean_to_podman() {
         let run = run.args([
             "--root",
             storage.to_str().unwrap(),
+            // Else that of Debian 12 takes the driver vfs.
+            "--storage-driver",
+            "overlay",
             "--cgroup-manager",
             "systemd",
         ]);
