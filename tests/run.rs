@@ -1,7 +1,7 @@
 //! `bryo run`: what a container is, what it may take from an image, how it
 //! ends.
 
-use crate::common::{Sandbox, debian_tar, field, require_tool, tool, wait_for};
+use crate::common::{Sandbox, bryo, debian_tar, field, require_tool, tool, wait_for};
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::fs;
@@ -402,6 +402,25 @@ fn the_image_host_is_the_machine_unharmed() {
     // The programs of the machine work.
     let output = sandbox.run(&["host", "ls", "/"]).expect(0);
     assert!(output.stdout.contains("usr"), "{output}");
+}
+
+#[test]
+fn the_image_host_starts_while_others_tidy_up() {
+    let sandbox = Sandbox::new();
+    // With a mount in it, /var/tmp is put together from parts.
+    let script = "place=$(mktemp -d /var/tmp/bryo-tidy.XXXXXX) && mount -t tmpfs none $place
+        (while :; do mkdir $place.1 $place.2; rmdir $place.1 $place.2; done) & other=$!
+        for run in $(seq 30); do
+          $BRYO run --rm --network none host true || break
+        done
+        kill $other; wait $other
+        umount $place; rmdir $place; rmdir $place.1 $place.2 2>&-
+        echo $run";
+    let unshare = sandbox
+        .command("unshare")
+        .args(["-Urm", "sh", "-c", script]);
+    let output = unshare.env("BRYO", bryo()).output().expect(0);
+    assert_eq!(output.stdout, "30\n", "{output}");
 }
 
 #[test]

@@ -39,6 +39,13 @@ const OWN: [&str; 6] = [
 /// Where programs have to write, a file system of its own or not.
 const SCRATCH: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
 
+/// Whether `path` is right in a place where others make and remove directories
+/// while a container starts.
+pub fn may_go(path: &Path) -> bool {
+    let directory = path.parent();
+    SCRATCH.iter().any(|s| directory == Some(Path::new(s)))
+}
+
 /// Whether something is mounted below `path`.
 fn leads(path: &Path, points: &[PathBuf]) -> bool {
     let mut below = points.iter().filter(|point| *point != path);
@@ -115,7 +122,10 @@ impl Parts {
         for (index, path) in self.overlays.iter().enumerate() {
             let (upper, work) = layer(container, index);
             std::fs::create_dir_all(&work).with_context(|| what(path))?;
-            make_like(path, &upper).with_context(|| what(path))?;
+            match make_like(path, &upper) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && may_go(path) => {}
+                done => done.with_context(|| what(path))?,
+            }
         }
         Ok(())
     }

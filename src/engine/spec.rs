@@ -207,6 +207,7 @@ fn part_mounts(root: &Root, parts: &Parts, facts: &Facts) -> Result<Vec<Mount>> 
         let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
         words.push("userxattr");
         words.extend(root.volatile.then_some("volatile"));
+        words.extend(host::may_go(path).then_some("nofail"));
         mounts.push(mount(path, "overlay", None, &words)?);
     }
     for path in &parts.binds {

@@ -18,6 +18,8 @@ pub struct Options {
     pub propagation: Option<(u64, bool)>,
     /// Copy what the image has at the destination into the new tmpfs.
     pub tmpcopyup: bool,
+    /// What it shows may be gone by now: it is left out then, as in fstab(5).
+    pub nofail: bool,
     /// Parameters left for the file system: name, and value unless a flag.
     pub parameters: Vec<(CString, Option<CString>)>,
 }
@@ -120,6 +122,7 @@ impl Options {
             "bind" => self.bind = Some(Bind::Single),
             "rbind" => self.bind = Some(Bind::Recursive),
             "tmpcopyup" => self.tmpcopyup = true,
+            "nofail" => self.nofail = true,
             "notmpcopyup" => self.tmpcopyup = false,
             // Words that say nothing here: mount(8)'s own, and labels that
             // podman and docker accept on machines without SELinux.

@@ -103,9 +103,13 @@ pub fn gather<'a>(
 ) -> Result<(Vec<Gathered<'a>>, Vec<Gathered<'a>>)> {
     let mut mounts = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
-        let gathered = gather_mount(mount, &plan.root, outside, warn)
-            .with_context(|| format!("/{}", mount.destination.display()))?;
-        mounts.extend(gathered);
+        match gather_mount(mount, &plan.root, outside, warn) {
+            Ok(gathered) => mounts.extend(gathered),
+            Err(error) if mount.options.nofail && is_gone(&error) => {}
+            Err(error) => {
+                return Err(error.context(format!("/{}", mount.destination.display())));
+            }
+        }
     }
     let mut devices = Vec::with_capacity(plan.devices.len());
     for device in &plan.devices {
@@ -120,6 +124,12 @@ pub fn gather<'a>(
         });
     }
     Ok((mounts, devices))
+}
+
+/// Whether what was to be mounted is not there.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<sys::Error>();
+    error.is_some_and(|error| error.errno == Errno::ENOENT)
 }
 
 fn gather_mount<'a>(

@@ -13,11 +13,17 @@ use crate::sys::tap;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
+use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// The bridge's name in its namespace.
 pub const BRIDGE: &str = "bridge0";
+
+/// How long the name server of a holder that was killed has to end as well:
+/// the members know of the holder's end before it does.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The name of the interface that leads out.
 const TAP: &str = "out0";
@@ -96,11 +102,15 @@ fn inside(definition: &Definition, existing: Option<&OwnedFd>, out: &Channel) ->
     bridge(definition)?;
     for gateway in &definition.gateways {
         let at = (gateway.address, PORT);
+        let patience = match existing {
+            Some(_) => PATIENCE,
+            None => Duration::ZERO,
+        };
         let what = || format!("listen at {}, port {PORT}", gateway.address);
-        let udp = UdpSocket::bind(at).with_context(what)?;
+        let udp = once_free(patience, || UdpSocket::bind(at)).with_context(what)?;
         udp.set_nonblocking(true)?;
         out.send(b"udp", Some(udp.as_fd()))?;
-        let tcp = TcpListener::bind(at).with_context(what)?;
+        let tcp = once_free(patience, || TcpListener::bind(at)).with_context(what)?;
         tcp.set_nonblocking(true)?;
         out.send(b"tcp", Some(tcp.as_fd()))?;
     }
@@ -119,6 +129,19 @@ fn inside(definition: &Definition, existing: Option<&OwnedFd>, out: &Channel) ->
         out.send(b"tap", Some(interface.make()?.as_fd()))?;
     }
     Ok(())
+}
+
+/// Binds a socket; waits so long for who has its address.
+fn once_free<S>(patience: Duration, bind: impl Fn() -> io::Result<S>) -> io::Result<S> {
+    let begin = Instant::now();
+    loop {
+        match bind() {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && begin.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Makes the bridge, which has the gateway's addresses.

@@ -39,7 +39,7 @@ impl Life {
         let confinement = &self.container.history.confinement;
         let Some(placed) = &confinement.placed else {
             let why = confinement.without.clone().unwrap_or_default();
-            bail!("it has no control group, by which it could be paused: {why}");
+            bail!("it has no control group, by which it could be paused: {why}; see bryo doctor");
         };
         placed.limits().freeze(frozen)?;
         let (process, since, user_namespace) = match &self.container.state {
