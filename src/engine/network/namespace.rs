@@ -118,10 +118,7 @@ fn inside(definition: &Definition, existing: Option<&OwnedFd>, out: &Channel) ->
         && tap::probe().is_ok()
     {
         // Its other end was somebody's who was killed.
-        let mut netlink = Netlink::open()?;
-        if let Ok(old) = netlink.link(TAP) {
-            netlink.run(vec![Request::delete(&old)])?;
-        }
+        Netlink::open()?.remove(TAP)?;
         let interface = Interface {
             name: TAP.to_owned(),
             ..way_out.interface()

@@ -111,9 +111,8 @@ fn pair(container: &str, lease: &Lease, inside: &OwnedFd) -> Result<()> {
     };
     match made(&mut netlink) {
         // The kernel has not got round to what ended a moment ago.
-        Err(e) if e.errno == Errno::EEXIST && netlink.link(&name).is_ok() => {
-            let old = netlink.link(&name)?;
-            netlink.run(vec![Request::delete(&old)])?;
+        Err(e) if e.errno == Errno::EEXIST => {
+            netlink.remove(&name)?;
             Ok(made(&mut netlink)?)
         }
         other => Ok(other?),
@@ -124,10 +123,5 @@ fn pair(container: &str, lease: &Lease, inside: &OwnedFd) -> Result<()> {
 /// made for it, joins.
 pub fn disconnect(container: &str, namespace: &OwnedFd) -> Result<()> {
     join(namespace)?;
-    let mut netlink = Netlink::open()?;
-    match netlink.link(&port(container)) {
-        Ok(link) => Ok(netlink.run(vec![Request::delete(&link)])?),
-        Err(e) if e.errno == Errno::ENODEV => Ok(()),
-        Err(e) => Err(e.into()),
-    }
+    Ok(Netlink::open()?.remove(&port(container))?)
 }
