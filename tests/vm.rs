@@ -153,12 +153,28 @@ fn weights_count_beside_other_containers() {
     require_systemd(&CONTROLLERS);
     let sandbox = Sandbox::with_busybox();
     let command = ["sleep", "1000"];
-    detached(&sandbox, "c", &["--cpu-weight", "300"], &command);
+    let weights = ["--cpu-weight", "300", "--blkio-weight", "300"];
+    detached(&sandbox, "c", &weights, &command);
     let group = group(&sandbox, "c");
     let scope = group.parent().unwrap();
     assert_eq!(file(&group, "cpu.weight"), "300");
     assert_eq!(file(scope, "cpu.weight"), "300");
     user_systemctl(&["daemon-reload"]);
+    assert_eq!(file(scope, "cpu.weight"), "300");
+    let devices = || match scope.join("io.bfq.weight").exists() {
+        true => file(scope, "io.bfq.weight"),
+        false => file(scope, "io.weight"),
+    };
+    let before = devices();
+    assert!(
+        ["default 300", "default 2930"].contains(&&*before),
+        "{before}"
+    );
+    // systemd writes all that it knows of the scope's.
+    let unit = inspect(&sandbox, "c", "{{.CgroupUnit}}");
+    user_systemctl(&["set-property", "--runtime", &unit, "MemoryMax=1G"]);
+    assert_eq!(file(scope, "memory.max"), "1073741824");
+    assert_eq!(devices(), before);
     assert_eq!(file(scope, "cpu.weight"), "300");
     let update = sandbox.bryo(["update", "--cpu-weight", "50", "c"]);
     update.output().expect(0);

@@ -472,13 +472,13 @@ impl Placed {
         };
         let is_weight = |s: &&Setting| WEIGHTS.contains(&s.file.as_str());
         let weights: Vec<Setting> = settings.iter().filter(is_weight).cloned().collect();
+        let bfq = scope.join("io.bfq.weight").exists();
         for setting in &weights {
             // So that systemd does not write its own number at the next turn;
             // if it does not answer, that one is in force until then.
-            let value = setting.value.parse();
-            if let (Ok(value), "cpu.weight") = (value, setting.file.as_str()) {
+            if let Some((property, value)) = systemd::weight(setting, bfq) {
                 let manager = systemd::Manager::connect();
-                let _ = manager.and_then(|mut m| m.set(unit, "CPUWeight", value));
+                let _ = manager.and_then(|mut m| m.set(unit, property, value));
             }
         }
         let above = Group::at(scope).apply(&weights);

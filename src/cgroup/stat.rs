@@ -64,34 +64,47 @@ fn pressure(text: &str) -> Option<f64> {
     words.find_map(|word| word.strip_prefix("avg10=")?.parse().ok())
 }
 
+/// How much is to be read; what is not is as if it were not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// What only grows: time and bytes. Memory is with cache.
+    Spent,
+    /// And what a line for eyes has: memory, its limit, tasks.
+    Line,
+    /// All of it.
+    All,
+}
+
 /// Reads what a group uses now; `None` if it is gone.
-pub fn usage(group: &Group) -> Option<Usage> {
+pub fn usage(group: &Group, detail: Detail) -> Option<Usage> {
     let cpu = group.read("cpu.stat").ok()?;
-    let [usage, system, throttled] = values(&cpu, ["usage_usec", "system_usec", "throttled_usec"]);
+    let [time, system, throttled] = values(&cpu, ["usage_usec", "system_usec", "throttled_usec"]);
     let number = |file: &str| group.read(file).ok()?.parse::<u64>().ok();
-    let memory = number("memory.current");
-    let stat = match memory {
-        Some(_) => group.read("memory.stat").unwrap_or_default(),
-        None => String::new(),
-    };
-    let [cache] = values(&stat, ["inactive_file"]);
-    let pressed = |file: &str| pressure(&group.read(file).ok()?);
-    Some(Usage {
-        cpu: usage,
+    let mut usage = Usage {
+        cpu: time,
         system,
         throttled,
-        memory: memory.map(|memory| memory.saturating_sub(cache)),
-        cache,
-        peak: number("memory.peak"),
-        memory_limit: number("memory.max"),
-        swap: number("memory.swap.current").unwrap_or(0),
+        memory: number("memory.current"),
         io: group.read("io.stat").ok().map(|text| io(&text)),
         tasks: number("pids.current"),
-        tasks_peak: number("pids.peak"),
-        tasks_limit: number("pids.max"),
-        pressure: ["cpu.pressure", "memory.pressure", "io.pressure"].map(pressed),
-        oom_kills: group.value("memory.events", "oom_kill").unwrap_or(0),
-    })
+        ..Usage::default()
+    };
+    if detail >= Detail::Line && usage.memory.is_some() {
+        let stat = group.read("memory.stat").unwrap_or_default();
+        [usage.cache] = values(&stat, ["inactive_file"]);
+        usage.memory = usage.memory.map(|all| all.saturating_sub(usage.cache));
+        usage.memory_limit = number("memory.max");
+    }
+    if detail == Detail::All {
+        let pressed = |file: &str| pressure(&group.read(file).ok()?);
+        usage.peak = number("memory.peak");
+        usage.swap = number("memory.swap.current").unwrap_or(0);
+        usage.tasks_peak = number("pids.peak");
+        usage.tasks_limit = number("pids.max");
+        usage.pressure = ["cpu.pressure", "memory.pressure", "io.pressure"].map(pressed);
+        usage.oom_kills = group.value("memory.events", "oom_kill").unwrap_or(0);
+    }
+    Some(usage)
 }
 
 #[cfg(test)]

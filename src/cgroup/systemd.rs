@@ -4,6 +4,7 @@
 //! it too; where that is missing, it is reached over the user's bus.
 
 use super::dbus::{self, Call, FIXED_HEADER, Received, Writer};
+use super::limits::Setting;
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 use std::io::{Read, Write};
@@ -357,9 +358,46 @@ pub fn is_there() -> bool {
     has("systemd/private") || has("bus") && Path::new("/run/systemd/system").exists()
 }
 
+/// What systemd calls a weight among groups, and its number for it; nothing for
+/// those of single devices. With `bfq`, devices are weighed by that scheduler,
+/// whose weights systemd makes of its own: of 100 to 10000 it makes 100 to 1000
+/// (systemd, src/basic/cgroup-util.h).
+pub fn weight(setting: &Setting, bfq: bool) -> Option<(&'static str, u64)> {
+    let number = |text: &str| text.trim_start_matches("default ").parse::<u64>().ok();
+    match (setting.file.as_str(), &setting.instead) {
+        ("cpu.weight", _) => Some(("CPUWeight", number(&setting.value)?)),
+        ("io.weight", _) => Some(("IOWeight", number(&setting.value)?)),
+        ("io.bfq.weight", _) if bfq => {
+            let weight = number(&setting.value)?;
+            let above = weight.saturating_sub(100);
+            Some(("IOWeight", weight.min(100) + above * 11))
+        }
+        ("io.bfq.weight", Some((_, value))) => Some(("IOWeight", number(value)?)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_in_the_words_of_systemd() {
+        let setting = |file: &str, value: &str, instead: &str| Setting {
+            controller: String::new(),
+            file: file.to_owned(),
+            value: value.to_owned(),
+            instead: (!instead.is_empty()).then(|| ("io.weight".to_owned(), instead.to_owned())),
+        };
+        let io = setting("io.bfq.weight", "300", "default 2930");
+        assert_eq!(weight(&io, true), Some(("IOWeight", 2300)));
+        assert_eq!(weight(&io, false), Some(("IOWeight", 2930)));
+        let device = setting("io.bfq.weight", "8:0 300", "8:0 2930");
+        assert_eq!(weight(&device, true), None);
+        assert_eq!(weight(&device, false), None);
+        let cpu = setting("cpu.weight", "39", "");
+        assert_eq!(weight(&cpu, true), Some(("CPUWeight", 39)));
+    }
 
     #[test]
     fn paths_of_units() {

@@ -3,6 +3,7 @@
 use super::format::{self, Form};
 use super::output::{self, Table, size};
 use super::{Context, error};
+use crate::cgroup::stat::Detail;
 use crate::engine::containers::{Container, Containers, short};
 use crate::engine::processes::{Census, Usage, total_memory, usage};
 use crate::engine::usernet::translator;
@@ -37,8 +38,11 @@ pub struct Args {
     format: Form,
 }
 
-/// How long processors are watched before the first numbers.
-const FIRST: Duration = Duration::from_millis(200);
+/// How long processors are watched before the first numbers, by control groups,
+/// which know of microseconds though they may not hear of them for 4 ms.
+const FIRST: Duration = Duration::from_millis(100);
+/// And by processes, which count hundredths of a second.
+const FIRST_BY_TICKS: Duration = Duration::from_millis(200);
 /// Between two tables.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -48,27 +52,30 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     for name in &args.containers {
         containers.find(name)?;
     }
-    let mut before = sample(&containers, args)?;
-    let mut wait = FIRST;
+    let detail = match args.format {
+        Form::Table => Detail::Line,
+        _ => Detail::All,
+    };
+    let mut list = look(&containers, args)?;
+    let mut before = sample(&mut list, Detail::Spent);
+    let by_ticks = |sample: &Sample| sample.usage.is_some_and(|usage| usage.group.is_none());
+    let mut wait = match before.values().any(by_ticks) {
+        true => FIRST_BY_TICKS,
+        false => FIRST,
+    };
     loop {
-        std::thread::sleep(wait);
-        let now = sample(&containers, args)?;
-        let rows: Vec<Value> = now
-            .list
+        let since = before.values().map(|sample| sample.at).min();
+        std::thread::sleep(since.map_or(wait, |at| wait.saturating_sub(at.elapsed())));
+        if wait == PERIOD {
+            list = look(&containers, args)?;
+        }
+        let now = sample(&mut list, detail);
+        let machine = total_memory();
+        let rows: Vec<Value> = list
             .iter()
-            .map(|(container, usage)| {
-                let earlier = before.list.iter();
-                let earlier = earlier
-                    .clone()
-                    .find(|(c, _)| c.record.id == container.record.id);
-                let spent = now.at.duration_since(before.at);
-                row(
-                    container,
-                    *usage,
-                    earlier.and_then(|(_, u)| *u),
-                    spent,
-                    args,
-                )
+            .filter_map(|container| {
+                let id = &container.record.id;
+                Some(row(container, now.get(id)?, before.get(id), machine, args))
             })
             .collect();
         print(args, &rows)?;
@@ -80,12 +87,14 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
+/// What a container used at a time; nothing if it did not run.
 struct Sample {
     at: Instant,
-    list: Vec<(Container, Option<Usage>)>,
+    usage: Option<Usage>,
 }
 
-fn sample(containers: &Containers, args: &Args) -> Result<Sample> {
+/// The containers that are to be shown.
+fn look(containers: &Containers, args: &Args) -> Result<Vec<Container>> {
     let mut all = match args.containers.is_empty() {
         true => containers.list()?,
         false => {
@@ -96,36 +105,41 @@ fn sample(containers: &Containers, args: &Args) -> Result<Sample> {
         }
     };
     all.retain(|c| args.all || !args.containers.is_empty() || c.state.process().is_some());
+    Ok(all)
+}
+
+/// What they use now, by id.
+fn sample(list: &mut [Container], detail: Detail) -> HashMap<String, Sample> {
     let mut census = Census::default();
-    let list = all.into_iter().map(|mut container| {
-        let usage = usage(&mut container, &mut census).ok();
-        (container, usage)
+    let all = list.iter_mut().map(|container| {
+        let usage = usage(container, &mut census, detail).ok();
+        let at = Instant::now();
+        (container.record.id.clone(), Sample { at, usage })
     });
-    Ok(Sample {
-        list: list.collect(),
-        at: Instant::now(),
-    })
+    all.collect()
 }
 
 fn row(
     container: &Container,
-    now: Option<Usage>,
-    before: Option<Usage>,
-    spent: Duration,
+    now: &Sample,
+    before: Option<&Sample>,
+    machine: u64,
     args: &Args,
 ) -> Value {
-    let usage = now.unwrap_or_default();
-    let busy = usage.cpu.saturating_sub(before.unwrap_or(usage).cpu);
+    let usage = now.usage.unwrap_or_default();
+    let earlier = before.and_then(|before| before.usage).unwrap_or(usage);
+    let spent = before.map_or(PERIOD, |before| now.at.duration_since(before.at));
+    let busy = usage.cpu.saturating_sub(earlier.cpu);
     let percent = |part: f64| format!("{:.2}%", part * 100.0);
     let group = usage.group.unwrap_or_default();
     let limit = group.memory_limit.filter(|limit| *limit > 0);
-    let total = limit.unwrap_or_else(total_memory);
+    let total = limit.unwrap_or(machine);
     let waits = |part: Option<f64>| part.map_or_else(|| "--".to_owned(), |p| format!("{p:.2}%"));
     let rate = |now: u64, before: u64| {
         let bytes = now.saturating_sub(before) as f64 / spent.as_secs_f64().max(1e-6);
         format!("{}/s", size(bytes as u64))
     };
-    let (earlier, blocks) = (before.unwrap_or(usage).blocks, usage.blocks);
+    let (earlier, blocks) = (earlier.blocks, usage.blocks);
     let read = rate(blocks.0, earlier.0);
     let written = rate(blocks.1, earlier.1);
     let id = match args.no_trunc {
@@ -133,7 +147,9 @@ fn row(
         false => short(&container.record.id),
     };
     let [received, sent] = usage.network;
-    let flows = now.and_then(|_| translator::report(&translator::report_of(&container.dir)));
+    let flows = now
+        .usage
+        .and_then(|_| translator::report(&translator::report_of(&container.dir)));
     let pair = |(a, b): (u64, u64)| format!("{} / {}", size(a), size(b));
     json!({
         "ID": id,

@@ -8,6 +8,7 @@ use super::machine::text::CgroupLayout;
 use super::mountinfo;
 use crate::cgroup::limits::{self, Machine, Setting};
 use crate::cgroup::place::{self, Manager, Obstacle, Placed, Wanted};
+use crate::cgroup::stat::{self, Detail};
 use crate::cgroup::units;
 use crate::cgroup::v2::{Group, Refused};
 use anyhow::{Context, Result, anyhow, bail};
@@ -456,7 +457,7 @@ fn below_use(group: &Group, settings: &[Setting]) -> Result<()> {
     let Some(limit) = limit.and_then(|s| s.value.parse::<u64>().ok()) else {
         return Ok(());
     };
-    let used = crate::cgroup::stat::usage(group).and_then(|usage| usage.memory);
+    let used = stat::usage(group, Detail::Line).and_then(|usage| usage.memory);
     match used {
         Some(used) if used > limit => bail!(
             "it uses {} of memory, more than {}: that limit would kill it",

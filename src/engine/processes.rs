@@ -2,7 +2,7 @@
 
 use super::containers::Container;
 use super::usernet::translator;
-use crate::cgroup::stat;
+use crate::cgroup::stat::{self, Detail};
 use anyhow::Result;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -159,9 +159,9 @@ fn parse(stat: &[u8]) -> Option<Process> {
 ///
 /// # Errors
 /// It does not run.
-pub fn usage(container: &mut Container, census: &mut Census) -> Result<Usage> {
+pub fn usage(container: &mut Container, census: &mut Census, detail: Detail) -> Result<Usage> {
     let placed = container.history.confinement.placed.as_ref();
-    let group = placed.and_then(|placed| stat::usage(&placed.limits()));
+    let group = placed.and_then(|placed| stat::usage(&placed.limits(), detail));
     if let Some(group) = group
         && let (Some(memory), Some(tasks)) = (group.memory, group.tasks)
     {
@@ -170,7 +170,10 @@ pub fn usage(container: &mut Container, census: &mut Census) -> Result<Usage> {
         return Ok(Usage {
             cpu: group.cpu,
             memory,
-            network: network(container, first),
+            network: match detail {
+                Detail::Spent => Default::default(),
+                _ => network(container, first),
+            },
             blocks: group.io.unwrap_or_default(),
             tasks,
             group: Some(group),

@@ -512,18 +512,7 @@ fn what_came_too_early_is_told() {
     let (mut stack, mut world) = quiet();
     world.peer.borrow_mut().capacity = 100_000;
     let mut guest = Guest::new(50_000, 7, 60_000);
-    stack.frame(&guest.work(1)[0], 0, &mut world);
-    let ready = Readiness {
-        writable: true,
-        ..Readiness::default()
-    };
-    let id = Id {
-        index: 0,
-        generation: 0,
-    };
-    stack.ready(id, ready, 0, &mut world);
-    let answer = guest.take(&world.to_guest.remove(0));
-    stack.frame(&answer[0], 0, &mut world);
+    open(&mut stack, &mut guest, &mut world);
     // The second and the fourth of what is sent, then the first.
     let mut send = |guest: &mut Guest, part: usize| {
         let seq = guest.iss.wrapping_add(1 + part as u32 * 1000);
@@ -676,6 +665,22 @@ fn flows_in_use_stay_while_idle_ones_make_room() {
     assert_eq!(is_tcp, 1);
 }
 
+/// The guest's connection is made, as the first one.
+fn open(stack: &mut Stack<World>, guest: &mut Guest, world: &mut World) {
+    let ready = Readiness {
+        writable: true,
+        ..Readiness::default()
+    };
+    let id = Id {
+        index: 0,
+        generation: 0,
+    };
+    stack.frame(&guest.work(1)[0], 0, world);
+    stack.ready(id, ready, 0, world);
+    let answer = guest.take(&world.to_guest.remove(0));
+    stack.frame(&answer[0], 0, world);
+}
+
 fn quiet() -> (Stack<World>, World) {
     let world = World {
         peer: Rc::default(),
@@ -737,18 +742,7 @@ fn what_was_promised_is_taken_to_the_last_byte() {
     let (mut stack, mut world) = quiet();
     world.peer.borrow_mut().capacity = 100;
     let mut guest = Guest::new(200_000, 7, 60_000);
-    stack.frame(&guest.work(1)[0], 0, &mut world);
-    let ready = Readiness {
-        writable: true,
-        ..Readiness::default()
-    };
-    let id = Id {
-        index: 0,
-        generation: 0,
-    };
-    stack.ready(id, ready, 0, &mut world);
-    let answer = guest.take(&world.to_guest.remove(0));
-    stack.frame(&answer[0], 0, &mut world);
+    open(&mut stack, &mut guest, &mut world);
     let edge = guest.una.wrapping_add(guest.window);
     // In pieces of which the windows' scale is no measure.
     while guest.nxt != edge {
