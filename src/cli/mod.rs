@@ -270,8 +270,9 @@ struct Alone<A: clap::Args> {
 }
 
 /// The command line, if it is one of a verb that is used all the time: to tell
-/// the parser of all verbs takes half of the work before a start. `None` also
-/// for what is wrong with it, which the parser of all verbs explains.
+/// the parser of all verbs takes half of the work before a start, and most of
+/// that of a look at what runs, which programs repeat. `None` also for what is
+/// wrong with it, which the parser of all verbs explains.
 fn alone(words: &[OsString]) -> Option<Cli> {
     fn parse<A: clap::Args>(words: &[OsString]) -> Option<Alone<A>> {
         Alone::try_parse_from(words).ok()
@@ -284,6 +285,14 @@ fn alone(words: &[OsString]) -> Option<Cli> {
         "exec" => {
             let Alone { root, args } = parse(&words[1..])?;
             (root, Command::Exec(args))
+        }
+        "ps" => {
+            let Alone { root, args } = parse(&words[1..])?;
+            (root, Command::Ps(args))
+        }
+        "stats" => {
+            let Alone { root, args } = parse(&words[1..])?;
+            (root, Command::Stats(args))
         }
         _ => return None,
     };
@@ -427,7 +436,9 @@ mod tests {
             ("bryo run --help", false),
             ("bryo run", false),
             ("bryo --root /r run deb", false),
-            ("bryo ps", false),
+            ("bryo ps -a --format json", true),
+            ("bryo stats --no-stream c", true),
+            ("bryo images", false),
         ] {
             let words: Vec<_> = line.split(' ').map(std::ffi::OsString::from).collect();
             let alone = super::alone(&words);
