@@ -112,8 +112,17 @@ impl Joined {
         if let Ask::Join { wanted, .. } = &mut self.ask {
             *wanted = self.lease.addresses.iter().map(|a| a.address).collect();
         }
-        let here = Some(&self.namespace);
-        let (connection, _, namespace) = join(&self.networks, &self.definition, &self.ask, here)?;
+        let begin = Instant::now();
+        let (connection, _, namespace) = loop {
+            let here = Some(&self.namespace);
+            match join(&self.networks, &self.definition, &self.ask, here) {
+                // What is left of the holder that was killed may be in the way.
+                Err(_) if begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                joined => break joined?,
+            }
+        };
         if !crate::sys::ns::same(&namespace, &self.namespace)? {
             bail!("network '{}' was made anew", self.definition.name);
         }
