@@ -411,7 +411,7 @@ fn the_file_mode_creation_mask() {
 fn init_reaps_and_passes_signals_on() {
     let sandbox = Sandbox::with_busybox();
     let script = "echo $$; (sleep 0.01 &) ; \
-        n=0; while [ $n -lt 200 ]; do grep -qs 'State:.Z' /proc/[0-9]*/status || break; \
+        n=0; while [ $n -lt 200 ]; do grep -qs 'Name:.sleep' /proc/[0-9]*/status || break; \
         n=$((n+1)); sleep 0.05; done; \
         ps | grep -c ' sleep'; cat /proc/1/comm; grep -s State:.Z /proc/[0-9]*/status || true";
     let printed = sandbox.shell(&["--init"], script);
