@@ -1,37 +1,40 @@
 //! Connections that a published port gets from the host's own loopback: their
-//! bytes go from socket to socket in the kernel (splice(2)), past the stack
-//! and its tap. The other socket is one of the container's network namespace,
-//! connected to the container's address there and never to its loopback.
+//! bytes go from socket to socket, past the stack and its tap. The other socket
+//! is one of the container's network namespace, connected to the container's
+//! address there and never to its loopback.
 
 use crate::sys::inet;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, SpliceFFlags, splice};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use nix::unistd::pipe2;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-/// Descriptors that a connection takes: two sockets, two pipes.
-pub const DESCRIPTORS: usize = 6;
-/// Most bytes to ask for at once; what a pipe holds is less.
-const CHUNK: usize = 1 << 20;
+/// Descriptors that a connection takes: two sockets.
+pub const DESCRIPTORS: usize = 2;
+/// Most bytes that are read at once. Where processors are few, both ends and
+/// this process take turns, and the longer these are the fewer: on two, a quarter
+/// less came through by splice(2), which copies nothing, but takes small turns.
+const CHUNK: usize = 512 << 10;
+/// And once more than [`MANY`] bytes are kept for slow receivers.
+const SMALL_CHUNK: usize = 16 << 10;
+const MANY: usize = 8 << 20;
 /// Bytes that are carried before others have their turn.
 const TURN: u64 = 1 << 20;
 
 /// One direction of a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Way {
-    take: OwnedFd,
-    put: OwnedFd,
-    /// Bytes in the pipe.
-    filled: usize,
+    /// What the receiver has not taken yet, from `sent` on.
+    kept: Vec<u8>,
+    sent: usize,
     state: State,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Open,
     /// No more comes.
     Ended,
@@ -48,50 +51,54 @@ enum Rest {
     More,
 }
 
-impl Way {
-    fn new() -> Result<Way, Errno> {
-        let (take, put) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Way {
-            take,
-            put,
-            filled: 0,
-            state: State::Open,
-        })
+/// Sends what can be sent now; how much that was.
+fn send(to: &OwnedFd, data: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match inet::send(to, data) {
+            Err(Errno::EAGAIN) => return Ok(0),
+            Err(Errno::EINTR) => {}
+            sent => return sent,
+        }
     }
+}
 
-    /// Carries what there is; counts it in `carried`.
-    fn carry(&mut self, from: &OwnedFd, to: &OwnedFd, carried: &mut u64) -> Result<Rest, Errno> {
-        let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
+impl Way {
+    /// Carries what there is, through `buffer`; counts it in `carried`.
+    fn carry(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        buffer: &mut [u8],
+        carried: &mut u64,
+    ) -> Result<Rest, Errno> {
         let most = *carried + TURN;
         loop {
-            if self.state == State::Open {
-                match splice(from, None, &self.put, None, CHUNK, flags) {
-                    Ok(0) => self.state = State::Ended,
-                    Ok(length) => self.filled += length,
-                    // The socket is empty, or the pipe is full.
-                    Err(Errno::EAGAIN) if self.filled > 0 => {}
-                    Err(Errno::EAGAIN) => return Ok(Rest::Waits),
-                    Err(Errno::EINTR) => continue,
-                    Err(errno) => return Err(errno),
+            if self.sent < self.kept.len() {
+                let sent = send(to, &self.kept[self.sent..])?;
+                self.sent += sent;
+                *carried += sent as u64;
+                if self.sent < self.kept.len() {
+                    return Ok(Rest::Waits);
                 }
+                (self.kept, self.sent) = (Vec::new(), 0);
             }
-            if self.filled > 0 {
-                match splice(&self.take, None, to, None, self.filled, flags) {
+            match self.state {
+                State::Open => match inet::receive(from, buffer) {
+                    Ok(0) => self.state = State::Ended,
                     Ok(length) => {
-                        self.filled -= length;
-                        *carried += length as u64;
+                        let sent = send(to, &buffer[..length])?;
+                        *carried += sent as u64;
+                        self.kept.extend_from_slice(&buffer[sent..length]);
                     }
                     Err(Errno::EAGAIN) => return Ok(Rest::Waits),
-                    Err(Errno::EINTR) => continue,
+                    Err(Errno::EINTR) => {}
                     Err(errno) => return Err(errno),
-                }
-            }
-            if self.filled == 0 && self.state != State::Open {
-                if self.state == State::Ended {
+                },
+                State::Ended => {
                     inet::finish(to);
                     self.state = State::Told;
                 }
-                return Ok(Rest::Waits);
+                State::Told => return Ok(Rest::Waits),
             }
             if *carried >= most {
                 return Ok(Rest::More);
@@ -110,14 +117,14 @@ struct Relay {
 
 impl Relay {
     /// Carries both ways; `None` when both have ended.
-    fn carry(&mut self, carried: &mut Carried) -> Result<Option<Rest>, Errno> {
+    fn carry(&mut self, buffer: &mut [u8], carried: &mut Carried) -> Result<Option<Rest>, Errno> {
+        let Carried {
+            inward, outward, ..
+        } = carried;
         // What the container had to say arrives even if it hears no more.
-        let outward = self
-            .outward
-            .carry(&self.inside, &self.client, &mut carried.outward);
-        let inward = self
-            .inward
-            .carry(&self.client, &self.inside, &mut carried.inward);
+        let (client, inside) = (&self.client, &self.inside);
+        let outward = self.outward.carry(inside, client, buffer, outward);
+        let inward = self.inward.carry(client, inside, buffer, inward);
         let rest = (outward?, inward?);
         if (self.inward.state, self.outward.state) == (State::Told, State::Told) {
             return Ok(None);
@@ -126,6 +133,11 @@ impl Relay {
             (Rest::Waits, Rest::Waits) => Rest::Waits,
             _ => Rest::More,
         }))
+    }
+
+    /// Bytes that are kept for receivers.
+    fn kept(&self) -> usize {
+        self.inward.kept.len() + self.outward.kept.len()
     }
 }
 
@@ -157,6 +169,10 @@ pub struct Relays {
     /// Those that may have more to carry at once.
     ready: VecDeque<u32>,
     carried: Carried,
+    /// What all of them go through; nothing while all rest.
+    buffer: Vec<u8>,
+    /// Bytes that are kept for receivers.
+    kept: usize,
 }
 
 impl Relays {
@@ -204,16 +220,16 @@ impl Relays {
             inet::connect_to(&inside, to)?;
             epoll.add(&client, EpollEvent::new(watched, token))?;
             epoll.add(&inside, EpollEvent::new(watched, token))?;
-            Ok((Way::new()?, Way::new()?))
+            Ok(())
         };
         match begin() {
-            Ok((inward, outward)) => {
+            Ok(()) => {
                 self.carried.connections += 1;
                 slot.relay = Some(Relay {
                     client,
                     inside,
-                    inward,
-                    outward,
+                    inward: Way::default(),
+                    outward: Way::default(),
                 });
                 Ok(())
             }
@@ -233,7 +249,15 @@ impl Relays {
         let Some(relay) = (slot.relay.as_mut()).filter(|_| slot.generation == generation) else {
             return;
         };
-        match relay.carry(&mut self.carried) {
+        self.buffer.resize(CHUNK, 0);
+        let chunk = match self.kept > MANY {
+            true => SMALL_CHUNK,
+            false => CHUNK,
+        };
+        let before = relay.kept();
+        let done = relay.carry(&mut self.buffer[..chunk], &mut self.carried);
+        self.kept = self.kept + relay.kept() - before;
+        match done {
             Ok(Some(Rest::Waits)) => return,
             Ok(Some(Rest::More)) => {
                 if !std::mem::replace(&mut slot.queued, true) {
@@ -248,6 +272,7 @@ impl Relays {
                 inet::reset_on_close(&relay.inside);
             }
         }
+        self.kept -= relay.kept();
         slot.relay = None;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(number);
@@ -268,6 +293,7 @@ impl Relays {
 
     /// Gives back memory that is not used.
     pub fn trim(&mut self) {
+        self.buffer = Vec::new();
         if self.count() == 0 {
             // No event of before comes any more.
             *self = Relays {
@@ -321,6 +347,7 @@ mod tests {
             while relays.run() {}
         }
         client.join().unwrap();
+        assert_eq!(relays.kept, 0);
         relays.trim();
         relays.carried()
     }

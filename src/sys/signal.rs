@@ -87,13 +87,6 @@ pub fn reset() -> Result<()> {
         .call("sigprocmask", String::new)
 }
 
-/// Has writing to who is gone fail with EPIPE instead of ending the process,
-/// for calls that cannot be told so one by one: splice(2).
-pub fn ignore_broken_pipes() {
-    // SAFETY: ignoring a signal needs no handler.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-}
-
 /// Sends signal number `number` (real-time ones too) to process `pid`:
 /// kill(2).
 pub fn kill(pid: nix::unistd::Pid, number: i32) -> Result<()> {

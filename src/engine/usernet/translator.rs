@@ -242,7 +242,6 @@ fn serve(
         // The container may have capabilities over the namespace it is in.
         nix::sys::prctl::set_dumpable(false).context("set dumpable")?;
         crate::sys::signal::reset()?;
-        crate::sys::signal::ignore_broken_pipes();
         release_stdio()?;
         let tap = tap.try_clone().context("tap")?;
         let copy = |l: &Listener| {
