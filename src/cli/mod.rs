@@ -274,29 +274,20 @@ struct Alone<A: clap::Args> {
 /// that of a look at what runs, which programs repeat. `None` also for what is
 /// wrong with it, which the parser of all verbs explains.
 fn alone(words: &[OsString]) -> Option<Cli> {
-    fn parse<A: clap::Args>(words: &[OsString]) -> Option<Alone<A>> {
-        Alone::try_parse_from(words).ok()
+    fn parse<A: clap::Args>(words: &[OsString], command: fn(A) -> Command) -> Option<Cli> {
+        let Alone { root, args } = Alone::try_parse_from(words).ok()?;
+        let command = command(args);
+        Some(Cli { root, command })
     }
-    let (root, command) = match words.get(1)?.to_str()? {
-        "run" => {
-            let Alone { root, args } = parse(&words[1..])?;
-            (root, Command::Run(Box::new(args)))
-        }
-        "exec" => {
-            let Alone { root, args } = parse(&words[1..])?;
-            (root, Command::Exec(args))
-        }
-        "ps" => {
-            let Alone { root, args } = parse(&words[1..])?;
-            (root, Command::Ps(args))
-        }
-        "stats" => {
-            let Alone { root, args } = parse(&words[1..])?;
-            (root, Command::Stats(args))
-        }
-        _ => return None,
-    };
-    Some(Cli { root, command })
+    let verb = words.get(1)?.to_str()?;
+    let own = &words[1..];
+    match verb {
+        "run" => parse(own, |args| Command::Run(Box::new(args))),
+        "exec" => parse(own, Command::Exec),
+        "ps" => parse(own, Command::Ps),
+        "stats" => parse(own, Command::Stats),
+        _ => None,
+    }
 }
 
 /// Does something for each of several names: an error with one does not keep

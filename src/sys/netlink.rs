@@ -321,14 +321,10 @@ impl Netlink {
     /// Removes a link, unless it goes by itself, as those of a namespace and of
     /// a process do that have ended.
     pub fn remove(&mut self, name: &str) -> Result<()> {
-        let mut removed = self.link(name);
-        if let Ok(link) = &removed {
-            let done = self.run(vec![Request::delete(link)]);
-            removed = done.and(removed);
-        }
-        match removed {
-            Err(e) if e.errno != Errno::ENODEV => Err(e),
-            _ => Ok(()),
+        let link = self.link(name);
+        match link.and_then(|link| self.run(vec![Request::delete(&link)])) {
+            Err(e) if e.errno == Errno::ENODEV => Ok(()),
+            done => done,
         }
     }
 
