@@ -4,6 +4,7 @@
 use super::wire::{Link, MAX_FRAME};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 
 /// Milliseconds since some beginning.
@@ -63,8 +64,8 @@ pub trait Host {
         data: &[u8],
         segment: Option<u16>,
     ) -> Result<(), Errno>;
-    /// Reads; 0 is the end of a connection.
-    fn receive(&mut self, socket: &Self::Socket, buffer: &mut [u8]) -> Result<usize, Errno>;
+    /// Reads, one part filled after the other; 0 is the end of a connection.
+    fn receive(&mut self, socket: &Self::Socket, parts: &mut [IoSliceMut]) -> Result<usize, Errno>;
     /// Tells the other side that no more data comes.
     fn finish(&mut self, socket: &Self::Socket);
     /// Has the socket reset its connection when it is dropped.

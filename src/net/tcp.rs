@@ -13,20 +13,15 @@ use std::net::SocketAddr;
 
 mod ahead;
 mod receive;
+mod send;
 
 use ahead::Ahead;
+use send::Block;
 
 /// Bytes towards the host that are taken before it has taken them.
 const WINDOW: usize = 1 << 20;
 /// Shift of the windows that we announce.
 const SCALE: u8 = 7;
-/// Bytes towards the container that it has not acknowledged.
-const IN_FLIGHT: u32 = 2 << 20;
-/// Blocks read for one flow before it is another's turn.
-const TURN: usize = 8;
-/// Payloads from this size on stay in the buffer that they were read into.
-const LARGE: usize = 16 << 10;
-
 /// First time after which something is sent again.
 const RETRY: Millis = 300;
 /// Longest such time.
@@ -56,22 +51,6 @@ enum Phase {
     Offering,
     /// Data flows.
     Open,
-}
-
-/// Sent, and not acknowledged.
-#[derive(Debug)]
-struct Block {
-    seq: u32,
-    /// Room for headers, then the payload, which ends at `end`.
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Block {
-    fn length(&self) -> usize {
-        self.end - self.start
-    }
 }
 
 /// One connection.
@@ -109,6 +88,8 @@ pub struct Flow<S> {
     sent: VecDeque<Block>,
     /// The host may have data, or its end.
     readable: bool,
+    /// Blocks to read at once: more and more, while the host fills them.
+    blocks: usize,
     /// The end comes: a short read is not all.
     hangs_up: bool,
     /// The host sends no more.
@@ -152,6 +133,7 @@ impl<S> Flow<S> {
             mss: 536,
             sent: VecDeque::new(),
             readable: false,
+            blocks: 1,
             hangs_up: false,
             host_fin: false,
             fin_sent: false,
@@ -453,22 +435,6 @@ impl<S> Flow<S> {
         self.snd_una != self.snd_nxt
     }
 
-    /// Sends the first that is not acknowledged.
-    fn send_again<H: Host<Socket = S>>(&mut self, cx: &mut Context<H>) {
-        cx.counters.retransmitted += 1;
-        match self.sent.pop_front() {
-            Some(mut block) => {
-                self.send_block(&mut block, cx);
-                self.sent.push_front(block);
-            }
-            None if self.fin_sent => {
-                let seq = self.snd_nxt.wrapping_sub(1);
-                self.control(cx, flag::FIN | flag::ACK, seq);
-            }
-            None => {}
-        }
-    }
-
     /// Does what can be done now, and acknowledges what came. True if more is
     /// to be done when it is its turn again.
     pub fn run<H: Host<Socket = S>>(&mut self, cx: &mut Context<H>) -> (Fate, bool) {
@@ -521,84 +487,6 @@ impl<S> Flow<S> {
             && self.edge.wrapping_sub(self.rcv_nxt) < (WINDOW / 2) as u32;
         self.finish(cx);
         Ok(())
-    }
-
-    /// Reads from the host and sends it to the container; true if there may
-    /// be more.
-    fn pull<H: Host<Socket = S>>(&mut self, cx: &mut Context<H>) -> Result<bool, Errno> {
-        let start = wire::ip_offset(self.guest.ip()) + TCP;
-        let longest = wire::MAX_FRAME - start;
-        for _ in 0..TURN {
-            if !self.readable || self.host_fin {
-                return Ok(false);
-            }
-            let in_flight = self.snd_nxt.wrapping_sub(self.snd_una);
-            let most = cx.buffers.allowance(IN_FLIGHT as usize) as u32;
-            let room = self.snd_wnd.min(most).saturating_sub(in_flight) as usize;
-            // Little is sent when nothing is under way, or else with what
-            // comes then (RFC 9293, 3.8.6.2.1).
-            if room == 0 || in_flight > 0 && room < usize::from(self.mss) {
-                self.deadline.get_or_insert(cx.now + self.patience());
-                return Ok(false);
-            }
-            let mut buffer = cx.buffers.take();
-            let wanted = room.min(longest);
-            let length = match cx
-                .io
-                .receive(&self.socket, &mut buffer[start..start + wanted])
-            {
-                Ok(length) => length,
-                Err(errno) => {
-                    cx.buffers.give(buffer);
-                    self.readable = false;
-                    return match errno {
-                        Errno::EAGAIN => Ok(false),
-                        errno => Err(errno),
-                    };
-                }
-            };
-            if length == 0 {
-                cx.buffers.give(buffer);
-                self.host_fin = true;
-                return Ok(false);
-            }
-            // Less than wanted is all there is (epoll(7)).
-            self.readable = length == wanted || self.hangs_up;
-            let end = start + length;
-            let mut block = Block {
-                seq: self.snd_nxt,
-                buffer,
-                start,
-                end,
-            };
-            self.snd_nxt = self.snd_nxt.wrapping_add(length as u32);
-            self.send_block(&mut block, cx);
-            if length < LARGE {
-                let small = block.buffer[..end].to_vec();
-                cx.buffers.give(std::mem::replace(&mut block.buffer, small));
-            }
-            cx.buffers.hold(block.buffer.len());
-            self.sent.push_back(block);
-            self.set_deadline(cx.now);
-        }
-        Ok(self.readable)
-    }
-
-    fn send_block<H: Host<Socket = S>>(&mut self, block: &mut Block, cx: &mut Context<H>) {
-        let tcp = TcpHead {
-            seq: block.seq,
-            ack: self.rcv_nxt,
-            flags: flag::ACK | flag::PSH,
-            window: self.window(cx.buffers),
-            options: Options::None,
-            gso: self.mss,
-        };
-        let ports = (self.remote.port(), self.guest.port());
-        let head = self.head(cx);
-        let length = block.length();
-        let end = wire::write_tcp(&mut block.buffer, &head, ports, &tcp, length);
-        self.ack_due = false;
-        cx.transmit(&block.buffer[..end]);
     }
 
     /// Sees to it that something happens even if nothing more is heard.

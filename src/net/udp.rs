@@ -5,6 +5,7 @@ use super::host::{Context, Host, Kind, Millis};
 use super::policy::DNS;
 use super::wire::{self, ETHERNET, Fragment, Head, VNET, protocol};
 use nix::errno::Errno;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 
 /// A socket and the addresses it stands for.
@@ -118,7 +119,8 @@ impl<S> Flow<S> {
         let mut buffer = cx.buffers.take();
         let mut again = true;
         for _ in 0..TURN {
-            match cx.io.receive(&self.socket, &mut buffer) {
+            let mut whole = [IoSliceMut::new(&mut buffer)];
+            match cx.io.receive(&self.socket, &mut whole) {
                 Ok(length) => {
                     self.received = true;
                     self.touch(cx.now);

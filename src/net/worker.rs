@@ -13,6 +13,7 @@ use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -257,9 +258,9 @@ impl Host for Sockets {
         data.chunks(size.into()).try_for_each(one)
     }
 
-    fn receive(&mut self, socket: &Socket, buffer: &mut [u8]) -> Result<usize, Errno> {
+    fn receive(&mut self, socket: &Socket, parts: &mut [IoSliceMut]) -> Result<usize, Errno> {
         match socket {
-            Socket::Own(fd) => inet::receive(fd, buffer),
+            Socket::Own(fd) => inet::receive_parts(fd, parts),
             // What comes is read by the port.
             Socket::Shared(..) => Err(Errno::EAGAIN),
         }

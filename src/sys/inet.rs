@@ -5,10 +5,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, MsgFlags, Shutdown, SockFlag, SockProtocol, SockType,
     SockaddrIn6, SockaddrLike, SockaddrStorage, accept4, bind, connect, getpeername, getsockname,
-    getsockopt, listen as listen_on, recv, recvfrom, sendmsg, sendto, setsockopt, shutdown, socket,
-    sockopt,
+    getsockopt, listen as listen_on, recv, recvfrom, recvmsg, sendmsg, sendto, setsockopt,
+    shutdown, socket, sockopt,
 };
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
@@ -155,6 +155,15 @@ pub fn send_segmented(socket: impl AsFd, data: &[u8], segment: u16) -> Result<()
 /// EAGAIN when nothing is.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
     recv(socket.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)
+}
+
+/// Reads what is there, one part filled after the other.
+///
+/// # Errors
+/// EAGAIN when nothing is.
+pub fn receive_parts(socket: impl AsFd, parts: &mut [IoSliceMut]) -> Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
+    Ok(recvmsg::<()>(fd, parts, None, MsgFlags::MSG_DONTWAIT)?.bytes)
 }
 
 /// Reads a datagram, and who sent it.

@@ -7,7 +7,7 @@ use crate::net::wire::{ETHERNET, Options, TCP, VNET};
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::{IoSliceMut, Read};
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -141,17 +141,18 @@ impl Host for World {
     fn send_datagrams(&mut self, _: &Self::Socket, _: &[u8], _: Option<u16>) -> Result<(), Errno> {
         Ok(())
     }
-    fn receive(&mut self, socket: &Self::Socket, buffer: &mut [u8]) -> Result<usize, Errno> {
+    fn receive(&mut self, socket: &Self::Socket, parts: &mut [IoSliceMut]) -> Result<usize, Errno> {
         let mut peer = socket.borrow_mut();
-        let count = buffer.len().min(peer.outbox.len());
-        if count == 0 {
-            return match peer.sends_end {
-                true => Ok(0),
-                false => Err(Errno::EAGAIN),
-            };
+        let mut all = 0;
+        for part in parts {
+            let count = part.len().min(peer.outbox.len());
+            peer.outbox.read_exact(&mut part[..count]).unwrap();
+            all += count;
         }
-        peer.outbox.read_exact(&mut buffer[..count]).unwrap();
-        Ok(count)
+        match all == 0 && !peer.sends_end {
+            true => Err(Errno::EAGAIN),
+            false => Ok(all),
+        }
     }
     fn finish(&mut self, socket: &Self::Socket) {
         socket.borrow_mut().ended = true;

@@ -9,6 +9,7 @@ use bryo::net::stack::{Config, Readiness, Stack};
 use bryo::net::wire::Link;
 use libfuzzer_sys::fuzz_target;
 use nix::errno::Errno;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 
 /// Takes everything and echoes nothing.
@@ -33,9 +34,13 @@ impl Host for Sink {
     fn send_datagrams(&mut self, _: &(), _: &[u8], _: Option<u16>) -> Result<(), Errno> {
         Ok(())
     }
-    fn receive(&mut self, _: &(), buffer: &mut [u8]) -> Result<usize, Errno> {
-        buffer.fill(7);
-        Ok(buffer.len().min(3000))
+    fn receive(&mut self, _: &(), parts: &mut [IoSliceMut]) -> Result<usize, Errno> {
+        let mut all = 0;
+        for part in parts {
+            part.fill(7);
+            all += part.len();
+        }
+        Ok(all.min(3000))
     }
     fn finish(&mut self, _: &()) {}
     fn abort(&mut self, _: &()) {}
