@@ -4,9 +4,10 @@
 //! [`wire`] is what a tap carries. [`stack`] is the other end of it, with
 //! [`tcp`] and [`udp`] for what flows; all of it is pure and has a
 //! [`Host`](host::Host) do the rest. [`worker`] is the process that has the
-//! tap and the sockets. [`dns`], [`dhcp`], [`dhcp6`] and [`ra`] are what
-//! containers ask their router; pure too, as is [`capture`], which shows packets.
-//! [`relay`] is the way past all of it, for clients on the host itself.
+//! tap and the sockets, and waits for them as [`polling`] says. [`dns`],
+//! [`dhcp`], [`dhcp6`] and [`ra`] are what containers ask their router; pure
+//! too, as is [`capture`], which shows packets. [`relay`] is the way past all
+//! of it, for clients on the host itself.
 
 pub mod capture;
 pub mod dhcp;
@@ -18,6 +19,7 @@ pub mod host;
 pub mod names;
 pub mod own;
 pub mod policy;
+pub mod polling;
 pub mod ra;
 pub mod relay;
 pub mod stack;

@@ -1,7 +1,7 @@
 //! The process that translates: it has a tap, sockets, and nothing else.
 
-use super::host::{Counters, Host, Id, Kind, Millis};
-use super::own;
+use super::host::{Counters, Id, Millis};
+use super::polling::Polling;
 use super::relay::{self, Carried, Relays};
 use super::stack::{Config, Published, Readiness, Stack};
 use super::wire::MAX_FRAME;
@@ -13,11 +13,15 @@ use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+mod sockets;
+
+pub use sockets::{NAME_SERVERS, encode_name_servers};
+use sockets::{Socket, Sockets};
 
 /// A port of the host at which the container can be reached.
 #[derive(Debug)]
@@ -106,41 +110,6 @@ const LISTENERS: u64 = SPECIAL + 2;
 /// Marks a token of a relay, with its number below and its generation above.
 const RELAY: u64 = SPECIAL | 1 << 30;
 
-/// A socket of a flow.
-#[derive(Debug)]
-pub enum Socket {
-    /// Its own.
-    Own(OwnedFd),
-    /// A published port's, for one of those who send to it.
-    Shared(Rc<OwnedFd>, SocketAddr),
-}
-
-impl Socket {
-    fn fd(&self) -> &OwnedFd {
-        match self {
-            Socket::Own(fd) => fd,
-            Socket::Shared(fd, _) => fd,
-        }
-    }
-}
-
-/// The kernel's sockets.
-struct Sockets {
-    epoll: Epoll,
-    tap: OwnedFd,
-    name_servers: Vec<SocketAddr>,
-    outbound: Vec<IpAddr>,
-    own: Vec<IpAddr>,
-    block_host: bool,
-    seed: u64,
-    control: OwnedFd,
-    /// When the supervisor was last asked for name servers.
-    asked: Option<Instant>,
-}
-
-/// What a translator asks its supervisor for, which sees the host's files: the
-/// answer is [`encode_name_servers`]'.
-pub const NAME_SERVERS: &[u8] = b"names";
 /// How many sockets of the container's network it asks for at a time.
 pub const SOCKETS: usize = 16;
 /// How many are left when it asks for more.
@@ -173,135 +142,6 @@ impl Family {
             Family::V4 => b"sockets of IPv4",
             Family::V6 => b"sockets of IPv6",
         }
-    }
-}
-
-/// How long it takes name servers to be what they were.
-const FRESH: Duration = Duration::from_secs(2);
-
-/// Name servers as a message: addresses, a space between.
-pub fn encode_name_servers(servers: &[SocketAddr]) -> Vec<u8> {
-    let servers = servers.iter().map(ToString::to_string);
-    servers.collect::<Vec<_>>().join(" ").into_bytes()
-}
-
-impl Sockets {
-    fn take_name_servers(&mut self, message: &[u8]) {
-        let text = String::from_utf8_lossy(message);
-        let servers: Vec<SocketAddr> = text.split(' ').filter_map(|s| s.parse().ok()).collect();
-        let same = |server: &SocketAddr| self.name_servers.contains(server);
-        // The order may have changed here, for a reason.
-        if servers.len() != self.name_servers.len() || !servers.iter().all(same) {
-            self.name_servers = servers;
-        }
-    }
-
-    fn watch(&self, socket: &OwnedFd, id: Id) -> Result<(), Errno> {
-        let flags = EpollFlags::EPOLLIN
-            | EpollFlags::EPOLLOUT
-            | EpollFlags::EPOLLRDHUP
-            | EpollFlags::EPOLLET;
-        self.epoll.add(socket, EpollEvent::new(flags, id.to_bits()))
-    }
-}
-
-impl Host for Sockets {
-    type Socket = Socket;
-
-    fn open(&mut self, id: Id, kind: Kind, to: SocketAddr) -> Result<Socket, Errno> {
-        let protocol = match kind {
-            Kind::Tcp => Protocol::Tcp,
-            Kind::Udp => Protocol::Udp,
-            Kind::Ping => Protocol::Ping,
-        };
-        if self.block_host && own::is_own(to.ip(), &self.own)? {
-            return Err(Errno::EACCES);
-        }
-        let socket = inet::open(protocol, to.ip())?;
-        let own = self.outbound.iter();
-        let mut own = own.filter(|own| own.is_ipv4() == to.is_ipv4() && !to.ip().is_loopback());
-        if let Some(own) = own.next() {
-            inet::bind_to(&socket, SocketAddr::new(*own, 0))?;
-        }
-        inet::connect_to(&socket, to)?;
-        self.watch(&socket, id)?;
-        Ok(Socket::Own(socket))
-    }
-
-    fn outcome(&mut self, socket: &Socket) -> Result<(), Errno> {
-        inet::take_error(socket.fd())
-    }
-
-    fn send(&mut self, socket: &Socket, data: &[u8]) -> Result<usize, Errno> {
-        inet::send(socket.fd(), data)
-    }
-
-    fn send_datagrams(
-        &mut self,
-        socket: &Socket,
-        data: &[u8],
-        segment: Option<u16>,
-    ) -> Result<(), Errno> {
-        let one = |data: &[u8]| match socket {
-            Socket::Own(fd) => inet::send(fd, data).map(drop),
-            Socket::Shared(fd, to) => inet::send_to(&**fd, data, *to),
-        };
-        let Some(size) = segment.filter(|size| data.len() > usize::from(*size)) else {
-            return one(data);
-        };
-        if let Socket::Own(fd) = socket {
-            match inet::send_segmented(fd, data, size) {
-                Err(Errno::EINVAL | Errno::EIO | Errno::EMSGSIZE) => {}
-                other => return other,
-            }
-        }
-        data.chunks(size.into()).try_for_each(one)
-    }
-
-    fn receive(&mut self, socket: &Socket, parts: &mut [IoSliceMut]) -> Result<usize, Errno> {
-        match socket {
-            Socket::Own(fd) => inet::receive_parts(fd, parts),
-            // What comes is read by the port.
-            Socket::Shared(..) => Err(Errno::EAGAIN),
-        }
-    }
-
-    fn finish(&mut self, socket: &Socket) {
-        inet::finish(socket.fd());
-    }
-
-    fn abort(&mut self, socket: &Socket) {
-        inet::reset_on_close(socket.fd());
-    }
-
-    fn transmit(&mut self, frame: &[u8]) {
-        // One that is not taken is lost, as on any wire.
-        let _ = nix::unistd::write(&self.tap, frame);
-    }
-
-    fn random(&mut self) -> u32 {
-        // splitmix64
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) as u32
-    }
-
-    fn name_server(&mut self, another: bool) -> Option<SocketAddr> {
-        if another && !self.name_servers.is_empty() {
-            self.name_servers.rotate_left(1);
-        }
-        // They may have changed; the answer is for the next question.
-        if self.asked.is_none_or(|at| at.elapsed() >= FRESH) {
-            self.asked = Some(Instant::now());
-            let _ = crate::sys::socket::try_send(&self.control, NAME_SERVERS);
-        }
-        self.name_servers.first().copied()
-    }
-
-    fn own_address(&mut self, like: IpAddr) -> Option<IpAddr> {
-        own::known(like, &self.own)
     }
 }
 
@@ -394,6 +234,7 @@ impl Worker {
 
     fn work(mut self, forgettable: &Forgettable) -> Result<(), Errno> {
         let mut events = [EpollEvent::empty(); 128];
+        let mut polling = Polling::default();
         let mut more = false;
         let mut rested = false;
         loop {
@@ -401,7 +242,8 @@ impl Worker {
                 (true, _) => EpollTimeout::ZERO,
                 (false, _) => self.timeout(rested),
             };
-            let count = match self.sockets.epoll.wait(&mut events, timeout) {
+            let epoll = &self.sockets.epoll;
+            let count = match polling.wait(epoll, &mut events, timeout) {
                 Err(Errno::EINTR) => 0,
                 other => other?,
             };
