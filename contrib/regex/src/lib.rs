@@ -1,0 +1,3 @@
+//! The small one instead; its names are the same.
+
+pub use regex_lite::*;
