@@ -49,6 +49,40 @@ fn a_container_has_an_interface_addresses_and_routes_at_once() {
 }
 
 #[test]
+fn inspect_shows_a_containers_own_address_where_docker_has_it() {
+    let sandbox = Sandbox::with_busybox();
+    let run = sandbox.bryo([
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "user:cidr=10.77.0.0/24",
+    ]);
+    run.args(["busybox", "sleep", "1000"]).output().expect(0);
+    let shown = |format: &str| sandbox.bryo(["inspect", "c", "--format", format]).stdout();
+    let all = "{{.NetworkSettings.IPAddress}}/{{.NetworkSettings.IPPrefixLen}} \
+               {{.NetworkSettings.Gateway}} {{.NetworkSettings.MacAddress}} \
+               {{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}";
+    let expected = "10.77.0.100/24 10.77.0.2 02:42:0a:4d:00:64 10.77.0.100 fd62:7279:6f00::100";
+    assert_eq!(shown(all).trim(), expected);
+    let own = sandbox
+        .bryo(["exec", "c", "ip", "addr", "show", "eth0"])
+        .stdout();
+    for part in [
+        "10.77.0.100/24",
+        "02:42:0a:4d:00:64",
+        "fd62:7279:6f00::100/64",
+    ] {
+        assert!(own.contains(part), "{own}");
+    }
+    // Who does not run has none.
+    sandbox.bryo(["stop", "-t", "0", "c"]).output().expect(0);
+    assert_eq!(shown("<{{.NetworkSettings.IPAddress}}>").trim(), "<>");
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+}
+
+#[test]
 fn data_arrives_whole_and_connections_close_on_each_side() {
     require_tool("python3", "python3-minimal");
     let sandbox = Sandbox::new();

@@ -152,13 +152,16 @@ fn describe(container: &Container, volumes: &Volumes) -> Result<Value> {
         },
         "HostConfig": host_config(container, &spec),
         "Mounts": mounts(container, volumes),
-        "NetworkSettings": {
-            "Networks": super::network::settings(container),
-            "Ports": ports(container),
-            "Traffic": super::network::traffic(container),
-        },
+        "NetworkSettings": network_settings(container),
         "OCIConfigPath": container.dir.join("config.json"),
     }))
+}
+
+fn network_settings(container: &Container) -> Value {
+    let mut shown = super::network::settings(container);
+    shown.insert("Ports".into(), ports(container));
+    shown.insert("Traffic".into(), super::network::traffic(container));
+    Value::Object(shown)
 }
 
 /// Docker's: where each port of the container is.

@@ -6,8 +6,10 @@ use super::output::Table;
 use super::{Context, error, output};
 use crate::engine::containers::{Container, Containers, short};
 use crate::engine::network::definition::{NotFound, Wishes};
+use crate::engine::network::lease::mac_text;
 use crate::engine::network::subnet::Subnet;
-use crate::engine::network::{Attachment, Definition, Lease, Networks, change, members, trace};
+use crate::engine::network::{Attachment, Definition, Networks, change, members, trace};
+use crate::engine::options::Network;
 use crate::engine::usernet::translator;
 use crate::engine::{options, processes};
 use crate::net::worker::Report;
@@ -421,7 +423,7 @@ fn describe(network: &Definition, networks: &Networks, containers: &Containers) 
         };
         let member = json!({
             "Name": container.record.name,
-            "MacAddress": lease.mac_text(),
+            "MacAddress": mac_text(lease.mac),
             "IPv4Address": address(true),
             "IPv6Address": address(false),
         });
@@ -495,43 +497,73 @@ pub fn traffic(container: &Container) -> Value {
     })
 }
 
-/// What `inspect` shows of a container's networks, with docker's field names.
-pub fn settings(container: &Container) -> Value {
-    let mut all = Map::new();
-    let leases = match container.state.is_active() {
+/// What `inspect` shows of a container's networks, with docker's field names:
+/// of each, and those of the first one's interface again for the whole.
+pub fn settings(container: &Container) -> Map<String, Value> {
+    let runs = container.state.is_active();
+    let leases = match runs {
         true => members::leases(&container.dir),
         false => Vec::new(),
     };
+    let mut all = Map::new();
+    let mut first = None;
+    if let Ok(Network::User(user)) = Network::parse(&container.record.network) {
+        let at = runs.then(|| user.interface());
+        let at = at.map_or_else(interface_of_none, |at| {
+            interface(&at.addresses, &at.gateways, at.mac)
+        });
+        first = Some(at.clone());
+        all.insert("user".to_owned(), Value::Object(at));
+    }
     for attachment in members::wanted(container) {
         let lease = leases.iter().find(|l| l.network == attachment.network);
-        all.insert(attachment.network.clone(), endpoint(attachment, lease));
+        let mut shown = lease.map_or_else(interface_of_none, |lease| {
+            let addresses = lease.addresses.iter().map(|s| (s.address, s.prefix));
+            interface(&addresses.collect::<Vec<_>>(), &lease.routers, lease.mac)
+        });
+        first.get_or_insert_with(|| shown.clone());
+        shown.insert("NetworkID".into(), json!(lease.map(|l| &l.network_id)));
+        shown.insert("Aliases".into(), json!(attachment.aliases));
+        shown.insert("InterfaceName".into(), json!(lease.map(|l| &l.interface)));
+        all.insert(attachment.network.clone(), Value::Object(shown));
     }
-    Value::Object(all)
+    let mut whole = first.unwrap_or_else(interface_of_none);
+    whole.insert("Networks".into(), Value::Object(all));
+    whole
 }
 
-fn endpoint(attachment: &Attachment, lease: Option<&Lease>) -> Value {
-    let address = |v4: bool| {
-        let mut all = lease.into_iter().flat_map(|lease| &lease.addresses);
-        all.find(|a| a.address.is_ipv4() == v4)
+/// Docker's fields of an interface.
+fn interface(addresses: &[(IpAddr, u8)], gateways: &[IpAddr], mac: [u8; 6]) -> Map<String, Value> {
+    let mut shown = interface_of_none();
+    let names = |v4: bool| match v4 {
+        true => ["IPAddress", "IPPrefixLen", "Gateway"],
+        false => ["GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"],
     };
-    let router = |v4: bool| {
-        let mut all = lease.into_iter().flat_map(|lease| &lease.routers);
-        all.find(|a| a.is_ipv4() == v4)
-            .map_or_else(String::new, IpAddr::to_string)
-    };
-    let text = |subnet: Option<&Subnet>| subnet.map_or_else(String::new, |s| s.address.to_string());
-    json!({
-        "NetworkID": lease.map(|lease| &lease.network_id),
-        "Aliases": attachment.aliases,
-        "IPAddress": text(address(true)),
-        "IPPrefixLen": address(true).map_or(0, |s| s.prefix),
-        "Gateway": router(true),
-        "GlobalIPv6Address": text(address(false)),
-        "GlobalIPv6PrefixLen": address(false).map_or(0, |s| s.prefix),
-        "IPv6Gateway": router(false),
-        "MacAddress": lease.map(Lease::mac_text).unwrap_or_default(),
-        "InterfaceName": lease.map(|lease| &lease.interface),
-    })
+    for (address, prefix) in addresses {
+        let [field, bits, _] = names(address.is_ipv4());
+        shown[field] = address.to_string().into();
+        shown[bits] = (*prefix).into();
+    }
+    for gateway in gateways {
+        shown[names(gateway.is_ipv4())[2]] = gateway.to_string().into();
+    }
+    shown["MacAddress"] = mac_text(mac).into();
+    shown
+}
+
+/// The same where there is none.
+fn interface_of_none() -> Map<String, Value> {
+    let text = [
+        "IPAddress",
+        "Gateway",
+        "GlobalIPv6Address",
+        "IPv6Gateway",
+        "MacAddress",
+    ];
+    let bits = ["IPPrefixLen", "GlobalIPv6PrefixLen"];
+    let text = text.into_iter().map(|field| (field.to_owned(), "".into()));
+    let bits = bits.into_iter().map(|field| (field.to_owned(), 0.into()));
+    text.chain(bits).collect()
 }
 
 fn rm(args: &Rm, networks: &Networks, containers: &Containers) -> Result<()> {

@@ -112,14 +112,6 @@ pub struct Lease {
     pub interface: String,
 }
 
-impl Lease {
-    /// The hardware address as people write it.
-    pub fn mac_text(&self) -> String {
-        let bytes = self.mac.map(|byte| format!("{byte:02x}"));
-        bytes.join(":")
-    }
-}
-
 /// What a holder is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
@@ -179,6 +171,11 @@ pub fn mac(address: IpAddr) -> [u8; 6] {
         IpAddr::V6(v6) => v6.octets(),
     };
     [0x02, 0x42, a, b, c, d]
+}
+
+/// A hardware address as people write it.
+pub fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 #[cfg(test)]
