@@ -31,7 +31,10 @@ pub fn command(words: &[OsString]) -> Result<Option<Command>> {
     if settings.is_empty() {
         return Ok(None);
     }
-    with(Cli::command(), &path, &settings).map(Some)
+    let mut command = Cli::command();
+    // Flags are there once it is built.
+    command.build();
+    with(command, &path, &settings).map(Some)
 }
 
 /// The verb that is called for, with its group.
@@ -62,7 +65,12 @@ fn with(mut command: Command, path: &[&str], settings: &Settings) -> Result<Comm
         let Some(key) = KEYS.iter().find(|key| key.name == *name) else {
             continue;
         };
-        let set = |argument: Arg| -> Arg { argument.default_value(leaked(&setting.value)) };
+        let set = |argument: Arg| -> Arg {
+            match argument.get_id() == key.argument {
+                true => argument.default_value(leaked(&setting.value)),
+                false => argument,
+            }
+        };
         let check = |command: &Command| -> Result<bool> {
             let mut arguments = command.get_arguments();
             let Some(argument) = arguments.find(|argument| argument.get_id() == key.argument)
@@ -75,13 +83,11 @@ fn with(mut command: Command, path: &[&str], settings: &Settings) -> Result<Comm
         };
         if key.verbs.is_empty() {
             if check(&command)? {
-                command = command.mut_arg(key.argument, set);
+                command = command.mut_args(set);
             }
             continue;
         }
-        command = deep(command, path, &check, &|below| {
-            below.mut_arg(key.argument, set)
-        })?;
+        command = deep(command, path, &check, &|below| below.mut_args(set))?;
     }
     Ok(command)
 }

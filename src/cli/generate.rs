@@ -5,7 +5,7 @@ use crate::engine::policy::Restart;
 use anyhow::{Context as _, Result};
 use std::path::Path;
 
-/// Write files for other programs
+/// Write files for other programs: units of systemd
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -66,7 +66,9 @@ fn page(name: &str, command: &Command) -> String {
         command.get_positionals().filter(shown),
     );
     let flags = command.get_arguments().filter(|arg| !arg.is_positional());
-    section(&mut out, "OPTIONS", flags.filter(shown));
+    let (shared, own): (Vec<&Arg>, Vec<&Arg>) =
+        flags.filter(shown).partition(|arg| arg.is_global_set());
+    section(&mut out, "OPTIONS", own.into_iter().chain(shared));
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
     for (number, verb) in verbs.enumerate() {
         if number == 0 {
