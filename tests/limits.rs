@@ -256,6 +256,9 @@ fn nonsense_is_refused_by_name() {
         let refused = sandbox.run(&[flag, "busybox", "true"]).expect(125);
         assert!(refused.stderr.contains(says), "{flag}: {refused}");
     }
+    // Docker's word for not said: it takes no controller.
+    let unset = sandbox.run(&["--cpu-shares=0", "busybox", "true"]);
+    unset.expect(0);
     let refused = sandbox.run(&["--cpus=1", "--cpu-quota=5000", "busybox", "true"]);
     assert!(refused.expect(125).stderr.contains("cannot be used with"));
     let refused = sandbox.bryo(["update", "nobody"]).output().expect(125);

@@ -395,8 +395,8 @@ mod tests {
         let device = setting("io.bfq.weight", "8:0 300", "8:0 2930");
         assert_eq!(weight(&device, true), None);
         assert_eq!(weight(&device, false), None);
-        let cpu = setting("cpu.weight", "39", "");
-        assert_eq!(weight(&cpu, true), Some(("CPUWeight", 39)));
+        let cpu = setting("cpu.weight", "59", "");
+        assert_eq!(weight(&cpu, true), Some(("CPUWeight", 59)));
     }
 
     #[test]

@@ -116,8 +116,12 @@ pub struct Place {
     limits: String,
 }
 
+/// Docker's 0 stands for not said.
 fn shares(text: &str) -> Result<u64> {
-    units::number(text, 2, 262_144)
+    match text {
+        "0" => Ok(0),
+        _ => units::number(text, 2, 262_144),
+    }
 }
 
 fn weight(text: &str) -> Result<u64> {
@@ -222,7 +226,7 @@ impl Limits {
         for (file, value) in weight.into_iter().chain(high) {
             unified.insert(file.to_owned(), value.to_string());
         }
-        if self.cpu_shares.is_some() {
+        if self.shares().is_some() {
             unified.remove("cpu.weight");
         }
         for text in &self.cgroup_conf {
@@ -267,9 +271,13 @@ impl Limits {
         Ok(())
     }
 
+    fn shares(&self) -> Option<u64> {
+        self.cpu_shares.filter(|shares| *shares != 0)
+    }
+
     fn cpu(&self, resources: &mut LinuxResources) {
         let mut cpu = resources.cpu().clone().unwrap_or_default();
-        if let Some(shares) = self.cpu_shares {
+        if let Some(shares) = self.shares() {
             cpu.set_shares(Some(shares));
         }
         if self.cpu_weight.is_some() {
