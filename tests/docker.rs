@@ -117,7 +117,7 @@ fn everyday_commands_do_what_podmans_do() {
             // The program and its flags, as words of a shell function.
             let program = run.into_command();
             let quote = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
-            let words = std::iter::once(program.get_program()).chain(program.get_args());
+            let words = program.get_args().skip(1);
             let words: Vec<String> = words.map(quote).collect();
             let script = format!("d() {{ {} \"$@\"; }}\n{command}", words.join(" "));
             let shell = sandbox.command("sh").args(["-c", &script]);

@@ -34,6 +34,7 @@ mod sharing;
 mod store;
 mod terminal;
 mod tidy;
+mod titles;
 mod traffic;
 mod transfer;
 mod vm;

@@ -6,6 +6,7 @@ use super::supervisor::release_stdio;
 use super::userns;
 use crate::image::store::Store;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
+use crate::sys::title;
 use anyhow::{Context, Result};
 
 /// Starts to delete what is in the trash, and returns. The caller must have
@@ -18,7 +19,7 @@ pub fn empty_trash_behind(store: &Store) -> Result<()> {
         // Neither the caller's terminal nor its pipes are kept open.
         let _ = nix::unistd::setsid();
         let _ = release_stdio();
-        let _ = nix::sys::prctl::set_name(c"bryo-clean");
+        title::set(c"bryo-clean", "cleaner");
         let mut result = store.empty_trash();
         if result.is_err() {
             // Files of subordinate ids can only be removed where they are

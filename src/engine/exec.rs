@@ -1,7 +1,7 @@
 //! `exec`: a further process in a running container.
 
 use super::attach;
-use super::containers::Container;
+use super::containers::{Container, short};
 use super::control::Reply;
 use super::emulation::Emulator;
 use super::options::CapabilityChanges;
@@ -21,7 +21,7 @@ use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::open_in_root;
 use crate::sys::signal::SignalFd;
-use crate::sys::{pidfd, tty};
+use crate::sys::{pidfd, title, tty};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -176,6 +176,8 @@ pub fn exec_detached(
     match clone3(0, Parent::Caller)? {
         Forked::Child => {
             drop(ours);
+            let role = format!("exec {}", short(&container.record.id));
+            title::set(c"bryo-exec", &role);
             let _ = nix::unistd::setsid();
             crate::sys::fd::close_inherited(inherited);
             let started = super::supervisor::release_stdio()
@@ -293,6 +295,7 @@ pub fn probe(
 /// behind may ask when this one is gone.
 pub(super) fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
     if let Forked::Child = clone3(0, Parent::Caller)? {
+        title::set(c"bryo-emulate", "root emulation");
         let _ = nix::unistd::setsid();
         let _ = crate::sys::signal::reset();
         let _ = super::supervisor::release_stdio();

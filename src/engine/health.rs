@@ -1,6 +1,6 @@
 //! Health checks: a command that is run in the container now and then.
 
-use super::containers::Container;
+use super::containers::{Container, short};
 use super::exec::probe;
 use super::times::parse_duration;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
@@ -224,7 +224,8 @@ pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
     match clone3(0, Parent::Caller).context("start health checks")? {
         Forked::Child => {
             let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
-            let _ = nix::sys::prctl::set_name(c"bryo-health");
+            let role = format!("health checks {}", short(&container.record.id));
+            crate::sys::title::set(c"bryo-health", &role);
             let _ = crate::sys::signal::reset();
             crate::sys::fd::close_all_but(&[theirs.as_raw_fd()]);
             let mut container = container.clone();

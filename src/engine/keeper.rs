@@ -234,7 +234,7 @@ pub fn orphan(namespaces: u64, act: impl FnOnce()) -> Result<Child> {
 
 /// The keeper's whole life.
 fn keep(starter: &Channel, path: &Path) {
-    let _ = nix::sys::prctl::set_name(c"bryo-keeper");
+    sys::title::set(c"bryo-keeper", "keeper of subordinate ids");
     let _ = nix::unistd::setsid();
     let _ = sys::signal::reset();
     let _ = nix::unistd::chdir("/");

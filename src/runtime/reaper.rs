@@ -50,6 +50,7 @@ fn reap(command: Pid) -> ! {
     };
     let _ = set_capabilities(&only_kill);
     let _ = crate::sys::fd::close_all_from(0);
+    crate::sys::title::set(c"bryo-init", "init");
     let Ok(signals) = SignalFd::new() else {
         exit_now(1)
     };

@@ -40,7 +40,8 @@ pub enum Parent {
 
 /// Clones the process (its memory copied) into new namespaces.
 ///
-/// The child is a full copy, as after fork(2). It may allocate only if the
+/// The child is a full copy, as after fork(2), but that nobody sees the
+/// caller's command line and environment in it (see [`title`]). It may allocate only if the
 /// caller has one thread, which is asserted in debug builds.
 ///
 /// # Errors
@@ -95,6 +96,7 @@ pub fn clone3_into(
     };
     let pid = Errno::result(ret).call("clone3", || format!("{namespaces:#x}"))?;
     if pid == 0 {
+        super::title::hide();
         return Ok(Forked::Child);
     }
     // SAFETY: on success the kernel stored a new descriptor that is ours.

@@ -21,6 +21,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod tap;
+pub mod title;
 pub mod trampoline;
 pub mod tty;
 

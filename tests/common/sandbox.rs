@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// trash; the test fails otherwise.
 pub struct Sandbox {
     directory: Option<TempDir>,
+    /// What its processes have as limit of file locks, which no kernel since
+    /// Linux 2.4.25 looks at: whatever they become, and whoever their parent is
+    /// then, `/proc/PID/limits` says that they are of this sandbox.
+    mark: String,
 }
+
+/// Sets the limits of the program that it executes.
+const PRLIMIT: &str = "/usr/bin/prlimit";
 
 impl Sandbox {
     /// An empty one, under `TMPDIR`. Its path is short, for the sake of
@@ -35,8 +43,11 @@ impl Sandbox {
         }
         let private = fs::Permissions::from_mode(0o700);
         fs::set_permissions(directory.path().join("run"), private).unwrap();
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Sandbox {
             directory: Some(directory),
+            mark: (u64::from(std::process::id()) << 24 | number).to_string(),
         }
     }
 
@@ -77,7 +88,8 @@ impl Sandbox {
 
     /// Any other program in the sandbox's environment.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Run {
-        let mut command = Command::new(program);
+        let mut command = Command::new(PRLIMIT);
+        command.arg(format!("--locks={}", self.mark)).arg(program);
         command.env_clear().current_dir(self.work());
         for name in ["PATH", "USER", "LOGNAME", "SHELL", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(name) {
@@ -165,9 +177,9 @@ impl Sandbox {
     }
 
     /// The processes that have to do with this sandbox, by id, each with its
-    /// command line: its path is in their command line, environment or
-    /// working directory, or they have mounts of it in a namespace of their
-    /// own.
+    /// command line: it started them, its path is in their command line,
+    /// environment or working directory, or they have mounts of it in a
+    /// namespace of their own.
     ///
     /// The keeper of subordinate ids is not among them: it waits for a while.
     pub fn processes(&self) -> BTreeMap<i32, String> {
@@ -196,7 +208,8 @@ impl Sandbox {
             let (command, environment) = (read("cmdline"), read("environ"));
             let current = fs::read_link(directory.join("cwd")).unwrap_or_default();
             let namespace = fs::read_link(directory.join("ns/mnt")).unwrap_or_default();
-            let belongs = contains(&command, path)
+            let belongs = limit_of_locks(&read("limits")).as_ref() == Some(&self.mark)
+                || contains(&command, path)
                 || contains(&environment, path)
                 || current.starts_with(self.path())
                 || namespace != ours && contains(&read("mountinfo"), path);
@@ -293,6 +306,15 @@ impl Drop for Sandbox {
 fn is_keeper(pid: i32) -> bool {
     let name = fs::read_to_string(format!("/proc/{pid}/comm"));
     name.is_ok_and(|name| name == "bryo-keeper\n")
+}
+
+/// The limit of file locks in a text of `/proc/PID/limits`.
+fn limit_of_locks(limits: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(limits);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max file locks"))?;
+    line.split_whitespace().next().map(str::to_owned)
 }
 
 /// Gives the owner access to every directory, without which they cannot be
@@ -524,9 +546,9 @@ fn code(status: ExitStatus) -> i32 {
 }
 
 fn line(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
-    words.join(" ")
+    // Behind what marks it.
+    let words = command.get_args().skip(1).map(OsStr::to_string_lossy);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// What a command did. Shown, it is the whole story.

@@ -171,7 +171,7 @@ fn hold(
     place: Place,
     starter: &Channel,
 ) -> Result<()> {
-    let _ = nix::sys::prctl::set_name(c"bryo-network");
+    sys::title::set(c"bryo-network", &format!("network {}", definition.name));
     let _ = nix::unistd::setsid();
     let _ = sys::signal::reset();
     release_stdio()?;

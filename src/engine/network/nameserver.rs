@@ -6,6 +6,7 @@ use crate::net::names::{MAX_TABLE, Server, Table};
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
 use crate::sys::fd::close_all_but;
 use crate::sys::socket;
+use crate::sys::title;
 use anyhow::{Context, Result};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -44,7 +45,7 @@ impl NameServer {
 /// The life of the process that answers about names: without rights, since
 /// anybody may send it anything.
 fn serve_names(made: &Made, updates: OwnedFd, empty: &Path) -> Result<()> {
-    let _ = nix::sys::prctl::set_name(c"bryo-names");
+    title::set(c"bryo-names", "names");
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     nix::sys::prctl::set_dumpable(false)?;
     let udp = made.udp.iter().map(|s| s.try_clone());

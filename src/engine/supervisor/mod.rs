@@ -10,7 +10,7 @@ mod network;
 mod streams;
 
 use super::activation::Sockets;
-use super::containers::{Container, Containers, Lock};
+use super::containers::{Container, Containers, Lock, short};
 use super::control::{self, Reply, Request};
 use super::emulation::Emulator;
 use super::events::{self, Action};
@@ -34,6 +34,7 @@ use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, exit_now};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket;
+use crate::sys::title;
 use anyhow::{Context, Result, anyhow, bail};
 use hub::{Asked, Hub};
 use jiff::Timestamp;
@@ -93,7 +94,6 @@ impl Supervisor {
     /// made for it.
     pub fn run(self) -> ! {
         let _ = nix::unistd::setsid();
-        let _ = nix::sys::prctl::set_name(c"bryo-supervise");
         let Supervisor {
             containers,
             container,
@@ -107,6 +107,8 @@ impl Supervisor {
             terminal,
             signals,
         } = self;
+        let role = format!("supervisor {}", short(&container.record.id));
+        title::set(c"bryo-supervise", &role);
         let attached = attached.map(|(fd, w)| (fd, w.input, w.output, w.errors));
         let mut life = Life {
             containers,

@@ -14,7 +14,7 @@ use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
 use crate::sys::inet::Protocol;
 use crate::sys::memory::Forgettable;
-use crate::sys::{cred, fd, inet, ns, socket, tap};
+use crate::sys::{cred, fd, inet, ns, socket, tap, title};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -238,7 +238,7 @@ fn serve(
     report: OwnedFd,
 ) -> Result<()> {
     let prepare = || -> Result<Task> {
-        let _ = nix::sys::prctl::set_name(c"bryo-net");
+        title::set(c"bryo-net", "network");
         // The container may have capabilities over the namespace it is in.
         nix::sys::prctl::set_dumpable(false).context("set dumpable")?;
         crate::sys::signal::reset()?;
