@@ -22,11 +22,14 @@ pub struct Instruction {
 
 const PROFILE: &str = "contrib/seccomp.json";
 
-/// Fixed filters: the calls that root emulation answers, and those that the
-/// process of user-mode networking makes.
-const FIXED: [(&str, &str); 2] = [
+/// Fixed filters: the calls that root emulation answers, those that the
+/// process of user-mode networking makes, those that unpacking
+/// takes, and those that no load needs.
+const FIXED: [(&str, &str); 4] = [
     ("src/runtime/seccomp/emulation.json", "emulation.rs"),
     ("src/runtime/seccomp/translator.json", "translator.rs"),
+    ("src/image/layer/unpack.json", "unpack.rs"),
+    ("src/engine/confine/load.json", "load.rs"),
 ];
 
 /// Of the capabilities that the profile asks for, docker's default set holds

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::pull::limit;
+use super::pull::BudgetFlags;
 use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::userns::unpacking;
-use crate::image::layer::Limit;
+use crate::engine::userns::{Reach, unpacking_confined};
 use crate::image::load::load_from;
 use crate::image::parcel::{self, Parcel};
 use crate::image::platform::Platform;
@@ -53,9 +52,8 @@ pub struct Args {
     #[arg(long, value_name = "USER:PASSWORD")]
     dest_creds: Option<String>,
 
-    /// Largest size that a layer may have when it is unpacked, or `unlimited`
-    #[arg(long, value_name = "BYTES", value_parser = limit)]
-    max_layer_size: Option<Limit>,
+    #[command(flatten)]
+    budget: BudgetFlags,
 
     /// Print nothing but errors
     #[arg(short, long)]
@@ -172,9 +170,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                     parcel
                 }
                 Place::File(..) => {
-                    let limit = args.max_layer_size.unwrap_or_default();
+                    let budget = args.budget.get();
                     let source = Source::parse(&args.source)?;
-                    parcel::of_file(&source, platform, limit, &session)
+                    parcel::of_file(&source, platform, budget, &session)
                         .with_context(|| args.source.clone())?
                 }
             };
@@ -237,14 +235,14 @@ fn into_store(
         "" => None,
         name => Some(name.parse::<Reference>()?.or_latest()),
     };
-    let limit = args.max_layer_size.unwrap_or_default();
+    let budget = args.budget.get();
     let platform = args.platform.as_ref();
     match source {
         Place::Registry(reference) => {
-            let store = unpacking(store)?;
+            let store = unpacking_confined(store, &budget, Reach::Registries)?;
             let wanted = Wanted {
                 platform,
-                limit,
+                budget,
                 name: target.as_ref(),
             };
             let pulled = pull(&store, client, &reference, wanted, progress)?;
@@ -259,9 +257,9 @@ fn into_store(
             Ok(image.manifest)
         }
         Place::File(..) => {
-            let store = unpacking(store)?;
+            let store = unpacking_confined(store, &budget, Reach::Files)?;
             let source = Source::parse(&args.source)?;
-            let image = load_from(&store, &source, target.as_ref(), platform, limit, progress)
+            let image = load_from(&store, &source, target.as_ref(), platform, budget, progress)
                 .with_context(|| args.source.clone())?;
             Ok(image.manifest)
         }

@@ -4,6 +4,7 @@ use super::{Context, error};
 use crate::engine::containers::Containers;
 use crate::engine::cp::{Options, Side, copy};
 use crate::engine::visit::Visit;
+use crate::image::budget::Budget;
 use anyhow::{Result, bail, ensure};
 use std::io::IsTerminal;
 use std::rc::Rc;
@@ -27,6 +28,10 @@ pub struct Args {
     /// Copy what a link leads to, in place of the link
     #[arg(short = 'L', long)]
     follow_link: bool,
+    /// Let a tar at standard input ask for any number of files, attributes and
+    /// so on
+    #[arg(long)]
+    unlimited: bool,
     /// Say nothing; bryo never does here
     #[arg(short, long)]
     quiet: bool,
@@ -46,6 +51,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let options = Options {
         archive: args.archive,
         follow: args.follow_link,
+        budget: Budget::new(None, args.unlimited),
     };
     copy(from, to, options, &error::warn)
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Context;
 use crate::engine::export::export;
+use crate::image::output::Output;
 
 /// Write a container's root file system as a tar
 ///
@@ -42,14 +43,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         export(&container, file)?;
         return Ok(());
     }
-    let mut half = path.as_os_str().to_owned();
-    half.push(format!(".{}.half", std::process::id()));
-    let half = PathBuf::from(half);
-    let write = || {
-        let file = File::create(&half).with_context(|| format!("write {}", half.display()))?;
-        let out = BufWriter::with_capacity(1 << 18, file);
-        export(&container, out)?.flush()?;
-        std::fs::rename(&half, path).with_context(|| format!("write {}", path.display()))
-    };
-    write().inspect_err(|_| drop(std::fs::remove_file(&half)))
+    let output = Output::new(path)?;
+    export(&container, BufWriter::with_capacity(1 << 18, &output))?.flush()?;
+    output.finish()
 }

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 
-use super::pull::limit;
+use super::pull::BudgetFlags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
-use crate::engine::userns::unpacking;
+use crate::engine::userns::{Reach, unpacking_confined};
 use crate::image::change::Change;
 use crate::image::import::{Options, import};
-use crate::image::layer::Limit;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 
@@ -42,10 +41,8 @@ pub struct Args {
     #[arg(long)]
     platform: Option<Platform>,
 
-    /// Largest size that a layer may have when it is unpacked, or `unlimited`
-    /// [default: 100 times what is read, but at least 1 GiB]
-    #[arg(long, value_name = "BYTES", value_parser = limit)]
-    max_layer_size: Option<Limit>,
+    #[command(flatten)]
+    budget: BudgetFlags,
 }
 
 /// Imports the tar.
@@ -53,7 +50,8 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     store.sweep()?;
     empty_trash_behind(&store)?;
-    let store = unpacking(store)?;
+    let budget = args.budget.get();
+    let store = unpacking_confined(store, &budget, Reach::Files)?;
     let name = args.name.clone().map(Reference::or_latest);
     if let Some(name) = &name {
         ensure!(
@@ -66,7 +64,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         message: args.message.clone(),
         platform: args.platform.clone(),
         created: Timestamp::now().to_string(),
-        limit: args.max_layer_size.unwrap_or_default(),
+        budget,
     };
     let progress = progress::new(false);
     let image = import(&store, &args.file, name.as_ref(), &options, &*progress)?;

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::pull::limit;
+use super::pull::BudgetFlags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
-use crate::engine::userns::unpacking;
-use crate::image::layer::Limit;
+use crate::engine::userns::{Reach, unpacking_confined};
 use crate::image::load::load;
 use crate::image::platform::Platform;
 
@@ -32,10 +31,8 @@ pub struct Args {
     #[arg(long)]
     platform: Option<Platform>,
 
-    /// Largest size that a layer may have when it is unpacked, or `unlimited`
-    /// [default: 100 times what is read, but at least 1 GiB]
-    #[arg(long, value_name = "BYTES", value_parser = limit)]
-    max_layer_size: Option<Limit>,
+    #[command(flatten)]
+    budget: BudgetFlags,
 }
 
 /// Loads the images and prints what they are called.
@@ -46,11 +43,11 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     store.sweep()?;
     empty_trash_behind(&store)?;
-    let store = unpacking(store)?;
+    let budget = args.budget.get();
+    let store = unpacking_confined(store, &budget, Reach::Files)?;
     let path = args.input.as_deref().unwrap_or(Path::new("-"));
     let progress = progress::new(args.quiet);
-    let limit = args.max_layer_size.unwrap_or_default();
-    for loaded in load(&store, path, args.platform.as_ref(), limit, &*progress)? {
+    for loaded in load(&store, path, args.platform.as_ref(), budget, &*progress)? {
         let name = loaded.names.first().map(ToString::to_string);
         events::emit_of_image(&store, "load", &loaded.image.id, &name.unwrap_or_default());
         if loaded.names.is_empty() {

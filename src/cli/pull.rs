@@ -8,8 +8,8 @@ use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
 use crate::engine::options::parse_bytes;
 use crate::engine::root::is_built_in;
-use crate::engine::userns::{unpacking, unpacking_beside};
-use crate::image::layer::Limit;
+use crate::engine::userns::{Reach, unpacking_beside, unpacking_confined};
+use crate::image::budget::{Budget, Limit};
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
 use crate::image::reference::Reference;
@@ -38,10 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", default_value = "always", value_parser = policy)]
     policy: Policy,
 
-    /// Largest size that a layer may have when it is unpacked, or `unlimited`
-    /// [default: 100 times what is fetched, but at least 1 GiB]
-    #[arg(long, value_name = "BYTES", value_parser = limit)]
-    max_layer_size: Option<Limit>,
+    #[command(flatten)]
+    budget: BudgetFlags,
 
     /// Print only the names of the images
     #[arg(short, long)]
@@ -67,8 +65,29 @@ pub fn policy(text: &str) -> Result<Policy> {
     })
 }
 
+/// How much the image of a stranger may ask for.
+#[derive(Debug, Default, clap::Args)]
+pub struct BudgetFlags {
+    /// Largest size that a layer may have when it is unpacked, or `unlimited`
+    /// [default: 100 times what is read, but at least 1 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = limit)]
+    max_layer_size: Option<Limit>,
+
+    /// Any number of files, attributes, variables and so on, as they are in no
+    /// usual image
+    #[arg(long)]
+    unlimited: bool,
+}
+
+impl BudgetFlags {
+    /// What they say.
+    pub fn get(&self) -> Budget {
+        Budget::new(self.max_layer_size, self.unlimited)
+    }
+}
+
 /// Reads a largest size.
-pub fn limit(text: &str) -> Result<Limit> {
+fn limit(text: &str) -> Result<Limit> {
     Limit::parse(text, parse_bytes)
 }
 
@@ -78,7 +97,8 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     store.sweep()?;
     empty_trash_behind(&store)?;
     let client = args.registry.client()?;
-    let store = unpacking(store)?;
+    let budget = args.budget.get();
+    let store = unpacking_confined(store, &budget, Reach::Registries)?;
     super::each(&args.images, |name| {
         if !args.all_tags {
             return one(args, &store, &client, &client.conf.names(name)?);
@@ -93,7 +113,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
 fn one(args: &Args, store: &Store, client: &Client, names: &[Reference]) -> Result<()> {
     let wanted = Wanted {
         platform: args.platform.as_ref(),
-        limit: args.max_layer_size.unwrap_or_default(),
+        budget: args.budget.get(),
         name: None,
     };
     let mode = match args.quiet {

@@ -126,6 +126,12 @@ pub const KEYS: &[Key] = &[
         &[],
     ),
     key(
+        "images.unlimited",
+        "unlimited",
+        &["pull", "load", "import", "copy", "cp"],
+        &[],
+    ),
+    key(
         "images.platform",
         "platform",
         &["pull", "load", "copy"],

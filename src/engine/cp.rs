@@ -8,6 +8,7 @@
 
 use super::beside::Beside;
 use super::visit::{Files, Visit};
+use crate::image::budget::Budget;
 use crate::image::pack::{self, pack};
 use crate::image::place::{self, Found, Place, Target};
 use crate::sys::fd::open_in_root;
@@ -31,6 +32,8 @@ pub struct Options {
     pub archive: bool,
     /// `-L`: a link as the source stands for what it leads to.
     pub follow: bool,
+    /// How much a tar at standard input may ask for.
+    pub budget: Budget,
 }
 
 /// One side of a copy.
@@ -101,7 +104,10 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
     match (from, to) {
         (Side::Stream, Side::Container(visit, path)) => {
             let target = (Written::of_container(&path), false);
-            let put = || into_container(&visit, target, true, true, std::io::stdin().lock());
+            let put = || {
+                let tar = std::io::stdin().lock();
+                into_container(&visit, target, Some(options.budget), true, tar)
+            };
             Beside::start(put)?
                 .finish()
                 .with_context(|| told(&visit, &path))
@@ -115,7 +121,7 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             let writer = Cell::new(Some(writer));
             let receiver = Beside::start(|| {
                 drop(writer.take());
-                into_container(&visit, target, false, keep, reader)
+                into_container(&visit, target, None, keep, reader)
             })?;
             let out = BufWriter::with_capacity(1 << 18, writer.take().context("pipe")?);
             let sent = pack(&top, &source.base(), &pack::Whose::Kernel, out);
@@ -157,7 +163,7 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             .finish()
             .with_context(|| told(&visit, &path))?;
             spool.rewind()?;
-            let put = || into_container(&visit, target, false, keep, &spool);
+            let put = || into_container(&visit, target, None, keep, &spool);
             Beside::start(put)?
                 .finish()
                 .with_context(|| told(&visit, &to))
@@ -166,7 +172,7 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             let source = Written::of_container(&path);
             let (sender, reader) = sending(&visit, &source, options.follow)?;
             let target = (Written::of_container(&to), source.contents);
-            let put = || into_container(&other, target, false, keep, reader);
+            let put = || into_container(&other, target, None, keep, reader);
             let receiver = Beside::start(put)?;
             let received = receiver.finish().with_context(|| told(&other, &to));
             sender.finish().with_context(|| told(&visit, &path))?;
@@ -268,11 +274,12 @@ fn from_container(
     unless_unread(sent)
 }
 
-/// Receives a tar into a container. Runs in a process made for it.
+/// Receives a tar into a container: one of ours, or somebody's own within a
+/// budget. Runs in a process made for it.
 fn into_container(
     visit: &Visit,
     (to, contents): (Written, bool),
-    archive: bool,
+    archive: Option<Budget>,
     keep: bool,
     source: impl Read,
 ) -> Result<()> {
@@ -300,7 +307,8 @@ fn into_container(
         found,
         slash: to.slash,
         contents,
-        archive,
+        archive: archive.is_some(),
+        budget: archive.unwrap_or(Budget::UNLIMITED),
     };
     place.put(BufReader::with_capacity(1 << 18, source), &target)
 }
@@ -344,6 +352,7 @@ fn into_host(to: &Written, contents: bool, source: impl Read, warn: &dyn Fn(&str
         slash: to.slash,
         contents,
         archive: false,
+        budget: Budget::UNLIMITED,
     };
     place.put(BufReader::with_capacity(1 << 18, source), &target)
 }

@@ -420,11 +420,13 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
     }
 
     let mut env: Vec<(String, String)> = vec![("PATH".into(), DEFAULT_PATH.into())];
-    let mut set = |key: &str, value: &str| {
-        match env.iter_mut().find(|(k, _)| k == key) {
-            Some(entry) => entry.1 = value.to_owned(),
-            None => env.push((key.to_owned(), value.to_owned())),
-        };
+    let mut places = HashMap::from([("PATH".to_owned(), 0)]);
+    let mut set = |key: &str, value: &str| match places.get(key) {
+        Some(place) => env[*place].1 = value.to_owned(),
+        None => {
+            places.insert(key.to_owned(), env.len());
+            env.push((key.to_owned(), value.to_owned()));
+        }
     };
     if options.tty {
         set("TERM", "xterm");

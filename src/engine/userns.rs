@@ -9,12 +9,15 @@ mod mode;
 
 pub use mode::UserNs;
 
+pub use super::confine::Reach;
+use super::confine::go_on_confined;
 use super::keeper::{Keeper, Maps};
 use super::machine::ids::login_name;
 use super::user::User;
 use crate::idmap::helper::{SUBGID, SUBUID};
 use crate::idmap::subid::{self, Range};
 use crate::idmap::{self, IdMap, compose, inverted, push, size};
+use crate::image::budget::Budget;
 use crate::image::flavour::{Flavour, Owners};
 use crate::image::store::Store;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
@@ -491,6 +494,14 @@ pub fn unpacking(store: Store) -> Result<Store> {
     let mapping = Mapping::decide(&UserNs::Auto, None, &store, &|_| ())?;
     mapping.enter()?;
     Ok(store.with_flavour(mapping.flavour()))
+}
+
+/// The same for a verb that does nothing else: it goes on in a process made for
+/// it, which is confined, and this one ends with that.
+pub fn unpacking_confined(store: Store, budget: &Budget, reach: Reach) -> Result<Store> {
+    let store = unpacking(store)?;
+    go_on_confined(&store, budget, reach)?;
+    Ok(store)
 }
 
 /// The same for a process that has other things to do where it is: `act` gets

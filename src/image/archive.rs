@@ -17,11 +17,12 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest,
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::budget::{Budget, Tally};
 use super::compress::{self, Compression};
 use super::digest::{self, Digest};
 use super::entry::{self, Kind};
 use super::index::{self, MAX_NESTING, check_platform};
-use super::layer::Limit;
+use super::layer::copy_plain;
 use super::layout;
 use super::platform::Platform;
 use super::reference::Reference;
@@ -95,7 +96,7 @@ impl Files {
     /// The files of the tar `file`. One that is compressed or comes through a
     /// pipe is first copied, plain, to a temporary place, since its parts are
     /// needed in another order than they come.
-    pub fn open(mut file: File, session: &Session, limit: Limit) -> Result<Files> {
+    pub fn open(mut file: File, session: &Session, budget: Budget) -> Result<Files> {
         let can_seek = file.metadata()?.is_file() && file.stream_position()? == 0;
         let (compression, source) = compress::peek(file.try_clone()?)?;
         if !can_seek || compression != Compression::None {
@@ -103,12 +104,12 @@ impl Files {
             let mut options = File::options();
             let options = options.read(true).write(true).create_new(true);
             let mut plain = options.open(&path)?;
-            let copied = limit.copy(compression, source, &mut plain);
+            let copied = copy_plain(budget, compression, source, &mut plain);
             copied.context("unpack the archive")?;
             file = plain;
         }
         let file = Arc::new(file);
-        let members = members(&file)?;
+        let members = members(&file, budget)?;
         Ok(Files::Tar { file, members })
     }
 
@@ -215,12 +216,14 @@ impl Skip for Seeking {
 }
 
 /// Lists a plain tar.
-fn members(file: &Arc<File>) -> Result<HashMap<Vec<u8>, Place>> {
-    let mut tar = Members::new(Seeking {
+fn members(file: &Arc<File>, budget: Budget) -> Result<HashMap<Vec<u8>, Place>> {
+    let seeking = Seeking {
         file: file.clone(),
         position: 0,
         length: file.metadata()?.len(),
-    });
+    };
+    let mut tar = Members::new(seeking, budget);
+    let mut kept = Tally::new(budget);
     let mut members = HashMap::new();
     while let Some(entry) = tar.next()? {
         let place = match entry.kind {
@@ -238,6 +241,7 @@ fn members(file: &Arc<File>) -> Result<HashMap<Vec<u8>, Place>> {
             }
             _ => continue,
         };
+        kept.keep(entry.path.len())?;
         members.insert(entry.path, place);
     }
     Ok(members)

@@ -11,8 +11,9 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
+use super::budget::Budget;
 use super::digest::{self, Digest};
-use super::layer::{About, Expected, Layer, Limit, bring};
+use super::layer::{About, Expected, Layer, bring};
 use super::progress::Progress;
 use super::session::{Session, private_dir};
 use super::settle::settle;
@@ -73,7 +74,7 @@ impl<'a> Assembly<'a> {
             diff_id: Some(layer.diff_id.clone()),
             keep_blob: false,
             need_end: false,
-            limit: Limit::None,
+            budget: Budget::UNLIMITED,
             flavour: self.store.flavour().clone(),
         };
         let meter = progress.begin(digest::short(&layer.diff_id), Some(layer.size));

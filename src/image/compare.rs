@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat, readlinkat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
+use nix::unistd::{Whence, lseek};
 
 use super::copy::{Opened, names};
 use super::entry::{join, show};
@@ -128,12 +129,13 @@ fn entries(one: &Directory, other: &Directory, name: &CStr, path: &[u8]) -> Resu
             if time(&mine) != time(&theirs) {
                 return differs("its time");
             }
+            let size = u64::try_from(mine.st_size)?;
             let mine = Opened::new(&one.fd, name.to_bytes(), &mine)?;
             let theirs = Opened::new(&other.fd, name.to_bytes(), &theirs)?;
             if attributes(&*mine)? != attributes(&*theirs)? {
                 return differs("its attributes");
             }
-            if !same_content(&mine, &theirs)? {
+            if !same_content(&mine, &theirs, size)? {
                 return differs("its content");
             }
         }
@@ -148,18 +150,33 @@ fn entries(one: &Directory, other: &Directory, name: &CStr, path: &[u8]) -> Resu
     Ok(None)
 }
 
-fn same_content(mut one: &File, mut other: &File) -> Result<bool> {
+/// Whether two files of `size` bytes hold the same. Where both have holes
+/// nothing is read.
+fn same_content(one: &File, other: &File, size: u64) -> Result<bool> {
     let (mut a, mut b) = (vec![0; 1 << 17], vec![0; 1 << 17]);
-    loop {
-        let n = one.read(&mut a)?;
-        if n == 0 {
-            return Ok(true);
+    let mut offset = 0;
+    while offset < size {
+        let start = data_from(one, offset, size)?.min(data_from(other, offset, size)?);
+        let n = usize::try_from(size - start).map_or(a.len(), |left| left.min(a.len()));
+        for (file, piece) in [(one, &mut a), (other, &mut b)] {
+            file.read_exact_at(&mut piece[..n], start)?;
         }
-        match other.read_exact(&mut b[..n]) {
-            Err(_) => return Ok(false),
-            Ok(()) if a[..n] != b[..n] => return Ok(false),
-            Ok(()) => {}
+        if a[..n] != b[..n] {
+            return Ok(false);
         }
+        offset = start + n as u64;
+    }
+    Ok(true)
+}
+
+/// Where a file of `size` bytes has data next; `size` if there is none. Where
+/// the file system knows of no holes, all is data.
+fn data_from(file: &File, offset: u64, size: u64) -> Result<u64> {
+    match lseek(file, i64::try_from(offset)?, Whence::SeekData) {
+        Ok(start) => Ok(u64::try_from(start)?),
+        Err(Errno::ENXIO) => Ok(size),
+        Err(Errno::EINVAL) => Ok(offset),
+        Err(errno) => Err(errno).context("look for data"),
     }
 }
 
@@ -259,6 +276,43 @@ mod tests {
             let found = difference(bad.path(), good.path()).unwrap().unwrap();
             let expected = expected.replacen(':', "\":", 1);
             assert!(found.starts_with(&format!("\"{expected}")), "{found}");
+        }
+    }
+
+    #[test]
+    fn holes_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, at: &[(u64, &str)]| {
+            let mut file = File::options();
+            let file = file.read(true).write(true).create_new(true);
+            let file = file.open(dir.path().join(name)).unwrap();
+            file.set_len(1 << 40).unwrap();
+            for (offset, text) in at {
+                file.write_all_at(text.as_bytes(), *offset).unwrap();
+            }
+            file
+        };
+        let end = (1 << 40) - 3;
+        let one = make("one", &[(5 << 30, "abc"), (end, "end")]);
+        // A terabyte: to read it would take minutes.
+        for (name, at, same) in [
+            ("same", vec![(5 << 30, "abc"), (end, "end")], true),
+            (
+                "zeros",
+                vec![(7, "\0\0"), (5 << 30, "abc"), (end, "end")],
+                true,
+            ),
+            ("less", vec![(end, "end")], false),
+            (
+                "more",
+                vec![(5 << 30, "abc"), (end - 9, "x"), (end, "end")],
+                false,
+            ),
+            ("end", vec![(5 << 30, "abc"), (end, "enD")], false),
+        ] {
+            let other = make(name, &at);
+            assert_eq!(same_content(&one, &other, 1 << 40).unwrap(), same, "{name}");
+            assert_eq!(same_content(&other, &one, 1 << 40).unwrap(), same, "{name}");
         }
     }
 }

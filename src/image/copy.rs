@@ -295,6 +295,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::budget::Budget;
     use super::super::export::export;
     use super::super::record::OVERRIDE_STAT;
     use super::super::tarball::{Members, Stream};
@@ -314,7 +315,7 @@ mod tests {
             data: b"secret",
             ..Member::default()
         });
-        let mut unpacked = unpack(&tar.finish()[..], &tree, None).unwrap();
+        let mut unpacked = unpack(&tar.finish()[..], &tree, None, Budget::default()).unwrap();
         unpacked.seal(&tree).unwrap();
 
         let copy = dir.path().join("copy");
@@ -330,7 +331,7 @@ mod tests {
         }
 
         let bytes = export(&[copy], None, None, Vec::new()).unwrap();
-        let mut members = Members::new(Stream(&bytes[..]));
+        let mut members = Members::new(Stream(&bytes[..]), Budget::default());
         members.next().unwrap().unwrap();
         let shut = members.next().unwrap().unwrap();
         assert_eq!((shut.meta.uid, shut.meta.mode, shut.size), (42, 0, 6));

@@ -9,6 +9,9 @@
 //! four of its sparse forms, v7. Whiteouts are those of the OCI image
 //! specification (layer.md).
 
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use super::record::{self, FileType, Stat};
@@ -113,13 +116,19 @@ pub struct Extensions {
     pub long_link: Option<Vec<u8>>,
     /// Pax records in order; a later one overrides an earlier one.
     pub pax: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Those of the whole archive, which `pax` overrides.
+    pub global: Rc<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl Extensions {
     fn get(&self, key: &str) -> Option<&[u8]> {
-        let found = self.pax.iter().rev().find(|(k, _)| k == key.as_bytes());
+        let own = self.pax.iter().rev().find(|(k, _)| k == key.as_bytes());
+        let value = match own {
+            Some((_, value)) => value,
+            None => self.global.get(key.as_bytes())?,
+        };
         // An empty value takes the record back.
-        found.map(|(_, v)| v.as_slice()).filter(|v| !v.is_empty())
+        Some(value.as_slice()).filter(|v| !v.is_empty())
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>> {
@@ -515,13 +524,22 @@ pub fn is_roots(name: &[u8]) -> bool {
 }
 
 fn xattrs(ext: &Extensions) -> Vec<(Vec<u8>, Vec<u8>)> {
+    const PREFIX: &[u8] = b"SCHILY.xattr.";
+    let global = ext.global.range(PREFIX.to_vec()..);
+    let global = global.take_while(|(key, _)| key.starts_with(PREFIX));
+    let own = ext.pax.iter().map(|(key, value)| (key, value));
+    let all: Vec<(&Vec<u8>, &Vec<u8>)> = global.chain(own).collect();
+    // The last of a name counts.
+    let mut seen = HashSet::new();
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    for (key, value) in &ext.pax {
-        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            found.retain(|(known, _)| known != name);
+    for (key, value) in all.into_iter().rev() {
+        if let Some(name) = key.strip_prefix(PREFIX)
+            && seen.insert(name)
+        {
             found.push((name.to_vec(), value.clone()));
         }
     }
+    found.reverse();
     found
 }
 

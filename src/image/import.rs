@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::archive::open_file;
 use super::assemble::Assembly;
+use super::budget::Budget;
 use super::change::{Change, apply};
-use super::layer::{Expected, Limit, bring};
+use super::layer::{Expected, bring};
 use super::load::{place_blob, place_bytes, prepared};
 use super::platform::Platform;
 use super::progress::Progress;
@@ -27,8 +28,8 @@ pub struct Options {
     pub platform: Option<Platform>,
     /// When the image is said to be made, in RFC 3339.
     pub created: String,
-    /// How large it may get.
-    pub limit: Limit,
+    /// How much it may ask for.
+    pub budget: Budget,
 }
 
 /// Makes an image of the tar `path` (`-` is standard input; plain, gzip, zstd
@@ -67,7 +68,7 @@ pub(super) fn import_as(
     let expected = Expected {
         keep_blob: true,
         need_end: true,
-        limit: options.limit,
+        budget: options.budget,
         flavour: store.flavour().clone(),
         ..Expected::default()
     };

@@ -1,5 +1,7 @@
 //! Bringing one layer in: one thread reads, verifies, decompresses and keeps
-//! the blob; the calling thread unpacks at the same time.
+//! the blob; another unpacks at the same time.
+
+mod confine;
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -12,12 +14,14 @@ use anyhow::{Context, Result, anyhow, ensure};
 use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
 
+use super::budget::Budget;
 use super::compress::{self, Compression};
 use super::digest::{self, Digest, HashReader, HashWriter, Hasher};
 use super::flavour::Flavour;
 use super::progress::Meter;
 use super::record::Records;
-use super::unpack::{Unpacked, unpack};
+use super::unpack::{Unpacked, Unpacking};
+use confine::confine;
 
 /// Bytes handed from one thread to the other at once, and how many such
 /// pieces may wait: with the decompressor's window, the memory of a layer.
@@ -43,84 +47,42 @@ pub struct Expected {
     /// Whether the tar must have its end mark. Where no digest shows that it
     /// is whole, only this does.
     pub need_end: bool,
-    /// How large it may get.
-    pub limit: Limit,
+    /// How much it may ask for.
+    pub budget: Budget,
     /// Whose the files are to be.
     pub flavour: Flavour,
 }
 
-/// How many bytes a layer may unpack to. A few bytes of gzip can stand for a
-/// full disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Limit {
-    /// [`RATIO`] times what is read of the blob, or [`ALWAYS`] if that is more.
-    #[default]
-    Ratio,
-    /// So many.
-    Bytes(u64),
-    /// Any number: the layer was let in before.
-    None,
-}
-
-/// No compression that is worth it gets near this; zeros do.
-const RATIO: u64 = 100;
-
-/// So many bytes may come out of any blob.
-const ALWAYS: u64 = 1 << 30;
-
-impl Limit {
-    /// Reads `50m` and the like, and `unlimited`; `bytes` reads sizes.
-    pub fn parse(text: &str, bytes: impl Fn(&str) -> Result<u64>) -> Result<Limit> {
-        match text {
-            "unlimited" => Ok(Limit::None),
-            text => bytes(text).map(Limit::Bytes),
-        }
-    }
-
-    /// Copies all that a compressed source holds, if it is not too much.
-    pub(super) fn copy(
-        self,
-        compression: Compression,
-        source: impl Read,
-        out: &mut impl Write,
-    ) -> Result<u64> {
-        let read = Cell::new(0);
-        let metered = Metered {
-            source,
-            meter: &super::progress::Quiet,
-            read: &read,
+/// Copies all that a compressed source holds, if it is not more than
+/// there may be.
+pub(super) fn copy_plain(
+    budget: Budget,
+    compression: Compression,
+    source: impl Read,
+    out: &mut impl Write,
+) -> Result<u64> {
+    let read = Cell::new(0);
+    let metered = Metered {
+        source,
+        meter: &super::progress::Quiet,
+        read: &read,
+        budget,
+    };
+    let mut plain = compression.decoder(BufReader::with_capacity(PIECE, metered))?;
+    let mut piece = vec![0; PIECE];
+    let mut total = 0;
+    loop {
+        let n = match plain.read(&mut piece) {
+            Ok(0) => return Ok(total),
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
         };
-        let mut plain = compression.decoder(BufReader::with_capacity(PIECE, metered))?;
-        let mut piece = vec![0; PIECE];
-        let mut total = 0;
-        loop {
-            let n = match plain.read(&mut piece) {
-                Ok(0) => return Ok(total),
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            total += n as u64;
-            if compression != Compression::None {
-                self.check(total, read.get())?;
-            }
-            out.write_all(&piece[..n])?;
+        total += n as u64;
+        if compression != Compression::None {
+            budget.size.check(total, read.get())?;
         }
-    }
-
-    /// Fails if `plain` bytes are too many to come out of `compressed` ones.
-    fn check(self, plain: u64, compressed: u64) -> Result<()> {
-        let most = match self {
-            Limit::Ratio => ALWAYS.max(compressed.saturating_mul(RATIO)),
-            Limit::Bytes(most) => most,
-            Limit::None => return Ok(()),
-        };
-        ensure!(
-            plain <= most,
-            "it unpacks to more than {most} bytes, which is more than is likely for its size: if \
-             it is to be trusted, pull, load and import allow more with --max-layer-size"
-        );
-        Ok(())
+        out.write_all(&piece[..n])?;
     }
 }
 
@@ -184,7 +146,7 @@ impl About {
 /// Reads the layer `source`, unpacks it to `directory` (made here) and keeps
 /// its blob in the file `blob`. Fails unless everything is as `expected`.
 pub fn bring(
-    source: impl Read + Send,
+    source: impl Read,
     expected: &Expected,
     directory: &Path,
     blob: &Path,
@@ -192,43 +154,47 @@ pub fn bring(
 ) -> Result<Layer> {
     let tree = directory.join("fs");
     fs::create_dir_all(&tree).with_context(|| format!("create {}", tree.display()))?;
-    let (pieces, unpacker) = sync_channel(PIECES);
+    let (pieces, unpacker_end) = sync_channel(PIECES);
     let (used, reusable) = channel();
     let hasher = match &expected.diff_id {
         Some(diff_id) => Hasher::like(diff_id)?,
         None => Hasher::sha256(),
     };
     let (read, unpacked) = thread::scope(|scope| {
-        let feeder = thread::Builder::new().name("layer".to_owned());
-        let feed = move || {
-            let mut hand_over = HandOver {
-                pieces,
-                reusable,
-                hasher,
+        let unpacker = thread::Builder::new().name("unpack".to_owned());
+        let apply = || {
+            let mut incoming = Incoming {
+                pieces: unpacker_end,
+                used,
+                current: Vec::new(),
+                at: 0,
             };
-            let result = feed(source, expected, blob, meter, &mut hand_over);
-            if let Err(error) = &result {
-                let error = io::Error::other(format!("{error:#}"));
-                let _ = hand_over.pieces.send(Err(error));
-            }
-            result.map(|blob| (blob, hand_over.hasher))
+            let owners = expected.flavour.owners();
+            let unpacking = Unpacking::new(&tree, owners, expected.budget)?;
+            confine(&tree)?;
+            let unpacked = unpacking.run(&mut incoming)?;
+            // What follows the end mark belongs to the digests too.
+            io::copy(&mut incoming, &mut io::sink()).context("read")?;
+            anyhow::Ok(unpacked)
         };
-        let feeder = feeder.spawn_scoped(scope, feed).context("start a thread")?;
-        let mut incoming = Incoming {
-            pieces: unpacker,
-            used,
-            current: Vec::new(),
-            at: 0,
+        let unpacker = unpacker
+            .spawn_scoped(scope, apply)
+            .context("start a thread")?;
+        let mut hand_over = HandOver {
+            pieces,
+            reusable,
+            hasher,
         };
-        let unpacked =
-            unpack(&mut incoming, &tree, expected.flavour.owners()).and_then(|unpacked| {
-                // What follows the end mark belongs to the digests too.
-                io::copy(&mut incoming, &mut io::sink()).context("read")?;
-                Ok(unpacked)
-            });
-        drop(incoming);
-        let read = feeder.join().map_err(|_| anyhow!("a thread panicked"))?;
-        anyhow::Ok((read, unpacked))
+        let read = feed(source, expected, blob, meter, &mut hand_over);
+        if let Err(error) = &read {
+            let error = io::Error::other(format!("{error:#}"));
+            let _ = hand_over.pieces.send(Err(error));
+        }
+        let HandOver { pieces, hasher, .. } = hand_over;
+        // The other thread has read to the end then.
+        drop(pieces);
+        let unpacked = unpacker.join().map_err(|_| anyhow!("a thread panicked"))?;
+        anyhow::Ok((read.map(|blob| (blob, hasher)), unpacked))
     })?;
     // A reader that failed says more than the unpacker that ran dry; but one
     // that was cut off says less.
@@ -352,11 +318,12 @@ fn feed(
         source,
         meter,
         read: &read,
+        budget: expected.budget,
     };
     let (compression, source) = compress::peek(metered).context("read")?;
     let within = |plain| match compression {
         Compression::None => Ok(()),
-        _ => expected.limit.check(plain, read.get()),
+        _ => expected.budget.size.check(plain, read.get()),
     };
     // A blob that a manifest names stays as it is. So does one that is
     // compressed in a way that manifests can name.
@@ -418,6 +385,7 @@ struct Metered<'a, R> {
     meter: &'a dyn Meter,
     /// Bytes read so far.
     read: &'a Cell<u64>,
+    budget: Budget,
 }
 
 impl<R: Read> Read for Metered<'_, R> {
@@ -425,6 +393,7 @@ impl<R: Read> Read for Metered<'_, R> {
         let n = self.source.read(buffer)?;
         self.meter.advance(n as u64);
         self.read.set(self.read.get() + n as u64);
+        confine::earn(&self.budget, n as u64);
         Ok(n)
     }
 }

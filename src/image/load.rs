@@ -10,8 +10,9 @@ use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
 
 use super::archive::{self, Files, Found, FoundLayer, Wanted};
 use super::assemble::{Assembly, parallel};
+use super::budget::Budget;
 use super::digest::{self, Digest};
-use super::layer::{Blob, Expected, Layer, Limit, bring};
+use super::layer::{Blob, Expected, Layer, bring};
 use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
@@ -31,12 +32,12 @@ pub struct Loaded {
 /// Loads all images of the archive `path` (`-` is standard input): a
 /// docker-archive or a tar of an OCI layout, possibly compressed. Images for
 /// another platform than `platform` (the host's if None) are an error, and so
-/// are layers beyond the `limit`. Either all images come in or none.
+/// are layers beyond the `budget`. Either all images come in or none.
 pub fn load(
     store: &Store,
     path: &Path,
     platform: Option<&Platform>,
-    limit: Limit,
+    budget: Budget,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>> {
     let context = || match path.to_str() {
@@ -46,7 +47,7 @@ pub fn load(
     let bring = || {
         let file = archive::open_file(path)?;
         let session = store.session()?;
-        let files = Files::open(file, &session, limit)?;
+        let files = Files::open(file, &session, budget)?;
         let wanted = Wanted {
             platform,
             tag: None,
@@ -57,7 +58,7 @@ pub fn load(
         }
         let how = How {
             naming: Naming::AsFound,
-            limit,
+            budget,
             progress,
         };
         bring_in(store, &session, &files, found, how)
@@ -72,15 +73,15 @@ pub fn load_from(
     source: &Source,
     name: Option<&Reference>,
     platform: Option<&Platform>,
-    limit: Limit,
+    budget: Budget,
     progress: &dyn Progress,
 ) -> Result<Image> {
     let session = store.session()?;
-    let (files, mut found) = source.open(platform, limit, &session)?;
+    let (files, mut found) = source.open(platform, budget, &session)?;
     found.names.clear();
     let how = How {
         naming: name.map_or(Naming::AsFound, Naming::As),
-        limit,
+        budget,
         progress,
     };
     let loaded = bring_in(store, &session, &files, vec![found], how)?;
@@ -103,8 +104,8 @@ pub(super) enum Naming<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct How<'a> {
     pub naming: Naming<'a>,
-    /// How large a layer may get.
-    pub limit: Limit,
+    /// How much they may ask for.
+    pub budget: Budget,
     pub progress: &'a dyn Progress,
 }
 
@@ -128,6 +129,9 @@ pub(super) fn bring_in(
             .iter_mut()
             .for_each(|image| image.names = vec![name.clone()]);
     }
+    for image in &found {
+        how.budget.check_configuration(&image.parsed)?;
+    }
     let mut blobs: HashMap<Digest, Blob> = HashMap::new();
     let mut assembly = Assembly::new(store, session);
     let mut round = 0;
@@ -137,7 +141,7 @@ pub(super) fn bring_in(
         let brought = parallel(&jobs, |layer| {
             let what = digest::short(&layer.diff_id);
             let meter = progress.begin(what, size_of(files, layer)?);
-            read_layer(store, session, files, layer, how.limit, &*meter)
+            read_layer(store, session, files, layer, how.budget, &*meter)
                 .with_context(|| format!("layer {}", layer.path))
         })?;
         for mut layer in brought {
@@ -232,7 +236,7 @@ fn read_layer(
     session: &Session,
     files: &Files,
     layer: &FoundLayer,
-    limit: Limit,
+    budget: Budget,
     meter: &dyn super::progress::Meter,
 ) -> Result<Layer> {
     let source = files.get(&layer.path)?;
@@ -243,7 +247,7 @@ fn read_layer(
         diff_id: Some(layer.diff_id.clone()),
         keep_blob: true,
         need_end: false,
-        limit,
+        budget,
         flavour: store.flavour().clone(),
     };
     let directory = session.path("layer");

@@ -9,7 +9,7 @@
 //! layout session store                         what lies on the disk
 //! check compare                                whether it is what it should be
 //! archive load import source registry          how images come in
-//! parcel save                                  how they go elsewhere
+//! parcel save output                                  how they go elsewhere
 //! ```
 //!
 //! Nothing here prints: who wants to show how far it is hands in a
@@ -17,6 +17,7 @@
 
 mod archive;
 mod assemble;
+pub mod budget;
 pub mod change;
 pub mod check;
 pub mod commit;
@@ -32,6 +33,7 @@ pub mod index;
 pub mod layer;
 mod layout;
 pub mod load;
+pub mod output;
 pub mod owners;
 pub mod pack;
 pub mod parcel;

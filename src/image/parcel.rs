@@ -10,9 +10,9 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 
 use super::archive::{Files, Found, Slice};
 use super::assemble::parallel;
+use super::budget::Budget;
 use super::compress::{self, Compression};
 use super::digest::{self, Digest, HashReader, HashWriter, Hasher};
-use super::layer::Limit;
 use super::load::prepared;
 use super::platform::Platform;
 use super::progress::Progress;
@@ -239,14 +239,14 @@ pub fn copy_plain(layer: &Packed, out: &mut dyn Write) -> Result<()> {
 }
 
 /// An image of an archive or OCI layout. What comes out of it does so by way of
-/// the session, within the limit.
+/// the session, within the budget.
 pub fn of_file(
     source: &Source,
     platform: Option<&Platform>,
-    limit: Limit,
+    budget: Budget,
     session: &Session,
 ) -> Result<Parcel> {
-    let (files, found) = source.open(platform, limit, session)?;
+    let (files, found) = source.open(platform, budget, session)?;
     Parcel::of_archive(&files, found)
 }
 

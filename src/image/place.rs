@@ -22,8 +22,10 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 
+use super::budget::Budget;
 use super::entry::{Entry, Fate, Kind, fate, is_roots, show, split};
 use super::flavour;
+use super::output;
 use super::owners::Owners;
 use super::record::{FileType, OVERRIDE_STAT};
 use super::tarball::{Members, Stream};
@@ -115,12 +117,14 @@ pub struct Target {
     pub contents: bool,
     /// The archive is somebody's own: its paths are meant as they are.
     pub archive: bool,
+    /// How much it may ask for.
+    pub budget: Budget,
 }
 
 impl Place<'_> {
     /// Puts all members of the archive `source` to where they belong.
     pub fn put(&mut self, source: impl Read, target: &Target) -> Result<()> {
-        let mut members = Members::literal(Stream(source));
+        let mut members = Members::literal(Stream(source), target.budget);
         let Some(first) = members.next()? else {
             bail!("the archive is empty");
         };
@@ -322,6 +326,15 @@ impl Place<'_> {
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let new = flags | OFlag::O_CREAT | OFlag::O_EXCL;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        // On the host nothing half-written stays under its name.
+        if let Whose::Mine = self.whose
+            && let Some(mut file) = output::nameless(parent, mode).context("create")?
+        {
+            fill(&mut file, entry, data)?;
+            self.finish(&file, entry)?;
+            clear(parent, name)?;
+            return output::name(&file, parent, name).context("create");
+        }
         let fd = match clear(parent, name) {
             Ok(()) => openat(parent, name, new, mode).context("create")?,
             // Something is mounted there: it is written to.
@@ -338,10 +351,15 @@ impl Place<'_> {
         let mut file = File::from(fd);
         fill(&mut file, entry, data)?;
         self.own(parent, name, Some(entry))?;
-        self.attributes(&file, entry)?;
+        self.finish(&file, entry)
+    }
+
+    /// Attributes, mode and time of a file that is complete.
+    fn finish(&mut self, file: &File, entry: &Entry) -> Result<()> {
+        self.attributes(file, entry)?;
         let mode = Mode::from_bits_truncate(self.mode(entry));
-        fchmod(&file, mode).context("set mode")?;
-        futimens(&file, &TimeSpec::UTIME_OMIT, &spec(entry.meta.mtime)).context("set time")
+        fchmod(file, mode).context("set mode")?;
+        futimens(file, &TimeSpec::UTIME_OMIT, &spec(entry.meta.mtime)).context("set time")
     }
 
     /// Nobody is to run a container's program with the rights of its user.

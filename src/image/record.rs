@@ -137,6 +137,15 @@ pub struct Record {
     pub xattrs: BTreeMap<String, String>,
 }
 
+impl Record {
+    /// How many bytes it takes in memory, about.
+    pub fn weight(&self) -> usize {
+        let xattrs = self.xattrs.iter();
+        let xattrs: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
+        xattrs + self.stat.as_ref().map_or(0, String::len)
+    }
+}
+
 /// Records by path below the layer's root; see [`escape`].
 pub type Records = BTreeMap<String, Record>;
 

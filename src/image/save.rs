@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::image::{Descriptor, ImageIndex};
@@ -16,9 +16,10 @@ use super::compress::Compression;
 use super::digest::{self, Digest};
 use super::entry::Metadata;
 use super::layout::{self, Layout};
+use super::output::Output;
 use super::parcel::{Packed, Parcel, compression, copy_blob, copy_plain};
 use super::progress::Progress;
-use super::session::{Session, private_dir, unique};
+use super::session::{Session, private_dir};
 use super::tarwrite::{Kind, Member, TarWriter};
 
 /// What to write.
@@ -64,27 +65,11 @@ pub fn save(
                 let file = file.with_context(context)?;
                 return write(parcels, form, file, tag, session, progress);
             }
-            let new = beside(path)?;
-            let file = File::create_new(&new.0).with_context(context)?;
-            write(parcels, form, file, tag, session, progress)?;
-            fs::rename(&new.0, path).with_context(context)
+            let output = Output::new(path)?;
+            write(parcels, form, &output, tag, session, progress)?;
+            output.finish()
         }
     }
-}
-
-/// A file that is removed if it is still there in the end.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-fn beside(path: &Path) -> Result<Temporary> {
-    let name = path.file_name().context("it has no name")?;
-    let name = format!(".{}.{}", name.to_string_lossy(), unique());
-    Ok(Temporary(path.with_file_name(name)))
 }
 
 fn write(
@@ -200,10 +185,12 @@ fn plain_layer<W: Write>(
     if compression(layer)? == Compression::None {
         archive.file(path, layer.slice.length, |out| copy_plain(layer, out))?;
     } else {
-        let temporary = Temporary(session.path("plain"));
+        let place = session.path("plain");
         let mut options = File::options();
         let options = options.read(true).write(true).create_new(true);
-        let mut file = options.open(&temporary.0)?;
+        let mut file = options.open(&place)?;
+        // It goes with its descriptor.
+        fs::remove_file(&place)?;
         copy_plain(layer, &mut file)?;
         let size = file.stream_position()?;
         file.seek(SeekFrom::Start(0))?;
@@ -342,9 +329,8 @@ fn put(
         return Ok(());
     }
     private_dir(place.parent().context("it is in a directory")?)?;
-    let new = beside(&place)?;
-    let mut file = File::create_new(&new.0)?;
-    content(&mut file)?;
-    file.sync_data()?;
-    fs::rename(&new.0, &place).with_context(|| format!("write {}", place.display()))
+    let output = Output::new(&place)?;
+    content(&mut &output)?;
+    nix::unistd::fdatasync(&output)?;
+    output.finish()
 }

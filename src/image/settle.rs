@@ -30,14 +30,14 @@ use super::copy;
 use super::entry::{join, show, split};
 use super::record::{OPAQUE, Records, escape};
 use super::remove;
-use super::unpack::{Attributes, DIRECTORY, Unpacked, is_whiteout};
+use super::unpack::{Attributes, DIRECTORY, Unpacked, is_whiteout, take_below};
 use super::view::{Merged, Node, View};
 use crate::sys::xattr;
 
 /// Completes `tree` and seals it; `below` are the trees under it, the topmost
 /// first.
 pub fn settle(tree: &Path, unpacked: &mut Unpacked, below: &[PathBuf]) -> Result<()> {
-    if let (Some((path, target)), true) = (unpacked.links.first(), below.is_empty()) {
+    if let (Some((path, target)), true) = (unpacked.links.first_key_value(), below.is_empty()) {
         bail!(
             "entry {}: there is no {} to make a hard link to",
             show(path),
@@ -123,7 +123,7 @@ impl Settling<'_> {
     fn moved(&mut self, from: &[u8], to: &[u8]) {
         self.directories.remove(from);
         let below = join(from, b"");
-        for (path, known) in take_below(self.directories, &below, |path| path) {
+        for (path, known) in take_below(self.directories, &below, Vec::as_slice) {
             let path = join(to, &path[below.len()..]);
             self.directories.entry(path).or_insert(known);
         }
@@ -218,22 +218,6 @@ fn merge(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Takes out of a map by path all that starts with `prefix`.
-fn take_below<K: Ord + Clone, V>(
-    map: &mut BTreeMap<K, V>,
-    prefix: &K,
-    bytes: impl Fn(&K) -> &[u8],
-) -> BTreeMap<K, V> {
-    let mut found = map.split_off(prefix);
-    let end = found
-        .keys()
-        .find(|path| !bytes(path).starts_with(bytes(prefix)));
-    if let Some(end) = end.cloned() {
-        map.append(&mut found.split_off(&end));
-    }
-    found
 }
 
 #[cfg(test)]

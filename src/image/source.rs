@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::archive::{self, Files, Found, Wanted};
+use super::budget::Budget;
 use super::import::{Options, import_as};
-use super::layer::Limit;
 use super::load::{How, Naming, bring_in};
 use super::platform::Platform;
 use super::progress::Progress;
@@ -128,14 +128,14 @@ impl Source {
     pub(super) fn open(
         &self,
         platform: Option<&Platform>,
-        limit: Limit,
+        budget: Budget,
         session: &Session,
     ) -> Result<(Files, Found)> {
         let (files, tag) = match self {
             Source::OciDir { path, tag } => (Files::Directory(path.to_owned()), tag),
             Source::DockerArchive { path, name: tag } | Source::OciArchive { path, tag } => {
                 let file = archive::open_file(path)?;
-                (Files::open(file, session, limit)?, tag)
+                (Files::open(file, session, budget)?, tag)
             }
             Source::Store(_) | Source::Tar(_) | Source::Dir(_) => bail!("it is no image archive"),
         };
@@ -173,11 +173,11 @@ impl Source {
             return Ok(image);
         }
         let session = store.session()?;
-        let limit = Limit::default();
-        let (files, found) = self.open(platform, limit, &session)?;
+        let budget = Budget::default();
+        let (files, found) = self.open(platform, budget, &session)?;
         let how = How {
             naming: Naming::Source(&source),
-            limit,
+            budget,
             progress,
         };
         let loaded = bring_in(store, &session, &files, vec![found], how)?;
@@ -202,7 +202,7 @@ fn tar(
         message: None,
         platform: platform.cloned(),
         created: created.to_owned(),
-        limit: Limit::default(),
+        budget: Budget::default(),
     };
     import_as(store, path, None, Some(&source), &options, progress)
 }

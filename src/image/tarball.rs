@@ -1,9 +1,12 @@
 //! Reading a tar archive member by member, from a stream or with seeking.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::budget::{Budget, Tally};
 use super::entry::{self, BLOCK, Entry, Extensions, Header, Piece, SparseMap};
 
 /// Longest extension header (names, pax records) that is accepted, in bytes.
@@ -36,7 +39,8 @@ impl<R: Read> Skip for Stream<R> {
 /// file: its pieces, back to back).
 pub struct Members<S> {
     source: S,
-    globals: Vec<(Vec<u8>, Vec<u8>)>,
+    globals: Rc<BTreeMap<Vec<u8>, Vec<u8>>>,
+    spent: Tally,
     /// Data of the current member still in the archive, and its padding.
     left: u64,
     padding: u64,
@@ -47,11 +51,12 @@ pub struct Members<S> {
 }
 
 impl<S: Skip> Members<S> {
-    /// Starts at the first header.
-    pub fn new(source: S) -> Self {
+    /// Starts at the first header. What exceeds the budget is an error.
+    pub fn new(source: S, budget: Budget) -> Self {
         Members {
             source,
-            globals: Vec::new(),
+            globals: Rc::default(),
+            spent: Tally::new(budget),
             left: 0,
             padding: 0,
             position: 0,
@@ -61,10 +66,10 @@ impl<S: Skip> Members<S> {
     }
 
     /// The members of an archive that is no layer: without whiteouts.
-    pub fn literal(source: S) -> Self {
+    pub fn literal(source: S, budget: Budget) -> Self {
         Members {
             literal: true,
-            ..Members::new(source)
+            ..Members::new(source, budget)
         }
     }
 
@@ -91,14 +96,14 @@ impl<S: Skip> Members<S> {
                 }
                 b'g' => {
                     let records = entry::pax_records(&self.extension(&header)?)?;
-                    self.globals
-                        .retain(|(known, _)| records.iter().all(|(key, _)| key != known));
-                    self.globals.extend(records);
-                    let size: usize = self.globals.iter().map(|(k, v)| k.len() + v.len()).sum();
+                    let globals = Rc::make_mut(&mut self.globals);
+                    globals.extend(records);
+                    let size: usize = globals.iter().map(|(k, v)| k.len() + v.len()).sum();
                     ensure!(size as u64 <= MAX_EXTENSION, "too many global pax records");
+                    self.spent.entry()?;
                 }
                 _ => {
-                    ext.pax.splice(0..0, self.globals.iter().cloned());
+                    ext.global = self.globals.clone();
                     let name = ext.long_name.clone().unwrap_or_else(|| header.name());
                     return self
                         .member(&header, &ext)
@@ -117,6 +122,11 @@ impl<S: Skip> Members<S> {
     /// Where the data of the current member starts, in bytes.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// How many members, and headers for them all, were read.
+    pub fn count(&self) -> u64 {
+        self.spent.entries()
     }
 
     /// Gives the source back.
@@ -159,6 +169,7 @@ impl<S: Skip> Members<S> {
         if !self.literal {
             entry::read_whiteout(&mut entry)?;
         }
+        self.spent.member(&entry)?;
         Ok(entry)
     }
 

@@ -260,6 +260,7 @@ fn record(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::Budget;
     use super::super::entry;
     use super::super::tarball::{Members, Stream};
     use super::*;
@@ -306,7 +307,7 @@ mod tests {
         }
         let bytes = writer.finish().unwrap();
         assert_eq!(bytes.len() % BLOCK, 0);
-        let mut members = Members::new(Stream(&bytes[..]));
+        let mut members = Members::new(Stream(&bytes[..]), Budget::default());
         for wanted in &all {
             let entry = members.next().unwrap().unwrap();
             let kind = match entry.kind.clone() {

@@ -107,6 +107,15 @@ impl Tar {
 
     /// A pax header for the next member.
     pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
+        self.extension(b'x', records)
+    }
+
+    /// A pax header for all members that follow.
+    pub fn global(self, records: &[(&str, &[u8])]) -> Self {
+        self.extension(b'g', records)
+    }
+
+    fn extension(self, kind: u8, records: &[(&str, &[u8])]) -> Self {
         let mut data = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -120,7 +129,7 @@ impl Tar {
         }
         self.member(Member {
             name: b"pax",
-            kind: b'x',
+            kind,
             data: &data,
             ..Member::default()
         })

@@ -45,14 +45,18 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, linkat, mkfifoat, symlinkat};
 
+use super::budget::{Budget, Tally};
 use super::digest::hex;
 use super::entry::{self, Entry, Fate, Kind, join, show, split};
 use super::flavour::Owners;
-use super::record::{OPAQUE, OVERRIDE_STAT, Record, Records, escape};
+use super::record::{OPAQUE, OVERRIDE_STAT, Record, escape};
 use super::remove;
 use super::tarball::{Members, Stream};
 use crate::idmap::{IdMap, push};
 use crate::sys::xattr;
+
+pub(super) use outcome::take_below;
+pub use outcome::{Attributes, Unpacked};
 
 /// How a directory of the tree is opened.
 pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -65,79 +69,56 @@ const MAX_LINKS: u32 = 40;
 
 const BUFFER: usize = 128 * 1024;
 
-/// What an unpacked layer is like, and what it still needs.
-#[derive(Debug, Default)]
-pub struct Unpacked {
-    /// Members of the archive that were applied.
-    pub entries: u64,
-    /// Sum of the sizes of the regular files, in bytes.
-    pub size: u64,
-    /// What could not be put on the files themselves.
-    pub records: Records,
-    /// All directories by path, with what they are to have in the end; None
-    /// for those that the archive uses but does not list.
-    pub directories: BTreeMap<Vec<u8>, Option<Attributes>>,
-    /// Hard links (path, target) whose target is not in this layer.
-    pub links: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Whether the root hides everything below.
-    pub opaque_root: bool,
-    /// Whether the archive had its end mark.
-    pub ended_properly: bool,
-}
-
-/// Mode and modification time of a directory.
-pub type Attributes = (u32, (i64, u32));
-
-impl Unpacked {
-    /// Whether the tree is complete without a look at lower layers.
-    pub fn stands_alone(&self) -> bool {
-        self.implied().next().is_none() && self.links.is_empty() && !self.opaque_root
-    }
-
-    /// Directories that are only a way to something else. The root counts as
-    /// one that is meant, whether it is listed or not.
-    pub fn implied(&self) -> impl Iterator<Item = &Vec<u8>> {
-        let all = self.directories.iter();
-        all.filter(|(path, attributes)| attributes.is_none() && !path.is_empty())
-            .map(|(path, _)| path)
-    }
-
-    /// Sets modes and times of the directories of `root`, after which the tree
-    /// is finished. Until then their owner can enter them all. Those that
-    /// nothing is known of get mode 0755 and the time zero.
-    pub fn seal(&mut self, root: &Path) -> Result<()> {
-        let tree = Tree::open(root)?;
-        // The deepest first: a directory may end up closed to its owner.
-        while let Some((path, attributes)) = self.directories.pop_last() {
-            let context = || format!("directory {}", show(&path));
-            let (mode, mtime) = attributes.unwrap_or((0o755, (0, 0)));
-            let directory = tree.open_true(&path).with_context(context)?;
-            futimens(&directory.fd, &OMIT, &time(mtime)).with_context(context)?;
-            fchmod(&directory.fd, Mode::from_bits_truncate(mode)).with_context(context)?;
-        }
-        Ok(())
-    }
-}
-
 /// Applies the tar archive that `source` yields to `root`, an existing empty
 /// directory. Errors name the entry. The tree is not finished before
 /// [`Unpacked::seal`]. With `owners` the process is root of a user namespace
 /// that has their ids, and files are given to them.
-pub fn unpack(source: impl Read, root: &Path, owners: Option<&Owners>) -> Result<Unpacked> {
-    let mut tree = Tree::open(root)?;
-    tree.owners = owners.cloned();
-    tree.own(&tree.root.fd, None, 0, 0)?;
-    let mut members = Members::new(Stream(source));
-    let mut entries = 0;
-    while let Some(entry) = members.next()? {
-        entries += 1;
-        tree.apply(&entry, &mut members)
-            .with_context(|| format!("entry {}", show(&entry.path)))?;
+pub fn unpack(
+    source: impl Read,
+    root: &Path,
+    owners: Option<&Owners>,
+    budget: Budget,
+) -> Result<Unpacked> {
+    Unpacking::new(root, owners, budget)?.run(source)
+}
+
+/// An archive that is about to be applied, as [`unpack`] does.
+pub struct Unpacking {
+    tree: Tree,
+    budget: Budget,
+}
+
+impl Unpacking {
+    /// Opens all that is needed beside the archive and the directory.
+    pub fn new(root: &Path, owners: Option<&Owners>, budget: Budget) -> Result<Unpacking> {
+        let mut tree = Tree::open(root, budget)?;
+        tree.owners = owners.cloned();
+        Ok(Unpacking { tree, budget })
     }
-    let mut unpacked = tree.unpacked;
-    unpacked.entries = entries;
-    unpacked.ended_properly = members.ended_properly();
-    Ok(unpacked)
+
+    /// Applies the archive.
+    pub fn run(self, source: impl Read) -> Result<Unpacked> {
+        let mut tree = self.tree;
+        tree.own(&tree.root.fd, None, 0, 0)?;
+        let mut members = Members::new(Stream(source), self.budget);
+        let mut entries = 0;
+        while let Some(entry) = members.next()? {
+            entries += 1;
+            tree.entries = members.count();
+            tree.apply(&entry, &mut members)
+                .with_context(|| format!("entry {}", show(&entry.path)))?;
+        }
+        let mut unpacked = tree.unpacked;
+        unpacked.entries = entries;
+        unpacked.ended_properly = members.ended_properly();
+        Ok(unpacked)
+    }
+}
+
+/// Opens the directory that a layer is unpacked to.
+fn open_root(root: &Path) -> Result<OwnedFd> {
+    let file = File::open(root).with_context(|| format!("open {}", root.display()))?;
+    Ok(file.into())
 }
 
 /// An open directory and its true path (no links in it).
@@ -156,16 +137,19 @@ struct Tree {
     /// Whose files are, if not the user's.
     owners: Option<Owners>,
     unpacked: Unpacked,
+    /// Headers of the archive so far, and what was spent for them.
+    entries: u64,
+    spent: Tally,
     buffer: Vec<u8>,
 }
 
 impl Tree {
-    fn open(root: &Path) -> Result<Tree> {
-        let fd = File::open(root).with_context(|| format!("open {}", root.display()))?;
+    fn open(root: &Path, budget: Budget) -> Result<Tree> {
+        let fd = open_root(root)?;
         Ok(Tree {
             root: Rc::new(Directory {
                 path: Vec::new(),
-                fd: fd.into(),
+                fd,
             }),
             umask: umask(),
             last: None,
@@ -174,6 +158,8 @@ impl Tree {
                 directories: BTreeMap::from([(Vec::new(), None)]),
                 ..Unpacked::default()
             },
+            entries: 0,
+            spent: Tally::new(budget),
             buffer: vec![0; BUFFER],
         })
     }
@@ -263,7 +249,8 @@ impl Tree {
     fn link(&mut self, parent: &Directory, name: &[u8], target: &[u8]) -> Result<()> {
         let path = join(&parent.path, name);
         let Some((source, source_name)) = self.find(target)? else {
-            self.unpacked.links.push((path, target.to_vec()));
+            self.spent.keep(path.len() + target.len())?;
+            self.unpacked.links.insert(path, target.to_vec());
             return Ok(());
         };
         let source_path = join(&source.path, &source_name);
@@ -281,6 +268,7 @@ impl Tree {
         })?;
         let records = &mut self.unpacked.records;
         if let Some(record) = records.get(&escape(&source_path)).cloned() {
+            self.spent.keep(path.len() + record.weight())?;
             records.insert(escape(&path), record);
         }
         Ok(())
@@ -364,6 +352,9 @@ impl Tree {
         if replaces {
             self.set_opaque(&fd, &path)?;
         }
+        self.spent.entry()?;
+        self.spent.depth(&path)?;
+        self.spent.keep(path.len())?;
         self.unpacked.directories.entry(path).or_default();
         Ok(fd)
     }
@@ -410,10 +401,16 @@ impl Tree {
         push_components(&mut pending, path);
         let mut links = 0;
         while let Some(name) = pending.pop() {
+            self.spent.step(self.entries)?;
             if name == b".." {
-                // The parent's true path holds no links.
-                let above = split(&here.path).map_or(&b""[..], |(above, _)| above);
-                here = self.open_true(above)?;
+                // Its true path holds no links, and nobody moves it meanwhile.
+                here = match split(&here.path) {
+                    None | Some((b"", _)) => self.root.clone(),
+                    Some((above, _)) => Rc::new(Directory {
+                        path: above.to_vec(),
+                        fd: openat(&here.fd, c"..", DIRECTORY, Mode::empty()).context("go up")?,
+                    }),
+                };
                 continue;
             }
             let fd = match openat(&here.fd, &*name, DIRECTORY, Mode::empty()) {
@@ -458,19 +455,6 @@ impl Tree {
         Ok(Some(here))
     }
 
-    /// Opens a directory by its true path.
-    fn open_true(&self, path: &[u8]) -> Result<Rc<Directory>> {
-        let mut fd = self.root.fd.try_clone()?;
-        for name in path.split(|byte| *byte == b'/').filter(|n| !n.is_empty()) {
-            fd = openat(&fd, name, DIRECTORY, Mode::empty())
-                .with_context(|| format!("open {}", show(path)))?;
-        }
-        Ok(Rc::new(Directory {
-            path: path.to_vec(),
-            fd,
-        }))
-    }
-
     /// Runs `make`; if the name is taken, removes what has it and runs again.
     fn make<T>(
         &mut self,
@@ -478,6 +462,9 @@ impl Tree {
         name: &[u8],
         mut make: impl FnMut() -> nix::Result<T>,
     ) -> Result<T> {
+        if !self.unpacked.links.is_empty() {
+            self.unpacked.links.remove(&join(&parent.path, name));
+        }
         match make() {
             Err(Errno::EEXIST) => {
                 self.displace(parent, name)?;
@@ -494,15 +481,12 @@ impl Tree {
         self.last = None;
         let known = &mut self.unpacked;
         known.records.remove(&escape(&path));
-        known.links.retain(|(link, _)| *link != path);
+        known.links.remove(&path);
         if known.directories.remove(&path).is_some() {
             let below = join(&path, b"");
-            let mut after = known.directories.split_off(&below);
-            after.retain(|path, _| !path.starts_with(&below));
-            known.directories.append(&mut after);
-            known.links.retain(|(link, _)| !link.starts_with(&below));
-            let below = escape(&below);
-            known.records.retain(|path, _| !path.starts_with(&below));
+            take_below(&mut known.directories, &below, Vec::as_slice);
+            take_below(&mut known.links, &below, Vec::as_slice);
+            take_below(&mut known.records, &escape(&below), String::as_bytes);
         }
         Ok(())
     }
@@ -523,14 +507,14 @@ impl Tree {
             match entry::fate(name) {
                 Fate::Drop => {}
                 Fate::Record if !mapped || !entry::is_roots(name) => {
-                    self.record_xattr(path, name, value);
+                    self.record_xattr(path, name, value)?;
                 }
                 Fate::Set | Fate::Record => {
                     let key = CString::new(name.as_slice()).expect("names with NUL are dropped");
                     match xattr::set(file, &key, value) {
                         Ok(()) => {}
                         Err(Errno::EOPNOTSUPP | Errno::E2BIG | Errno::ENOSPC | Errno::ERANGE) => {
-                            self.record_xattr(path, name, value);
+                            self.record_xattr(path, name, value)?;
                         }
                         Err(errno) => {
                             return Err(errno)
@@ -574,7 +558,7 @@ impl Tree {
         match xattr::set(file, OVERRIDE_STAT, stat.as_bytes()) {
             Ok(()) => Ok(()),
             Err(Errno::EOPNOTSUPP | Errno::ENOSPC) => {
-                self.record(path).stat = Some(stat);
+                self.record(path)?.stat = Some(stat);
                 Ok(())
             }
             Err(errno) => Err(errno).context("record the owner (user.containers.override_stat)"),
@@ -586,12 +570,12 @@ impl Tree {
         let path = join(&parent.path, name);
         for (key, value) in &entry.meta.xattrs {
             if entry::fate(key) != Fate::Drop {
-                self.record_xattr(&path, key, value);
+                self.record_xattr(&path, key, value)?;
             }
         }
         self.own(&parent.fd, Some(name), entry.meta.uid, entry.meta.gid)?;
         if self.owners.is_none() && (entry.meta.uid, entry.meta.gid) != (0, 0) {
-            self.record(&path).stat = Some(entry.stat().to_string());
+            self.record(&path)?.stat = Some(entry.stat().to_string());
         }
         utimensat(
             &parent.fd,
@@ -603,13 +587,16 @@ impl Tree {
         .context("set time")
     }
 
-    fn record(&mut self, path: &[u8]) -> &mut Record {
-        self.unpacked.records.entry(escape(path)).or_default()
+    fn record(&mut self, path: &[u8]) -> Result<&mut Record> {
+        self.spent.keep(path.len())?;
+        Ok(self.unpacked.records.entry(escape(path)).or_default())
     }
 
-    fn record_xattr(&mut self, path: &[u8], name: &[u8], value: &[u8]) {
-        let record = self.record(path);
+    fn record_xattr(&mut self, path: &[u8], name: &[u8], value: &[u8]) -> Result<()> {
+        self.spent.keep(name.len() + 2 * value.len())?;
+        let record = self.record(path)?;
         record.xattrs.insert(escape(name), hex(value));
+        Ok(())
     }
 
     /// Sets the mode of a new file, if `made` differs from it, and its time.
@@ -696,5 +683,6 @@ fn umask() -> u32 {
     parse().unwrap_or(0o777)
 }
 
+mod outcome;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,9 @@ pub mod error;
 pub mod fd;
 pub mod fs;
 pub mod host;
+
 pub mod inet;
+pub mod landlock;
 pub mod memory;
 pub mod mount;
 pub mod net;

@@ -4,7 +4,10 @@
 use super::error::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A descriptor that yields the process's signals.
 #[derive(Debug)]
@@ -95,4 +98,62 @@ pub fn kill(pid: nix::unistd::Pid, number: i32) -> Result<()> {
     Errno::result(ret)
         .map(drop)
         .call("kill", || format!("{pid}, {number}"))
+}
+
+/// A file that goes when this process is ended by SIGTERM, SIGINT or SIGHUP,
+/// or when this is dropped. There can be one at a time.
+#[derive(Debug)]
+pub struct RemovedBySignal {
+    path: std::path::PathBuf,
+}
+
+/// What the handler removes: a path that ends in NUL.
+static REMOVED: AtomicPtr<libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+extern "C" fn remove(signal: i32) {
+    let path = REMOVED.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    if !path.is_null() {
+        // SAFETY: the path was leaked by who stored it; unlink(2) may be called
+        // by handlers (signal-safety(7)).
+        unsafe { libc::unlink(path) };
+    }
+    // SAFETY: both may be called by handlers. The signal, blocked while its
+    // handler runs, then ends the process by its default action.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+impl RemovedBySignal {
+    /// From here on; the file need not be there yet.
+    ///
+    /// # Errors
+    /// The path holds a NUL byte.
+    pub fn new(path: std::path::PathBuf) -> std::io::Result<RemovedBySignal> {
+        let text = CString::new(path.as_os_str().as_bytes())?;
+        REMOVED.store(text.into_raw(), Ordering::SeqCst);
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            let handler = remove as extern "C" fn(i32);
+            // SAFETY: the handler does nothing that handlers may not.
+            let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+            if before == libc::SIG_IGN {
+                // SAFETY: what was ignored (nohup(1)) stays so.
+                unsafe { libc::signal(signal, libc::SIG_IGN) };
+            }
+        }
+        Ok(RemovedBySignal { path })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+}
+
+impl Drop for RemovedBySignal {
+    fn drop(&mut self) {
+        REMOVED.store(std::ptr::null_mut(), Ordering::SeqCst);
+        let _ = std::fs::remove_file(&self.path);
+    }
 }

@@ -3,12 +3,13 @@ use std::io::Read;
 use proptest::prelude::*;
 
 use super::*;
+use crate::image::budget::Budget;
 use crate::image::tarball::{Members, Stream};
 use crate::image::testing::{Member, Tar};
 
 /// Each member with its data.
 fn list(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {
-    let mut members = Members::new(Stream(bytes));
+    let mut members = Members::new(Stream(bytes), Budget::default());
     let mut found = Vec::new();
     while let Some(entry) = members.next()? {
         let mut data = Vec::new();

@@ -20,9 +20,10 @@ use super::parts::{Held, Part, Parts};
 use super::repository::Fetched;
 use crate::image::archive::MAX_JSON;
 use crate::image::assemble::{Assembly, parallel_on};
+use crate::image::budget::Budget;
 use crate::image::digest::{self, Digest};
 use crate::image::index::{MAX_NESTING, check_platform, choose};
-use crate::image::layer::{Expected, Layer, Limit, bring};
+use crate::image::layer::{Expected, Layer, bring};
 use crate::image::load::{Prepared, place_bytes, prepared};
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
@@ -38,8 +39,8 @@ const ROUNDS: usize = 5;
 pub struct Wanted<'a> {
     /// The platform; the host's if None.
     pub platform: Option<&'a Platform>,
-    /// How large a layer may get.
-    pub limit: Limit,
+    /// How much it may ask for.
+    pub budget: Budget,
     /// What it is to be called in the store, if not as in the registry.
     pub name: Option<&'a Reference>,
 }
@@ -79,7 +80,7 @@ pub fn pull(
             client,
             repository: &repository,
             progress,
-            limit: wanted.limit,
+            budget: wanted.budget,
             parts: Parts::new(store.root()),
             stop: Stop::default(),
         };
@@ -144,7 +145,7 @@ struct Job<'a> {
     client: &'a Client,
     repository: &'a Repository,
     progress: &'a dyn Progress,
-    limit: Limit,
+    budget: Budget,
     parts: Parts,
     stop: Stop,
 }
@@ -167,6 +168,7 @@ impl Job<'_> {
         );
         let parsed = serde_json::from_slice(&image.config.1).context("parse the configuration")?;
         check_platform(&parsed, platform)?;
+        self.budget.check_configuration(&parsed)?;
         let session = self.store.session()?;
         self.parts.prepare()?;
         let mut made = HashMap::new();
@@ -299,7 +301,7 @@ impl Job<'_> {
             diff_id: Some(layer.diff_id.clone()),
             keep_blob: false,
             need_end: false,
-            limit: self.limit,
+            budget: self.budget,
             flavour: self.store.flavour().clone(),
         };
         let name = digest::short(&layer.blob);

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
+use crate::image::budget::Budget;
 use crate::image::record::OVERRIDE_STAT;
 use crate::image::testing::{Member, Tar};
 use crate::image::unpack::unpack;
@@ -23,7 +24,7 @@ impl Stack {
     fn push(&mut self, tar: Tar) -> Result<Unpacked> {
         let path = self.dir.path().join(self.layers.len().to_string());
         fs::create_dir(&path).unwrap();
-        let mut unpacked = unpack(&tar.finish()[..], &path, None)?;
+        let mut unpacked = unpack(&tar.finish()[..], &path, None, Budget::default())?;
         settle(&path, &mut unpacked, &self.layers)?;
         self.layers.insert(0, path);
         Ok(unpacked)

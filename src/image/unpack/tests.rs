@@ -25,7 +25,11 @@ impl Place {
     }
 
     fn apply(&self, tar: Tar) -> Result<Unpacked> {
-        let mut unpacked = unpack(&tar.finish()[..], &self.root(), None)?;
+        self.apply_within(tar, Budget::default())
+    }
+
+    fn apply_within(&self, tar: Tar, budget: Budget) -> Result<Unpacked> {
+        let mut unpacked = unpack(&tar.finish()[..], &self.root(), None, budget)?;
         unpacked.seal(&self.root())?;
         Ok(unpacked)
     }
@@ -246,7 +250,10 @@ fn hard_links_stay_inside() {
     let inode = |name: &str| fs::symlink_metadata(root.join(name)).unwrap().ino();
     assert_eq!(inode("a"), inode("b"));
     assert_eq!(inode("s"), inode("t"));
-    assert_eq!(unpacked.links, [(b"far".to_vec(), b"not/here".to_vec())]);
+    assert_eq!(
+        unpacked.links,
+        [(b"far".to_vec(), b"not/here".to_vec())].into()
+    );
 
     let place = Place::new();
     let error = place
@@ -403,5 +410,201 @@ proptest! {
         prop_assert!(place.untouched());
         remove::remove_tree(&place.root()).unwrap();
         prop_assert!(!place.root().exists());
+    }
+}
+
+/// What an archive is refused for.
+fn refusal(tar: Tar) -> String {
+    let place = Place::new();
+    let error = place.apply(tar).unwrap_err();
+    assert!(place.untouched());
+    format!("{error:#}")
+}
+
+/// So many attributes, as pax has them.
+fn attributes(prefix: &str, count: usize) -> Vec<(String, Vec<u8>)> {
+    let attribute = |n| (format!("SCHILY.xattr.{prefix}{n}"), b"v".to_vec());
+    (0..count).map(attribute).collect()
+}
+
+fn records(owned: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
+    owned
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_slice()))
+        .collect()
+}
+
+#[test]
+fn attributes_for_all_files_are_bounded() {
+    let many = attributes("user.a", 28_000);
+    let mut tar = Tar::new().global(&records(&many));
+    for n in 0..40 {
+        tar = tar.file(&format!("f{n}"), "");
+    }
+    let text = refusal(tar);
+    assert!(
+        text.contains("more than 1000 extended attributes"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\"f0\"") && text.contains("--unlimited"),
+        "{text}"
+    );
+
+    // What the files cannot carry is kept in memory.
+    let many = attributes("trusted.a", 90);
+    let mut tar = Tar::new().global(&records(&many));
+    for n in 0..40 {
+        tar = tar.file(&format!("f{n}"), "");
+    }
+    let bytes = tar.cut();
+    let budget = Budget {
+        metadata: 200_000,
+        ..Budget::default()
+    };
+    let apply = |budget| Place::new().apply_within(Tar::new().raw(&bytes), budget);
+    let text = format!("{:#}", apply(budget).unwrap_err());
+    assert!(
+        text.contains("200000 bytes of names and of attributes"),
+        "{text}"
+    );
+    assert_eq!(apply(Budget::default()).unwrap().records.len(), 40);
+
+    // A few are what they were, and a file's own go before.
+    let few = [
+        ("SCHILY.xattr.user.a", &b"all"[..]),
+        ("SCHILY.xattr.user.b", b"all"),
+    ];
+    let (place, _) = applied(
+        Tar::new()
+            .global(&few)
+            .global(&[("comment", b"x"), ("SCHILY.xattr.user.b", b"later")])
+            .file("f", "")
+            .pax(&[
+                ("SCHILY.xattr.user.a", b"own"),
+                ("SCHILY.xattr.user.a", b"last"),
+            ])
+            .file("g", ""),
+    );
+    let of = |file: &str, name| attribute(place.root().join(file), name).unwrap();
+    assert_eq!([of("f", c"user.a"), of("f", c"user.b")], ["all", "later"]);
+    assert_eq!([of("g", c"user.a"), of("g", c"user.b")], ["last", "later"]);
+}
+
+#[test]
+fn depth_is_bounded() {
+    let deep = "d/".repeat(1300);
+    let long = [("path", deep.as_bytes())];
+    let text = refusal(Tar::new().pax(&long).dir("x", 0o755));
+    assert!(text.contains("256 directories inside each other"), "{text}");
+    // By way of links no path of the archive is too deep.
+    let mut tar = Tar::new()
+        .pax(&[("path", "d/".repeat(200).as_bytes())])
+        .dir("x", 0o755);
+    tar = tar
+        .pax(&[("linkpath", "d/".repeat(200).as_bytes())])
+        .symlink("l", "x");
+    let text = refusal(
+        tar.pax(&[("path", format!("l/{}", "e/".repeat(100)).as_bytes())])
+            .dir("x", 0o755),
+    );
+    assert!(text.contains("256 directories inside each other"), "{text}");
+}
+
+#[test]
+fn long_ways_are_bounded() {
+    // Each of the links leads down 250 directories and up again.
+    let down = "d/".repeat(250);
+    let round = format!("{down}{}", "../".repeat(250));
+    let mut tar = Tar::new().pax(&[("path", down.as_bytes())]).dir("x", 0o755);
+    for n in 1..38 {
+        let target = format!("{round}l{}", n - 1);
+        let target = if n == 1 { round.clone() } else { target };
+        tar = tar
+            .pax(&[("linkpath", target.as_bytes())])
+            .symlink(&format!("l{n}"), "x");
+    }
+    let once = tar.file("l37/d/f", "content");
+    let place = Place::new();
+    let bytes = once.cut();
+    place.apply(Tar::new().raw(&bytes)).unwrap();
+    assert_eq!(
+        fs::read_to_string(place.root().join("d/f")).unwrap(),
+        "content"
+    );
+
+    let mut tar = Tar::new().raw(&bytes);
+    for n in 0..100 {
+        tar = tar
+            .file(&format!("l37/d/f{n}"), "")
+            .file(&format!("f{n}"), "");
+    }
+    let text = refusal(tar);
+    assert!(text.contains("walk through"), "{text}");
+}
+
+#[test]
+fn a_file_of_holes_has_its_size_and_no_more_than_there_may_be() {
+    let sparse = |size: u64| {
+        let size = size.to_string();
+        let map = format!("0,0,{size},0");
+        Tar::new()
+            .pax(&[
+                ("GNU.sparse.map", map.as_bytes()),
+                ("GNU.sparse.size", size.as_bytes()),
+            ])
+            .file("holes", "")
+    };
+    let text = refusal(sparse(17_000_000_000_000));
+    assert!(
+        text.contains("holes included") && text.contains("--max-layer-size"),
+        "{text}"
+    );
+    let (place, unpacked) = applied(sparse(1 << 40));
+    let metadata = fs::metadata(place.root().join("holes")).unwrap();
+    assert_eq!((metadata.len(), unpacked.size), (1 << 40, 1 << 40));
+    assert_eq!(metadata.blocks(), 0);
+}
+
+#[test]
+fn what_is_replaced_again_and_again_is_forgotten() {
+    let mut tar = Tar::new();
+    for n in 0..2000 {
+        tar = tar
+            .symlink("x", "y")
+            .member(Member {
+                name: b"x/deep/er",
+                kind: b'5',
+                ..Member::default()
+            })
+            .link(&format!("pending{}", n % 10), "below")
+            .file("x", "");
+        // The way through a link is no way once it is a directory.
+        tar = tar.dir("y", 0o755);
+    }
+    let (place, unpacked) = applied(tar.file("pending3", "here"));
+    assert_eq!(unpacked.links.len(), 9);
+    assert_eq!(
+        fs::read_to_string(place.root().join("pending3")).unwrap(),
+        "here"
+    );
+}
+
+#[test]
+fn directories_get_their_modes_whatever_their_order() {
+    let names = [
+        "a", "a-", "a/b", "a/b/c", "a/b-c", "a/b/c/d", "a0", "ab", "ab/c",
+    ];
+    let mut tar = Tar::new();
+    for name in names {
+        tar = tar.dir(name, 0o100 + name.len() as u32);
+    }
+    let (place, _) = applied(tar);
+    for name in names {
+        assert_eq!(
+            mode(place.root().join(name)),
+            0o100 + name.len() as u32,
+            "{name}"
+        );
     }
 }
