@@ -22,14 +22,22 @@ pub struct Instruction {
 
 const PROFILE: &str = "contrib/seccomp.json";
 
-/// Fixed filters: the calls that root emulation answers, those that the
-/// process of user-mode networking makes, those that unpacking
-/// takes, and those that no load needs.
-const FIXED: [(&str, &str); 4] = [
-    ("src/runtime/seccomp/emulation.json", "emulation.rs"),
-    ("src/runtime/seccomp/translator.json", "translator.rs"),
-    ("src/image/layer/unpack.json", "unpack.rs"),
-    ("src/engine/confine/load.json", "load.rs"),
+/// Fixed filters, each of the rules of one or more files: the calls that root
+/// emulation answers, without and with those about files, those that the
+/// process of user-mode networking makes, those that unpacking takes, and
+/// those that no load needs.
+const FIXED: [(&[&str], &str); 5] = [
+    (&["src/runtime/seccomp/emulation.json"], "emulation.rs"),
+    (
+        &[
+            "src/runtime/seccomp/emulation.json",
+            "src/runtime/seccomp/emulation-full.json",
+        ],
+        "emulation-full.rs",
+    ),
+    (&["src/runtime/seccomp/translator.json"], "translator.rs"),
+    (&["src/image/layer/unpack.json"], "unpack.rs"),
+    (&["src/engine/confine/load.json"], "load.rs"),
 ];
 
 /// Of the capabilities that the profile asks for, docker's default set holds
@@ -71,10 +79,21 @@ fn main() -> Result<()> {
     writeln!(code, "] }}")?;
     write("seccomp.rs", &code)?;
 
-    for (source, name) in FIXED {
-        println!("cargo::rerun-if-changed={source}");
-        let json = fs::read_to_string(source).context(source)?;
-        let profile: Profile = serde_json::from_str(&json).context(source)?;
+    for (sources, name) in FIXED {
+        let mut profile: Option<Profile> = None;
+        for source in sources {
+            println!("cargo::rerun-if-changed={source}");
+            let json = fs::read_to_string(source).context(*source)?;
+            let next: Profile = serde_json::from_str(&json).context(*source)?;
+            match &mut profile {
+                None => profile = Some(next),
+                Some(first) => first
+                    .syscalls
+                    .get_or_insert_default()
+                    .extend(next.syscalls.into_iter().flatten()),
+            }
+        }
+        let profile = profile.context("a filter of no file")?;
         let resolved = profile.resolve(Target {
             holds: &|_| true,
             arch,

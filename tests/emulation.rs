@@ -172,6 +172,18 @@ fn packages_install_as_root() {
     let refused = run.args(["sh", "-ec", dropped]).output();
     assert!(refused.code != 0, "{refused}");
     assert!(refused.stderr.contains("wrong ownership"), "{refused}");
+
+    // Told that they are its own, it does.
+    let cluster = "version=$(ls /usr/lib/postgresql)
+        pg_createcluster $version full >/dev/null 2>&1
+        pg_ctlcluster $version full start >/dev/null 2>&1
+        pg_lsclusters -h | tr -s ' ' | cut -d ' ' -f 2,4,5";
+    let run = sandbox.bryo(["run"]).args(single);
+    let run = run.args(["--root-emulation", "full", "installed"]);
+    assert_eq!(
+        run.args(["sh", "-ec", cluster]).stdout(),
+        "full online postgres"
+    );
 }
 
 #[test]
@@ -258,6 +270,118 @@ fn tools_of_root_work() {
     sandbox.bryo(["rm", "c"]).output().expect(0);
     let gone = sandbox.bryo(["export", "c"]).output().expect(125);
     assert!(gone.stderr.contains("no such container: c"), "{gone}");
+}
+
+/// What programs do that look at an owner after they have set it.
+const LOOKING_AFTER: &str = "cd /root
+    useradd -m bob
+    su bob -c 'test -O ~ && test -G ~ && echo his'
+    userdel -r bob; test -e /home/bob || echo gone
+    mkdir tree; echo x >tree/file; ln -s file tree/link
+    chown 33:44 tree/file; chown -h 5:6 tree/link; chown 7:8 tree
+    stat -c '%u:%g %n' tree tree/file tree/link
+    stat -L -c '%u:%g' tree/link
+    ls -nd tree | cut -d ' ' -f 3,4
+    find . -user 33 -group 44; find tree -newer /nothing 2>&1 | grep -c 'No such file'
+    chown :45 tree/file; stat -c %u:%g tree/file
+    cp -a tree copy; stat -c %u:%g copy/file copy/link
+    tar -cf tree.tar tree && tar -df tree.tar && echo same
+    chown 34 tree/file; tar -df tree.tar
+    chroot --userspec=33:44 --groups=5 / sh -c 'id -u; id -g; id -G'
+    perl -e '@s = stat shift; print qq($s[4] $s[5]\n);
+        open F, shift; @s = stat F; print qq($s[4] $s[5]\n)' tree tree/file
+    dpkg-statoverride --update --add www-data adm 2750 /root/copy
+    stat -c '%U %G %a' copy";
+
+/// What that says with further ids, which are real.
+const LOOKED_AFTER: &str = "his
+gone
+7:8 tree
+33:44 tree/file
+5:6 tree/link
+33:44
+7 8
+./tree/file
+1
+33:45
+33:45
+5:6
+same
+tree/file: Uid differs
+33
+44
+44 5
+7 8
+34 45
+www-data adm 2750";
+
+#[test]
+fn full_emulation_says_what_it_was_told() {
+    let sandbox = Sandbox::with_busybox();
+    let import = sandbox.bryo(["import"]).arg(debian_tar());
+    import.arg("debian").output().expect(0);
+    let mut maps = vec![vec!["--root-emulation", "full"]];
+    // Whoever has further ids sees the same there.
+    if super::ids::granted(&sandbox).is_some() {
+        maps.push(vec!["--userns", "range"]);
+    }
+    for flags in maps {
+        let run = sandbox.bryo(["run", "--rm", "--network", "none"]);
+        let run = run.args(&flags).args(["debian", "sh", "-c", LOOKING_AFTER]);
+        let output = run.output().expect(0);
+        assert_eq!(
+            output.stdout.trim_end(),
+            LOOKED_AFTER,
+            "{flags:?}: {output}"
+        );
+    }
+}
+
+#[test]
+fn full_emulation_tells_devices_and_capabilities() {
+    let sandbox = Sandbox::new();
+    let image = calls_tree(&sandbox);
+    let bound = sandbox.work().join("bound");
+    fs::create_dir(&bound).unwrap();
+    // What others recorded on files of the host says nothing here.
+    let foreign = bound.join("foreign");
+    fs::write(&foreign, "").unwrap();
+    let set = "import os, sys; os.setxattr(sys.argv[1], sys.argv[2], b'5:6:0644:file')";
+    let set = sandbox.command("python3").args(["-c", set]).arg(&foreign);
+    set.arg("user.containers.override_stat").output().expect(0);
+    let volume = format!("{}:/bound", bound.display());
+    let run = sandbox.bryo([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--root-emulation",
+        "full",
+    ]);
+    let run = run.args(["-v", &volume, &image, "sh", "-c"]);
+    let said = run.arg(
+        "mknod null c 1 3; mknod -m 600 sda b 8 0; stat -c '%F %t:%T %a' null sda
+        touch file; /calls capabilities file
+        mkfifo pipe; chown 3:4 pipe; stat -c '%u:%g %F' pipe
+        stat -c '%u:%g' /bound/foreign /proc/self /dev/null; stat /none 2>&1 | tail -n 1",
+    );
+    let wanted = "character special file 1:3 644
+block special file 8:0 600
+none yet ENODATA
+set 0
+size 20
+get 20
+the same 1
+too small ERANGE
+bad pointer EFAULT
+another name ENODATA
+gone with the owner ENODATA
+3:4 fifo
+0:0
+65534:65534
+65534:65534
+stat: can't stat '/none': No such file or directory";
+    assert_eq!(said.stdout(), wanted);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// The first subordinate users and groups of who runs the tests, and how many
 /// there are; None for who has none, which bryo then has to say.
-fn granted(sandbox: &Sandbox) -> Option<(u32, u32, u32)> {
+pub fn granted(sandbox: &Sandbox) -> Option<(u32, u32, u32)> {
     let user = std::env::var("USER").unwrap();
     let first = |file: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();

@@ -9,7 +9,8 @@ use crate::engine::launch::{self, Launch, Wanted};
 use crate::engine::log::{Driver, LogConfig};
 use crate::engine::mounts::{self, ImageVolumes, MountOption};
 use crate::engine::options::{
-    self, CapabilityChanges, Dns, Network, RunOptions, SeccompOption, Sharing, Unmask,
+    self, CapabilityChanges, Dns, EmulationOption, Network, RunOptions, SeccompOption, Sharing,
+    Unmask,
 };
 use crate::engine::policy::Restart;
 use crate::engine::publish::{self, Port};
@@ -265,8 +266,9 @@ pub struct Args {
     group_add: Vec<String>,
 
     /// Answer what root alone may do (chown, set*id, mknod) as if it had
-    /// succeeded, and record it: auto, on or off
-    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = ["auto", "on", "off"])]
+    /// succeeded, and record it: auto, on or off; full says what was recorded
+    /// to who asks as well
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = ["auto", "on", "off", "full"])]
     root_emulation: String,
 
     /// Shift the container's clock `monotonic` or `boottime`
@@ -555,9 +557,10 @@ impl Args {
             },
             keep_groups,
             root_emulation: match self.root_emulation.as_str() {
-                "on" => Some(true),
-                "off" => Some(false),
-                _ => None,
+                "on" => EmulationOption::On,
+                "off" => EmulationOption::Off,
+                "full" => EmulationOption::Full,
+                _ => EmulationOption::Auto,
             },
             oom_score_adj: self.oom_score_adj,
             umask: self.umask.as_deref().map(values::parse_umask).transpose()?,

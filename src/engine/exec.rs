@@ -16,6 +16,7 @@ use crate::runtime::plan::{
     allows_setgroups, clone_flag,
 };
 use crate::runtime::process::{ProcessPlan, Seccomp};
+use crate::runtime::seccomp::RootEmulation;
 use crate::runtime::{StartError, Step};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
@@ -375,7 +376,7 @@ fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
         .map(|m| IdMap::new(m.container_id(), m.host_id(), m.size()))
         .collect();
     let setgroups = allows_setgroups(&maps) && annotation(ANNOTATION_KEEP_GROUPS) != Some("1");
-    let emulate = annotation(ANNOTATION_EMULATE_ROOT) == Some("true");
+    let emulate = annotation(ANNOTATION_EMULATE_ROOT).and_then(RootEmulation::parse);
     ProcessPlan::new(&process, Seccomp::of(profile, default), setgroups, emulate)
 }
 

@@ -5,6 +5,7 @@ use super::mounts::{ImageVolumes, MountOption};
 use super::publish::Port;
 use super::usernet::UserNetwork;
 use super::userns::UserNs;
+use crate::runtime::seccomp::RootEmulation;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{Capabilities, Capability, PosixRlimitType};
 use std::collections::BTreeMap;
@@ -97,8 +98,8 @@ pub struct RunOptions {
     pub keep_groups: bool,
     /// `--group-add`: further supplementary groups, by name or number.
     pub groups: Vec<String>,
-    /// `--root-emulation`; by itself on where it is of use.
-    pub root_emulation: Option<bool>,
+    /// `--root-emulation`.
+    pub root_emulation: EmulationOption,
     /// Score for the out-of-memory killer.
     pub oom_score_adj: Option<i32>,
     /// File mode creation mask.
@@ -231,6 +232,37 @@ pub enum Unmask {
     Everything,
     /// These are not.
     Paths(Vec<PathBuf>),
+}
+
+/// `--root-emulation`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EmulationOption {
+    /// Where it is of use: for who is root and has no other id.
+    #[default]
+    Auto,
+    /// None.
+    Off,
+    /// What the kernel refuses.
+    On,
+    /// That, and what files are said to be.
+    Full,
+}
+
+impl EmulationOption {
+    /// Whether it was asked for by name, which takes a map of one id.
+    pub fn is_wanted(self) -> bool {
+        matches!(self, EmulationOption::On | EmulationOption::Full)
+    }
+
+    /// What is emulated in a container with one id whose command runs as `uid`.
+    pub fn choose(self, uid: u32) -> Option<RootEmulation> {
+        match self {
+            EmulationOption::Auto => (uid == 0).then_some(RootEmulation::Refused),
+            EmulationOption::Off => None,
+            EmulationOption::On => Some(RootEmulation::Refused),
+            EmulationOption::Full => Some(RootEmulation::Full),
+        }
+    }
 }
 
 /// The system call filter.

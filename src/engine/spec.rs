@@ -132,9 +132,10 @@ pub fn build(
     if facts.keep_groups {
         annotations.insert(ANNOTATION_KEEP_GROUPS.into(), "1".into());
     }
-    // Of use to who is root and has no other id.
-    if facts.owners.is_none() && options.root_emulation.unwrap_or(facts.user.uid == 0) {
-        annotations.insert(ANNOTATION_EMULATE_ROOT.into(), "true".into());
+    if facts.owners.is_none()
+        && let Some(emulation) = options.root_emulation.choose(facts.user.uid)
+    {
+        annotations.insert(ANNOTATION_EMULATE_ROOT.into(), emulation.word().into());
     }
     if options.seccomp == SeccompOption::Default && !options.privileged {
         annotations.insert(ANNOTATION_SECCOMP.into(), "default".into());

@@ -13,6 +13,7 @@ pub use super::confine::Reach;
 use super::confine::go_on_confined;
 use super::keeper::{Keeper, Maps};
 use super::machine::ids::login_name;
+use super::options::EmulationOption;
 use super::user::User;
 use crate::idmap::helper::{SUBGID, SUBUID};
 use crate::idmap::subid::{self, Range};
@@ -191,13 +192,13 @@ fn without_user(base: &[IdMap]) -> Vec<IdMap> {
 
 impl Mapping {
     /// Chooses and prepares a map for containers of `store`. `emulation` is
-    /// `--root-emulation`, where it is said. The caller must have one thread.
+    /// `--root-emulation`. The caller must have one thread.
     ///
     /// # Errors
     /// What was asked for is more than the user has.
     pub fn decide(
         asked: &UserNs,
-        emulation: Option<bool>,
+        emulation: EmulationOption,
         store: &Store,
         warn: &dyn Fn(&str),
     ) -> Result<Mapping> {
@@ -209,13 +210,13 @@ impl Mapping {
         let user = kept.map(|(uid, gid)| format!("{uid}:{gid}"));
         let chosen_here = matches!(asked, UserNs::Auto | UserNs::KeepId { .. });
         let wants_one = *asked == UserNs::Single
-            || emulation == Some(true)
+            || emulation.is_wanted()
             || chosen_here && is_remote(store.root());
         let (base, keeper) = match wants_one {
             true => (Base::Single, None),
             false => with_keeper(Base::find(), asked, warn)?,
         };
-        if emulation == Some(true)
+        if emulation.is_wanted()
             && !matches!(asked, UserNs::Auto | UserNs::Single)
             && kept.is_none()
         {
@@ -491,7 +492,7 @@ pub fn in_process(act: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
 /// thread, to where their files have owners.
 pub fn unpacking(store: Store) -> Result<Store> {
     // Without ranges it is no worse; `run` says what is wrong with them.
-    let mapping = Mapping::decide(&UserNs::Auto, None, &store, &|_| ())?;
+    let mapping = Mapping::decide(&UserNs::Auto, EmulationOption::Auto, &store, &|_| ())?;
     mapping.enter()?;
     Ok(store.with_flavour(mapping.flavour()))
 }
@@ -507,7 +508,7 @@ pub fn unpacking_confined(store: Store, budget: &Budget, reach: Reach) -> Result
 /// The same for a process that has other things to do where it is: `act` gets
 /// the store, in a process of its own where there has to be one.
 pub fn unpacking_beside(store: &Store, act: impl FnOnce(&Store) -> Result<()>) -> Result<()> {
-    let mapping = Mapping::decide(&UserNs::Auto, None, store, &|_| ())?;
+    let mapping = Mapping::decide(&UserNs::Auto, EmulationOption::Auto, store, &|_| ())?;
     let store = store.clone().with_flavour(mapping.flavour());
     mapping.inside(|| act(&store))
 }

@@ -4,6 +4,7 @@
 use super::interface::Interface;
 use super::options::{Attributes, Bind, Options};
 use super::process::{self, ProcessPlan};
+use super::seccomp::RootEmulation;
 use crate::idmap::{self, IdMap};
 use crate::sys::clone::CloneFlags;
 use anyhow::{Context, Result, anyhow, bail};
@@ -152,7 +153,8 @@ pub const TMPFS_UPPER: &str = "bryo.upper=tmpfs";
 pub const ANNOTATION_DEVICES: &str = "bryo.devices";
 /// Annotation `true`: bryo is PID 1 and reaps; the command is its child.
 pub const ANNOTATION_INIT: &str = "bryo.init";
-/// Annotation `true`: what root alone may do is emulated.
+/// Annotation: what root alone may do is emulated; the word of a
+/// [`RootEmulation`].
 pub const ANNOTATION_EMULATE_ROOT: &str = "bryo.emulate-root";
 /// Annotation `1`: the command keeps the caller's supplementary groups. Its
 /// name is crun's, so that specs of others mean the same here.
@@ -383,7 +385,7 @@ impl Plan {
                 process,
                 process::Seccomp::of(linux.seccomp().as_ref(), default_seccomp),
                 setgroups,
-                annotation(ANNOTATION_EMULATE_ROOT) == Some("true"),
+                annotation(ANNOTATION_EMULATE_ROOT).and_then(RootEmulation::parse),
             )?,
             uid_map,
             gid_map,

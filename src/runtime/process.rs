@@ -3,7 +3,7 @@
 
 use super::message::{Message, Step};
 use super::plan::c_string;
-use super::seccomp::{self, Filter};
+use super::seccomp::{self, Filter, RootEmulation};
 use crate::sys::channel::Channel;
 use crate::sys::{self, cred, trampoline};
 use anyhow::{Context, Result, anyhow, bail};
@@ -44,8 +44,8 @@ pub struct ProcessPlan {
     /// Its system call filter.
     pub seccomp: Option<Filter>,
     /// Whether its first id is alone in the user namespace and stands for
-    /// root: then what root alone may do is [emulated](seccomp::EMULATION).
-    pub emulate_root: bool,
+    /// root: then what root alone may do is emulated.
+    pub emulate_root: Option<RootEmulation>,
     /// Its score for the out-of-memory killer, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// Whether it gets a terminal, and how large: columns and rows.
@@ -175,7 +175,7 @@ impl ProcessPlan {
         process: &Process,
         filter: Seccomp<'_>,
         setgroups: bool,
-        emulate_root: bool,
+        emulate_root: Option<RootEmulation>,
     ) -> Result<Self> {
         let strings = |list: &Option<Vec<String>>, what| -> Result<Vec<CString>> {
             list.iter().flatten().map(|s| c_string(s, what)).collect()
@@ -336,8 +336,8 @@ impl ProcessPlan {
 
     fn install_filters(&self, report: &Channel) -> Result<()> {
         // First, since the profile may forbid a further filter.
-        if self.emulate_root {
-            match sys::seccomp::install_with_listener(seccomp::EMULATION) {
+        if let Some(emulation) = self.emulate_root {
+            match sys::seccomp::install_with_listener(emulation.filter()) {
                 Ok(listener) => {
                     report.send(&Message::Listener.encode(), Some(listener.as_fd()))?;
                 }

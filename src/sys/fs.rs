@@ -29,19 +29,7 @@ pub struct Identity {
 
 /// The identity of an open file (`O_PATH` suffices): statx(2).
 pub fn identity(file: impl AsFd) -> nix::Result<Identity> {
-    // SAFETY: plain numbers, for which all zeros are a value.
-    let mut data: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends in NUL, and the kernel fills in a struct statx.
-    let result = unsafe {
-        libc::statx(
-            file.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            libc::STATX_INO | libc::STATX_BTIME,
-            &raw mut data,
-        )
-    };
-    Errno::result(result)?;
+    let data = statx(file, 0, libc::STATX_INO | libc::STATX_BTIME)?;
     let born = match data.stx_mask & libc::STATX_BTIME {
         0 => (0, 0),
         _ => (data.stx_btime.tv_sec, data.stx_btime.tv_nsec),
@@ -50,6 +38,37 @@ pub fn identity(file: impl AsFd) -> nix::Result<Identity> {
         inode: data.stx_ino,
         born,
     })
+}
+
+/// statx(2) of an open file (`O_PATH` suffices); `flags` are `AT_STATX_*`,
+/// `mask` is `STATX_*`.
+pub fn statx(file: impl AsFd, flags: i32, mask: u32) -> nix::Result<libc::statx> {
+    // SAFETY: plain numbers, for which all zeros are a value.
+    let mut data: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends in NUL, and the kernel fills in a struct statx.
+    let result = unsafe {
+        libc::statx(
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | flags,
+            mask,
+            &raw mut data,
+        )
+    };
+    Errno::result(result).map(|_| data)
+}
+
+/// A `struct statx` as the kernel writes it.
+pub fn bytes_of_statx(data: &libc::statx) -> &[u8] {
+    // SAFETY: plain numbers without gaps, padding is named; they live as long.
+    unsafe { std::slice::from_raw_parts((&raw const *data).cast(), size_of::<libc::statx>()) }
+}
+
+/// A `struct stat` as the kernel writes it: on 64-bit machines it has the same
+/// one.
+pub fn bytes_of_stat(data: &libc::stat) -> &[u8] {
+    // SAFETY: plain numbers without gaps, padding is named; they live as long.
+    unsafe { std::slice::from_raw_parts((&raw const *data).cast(), size_of::<libc::stat>()) }
 }
 
 /// Lets the file system put each new subdirectory of a directory somewhere

@@ -231,6 +231,22 @@ static void i386(void) {
 }
 #endif
 
+/* File capabilities as they are told under full emulation. */
+static void capabilities(void) {
+  char set[20] = {1, 0, 0, 2, 0, 32}, got[64];
+  memset(got, 7, sizeof got);
+  say("none yet", getxattr("file", "security.capability", got, sizeof got));
+  say("set", setxattr("file", "security.capability", set, sizeof set, 0));
+  say("size", getxattr("file", "security.capability", NULL, 0));
+  say("get", lgetxattr("file", "security.capability", got, sizeof got));
+  say("the same", !memcmp(got, set, sizeof set) && got[sizeof set] == 7);
+  say("too small", getxattr("file", "security.capability", got, 19));
+  say("bad pointer", getxattr("file", "security.capability", BAD, 20));
+  say("another name", getxattr("file", "user.none", got, sizeof got));
+  chown("file", 1, 1);
+  say("gone with the owner", getxattr("file", "security.capability", got, sizeof got));
+}
+
 int main(int count, char **words) {
   const char *what = count > 1 ? words[1] : "";
   if (!strcmp(what, "files")) files();
@@ -238,6 +254,7 @@ int main(int count, char **words) {
   else if (!strcmp(what, "ids")) ids();
   else if (!strcmp(what, "whoami")) whoami();
   else if (!strcmp(what, "killed")) killed();
+  else if (!strcmp(what, "capabilities")) capabilities();
 #ifdef __x86_64__
   else if (!strcmp(what, "i386")) i386();
 #endif

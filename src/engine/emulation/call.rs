@@ -47,6 +47,12 @@ pub enum Call {
     GetAll(Which, [u64; 3], usize),
     /// getgroups(2): room, address, width.
     GetGroups(u64, u64, usize),
+    /// The stat family: file, address of a `struct stat`.
+    Stat(Place, u64),
+    /// statx(2): file, flags, mask, address of a `struct statx`.
+    Statx(Place, i32, u32, u64),
+    /// The getxattr family: file, addresses of name and value, room there.
+    GetXattr(Place, u64, u64, u64),
 }
 
 /// Which id.
@@ -64,11 +70,13 @@ pub enum Which {
 
 const X86: u32 = 0x4000_0003;
 const ARM: u32 = 0x4000_0028;
+const ARM_64: u32 = 0xc000_00b7;
 const X86_64: u32 = 0xc000_003e;
 const X32_BIT: i32 = 0x4000_0000;
 
-/// All names that the filter asks about; `emulation.json` lists them too.
-const NAMES: [&str; 45] = [
+/// All names that the filters ask about; `emulation.json` and
+/// `emulation-full.json` list them too.
+const NAMES: [&str; 53] = [
     "chown",
     "chown32",
     "fchown",
@@ -114,6 +122,14 @@ const NAMES: [&str; 45] = [
     "fsetxattr",
     "mknod",
     "mknodat",
+    "stat",
+    "lstat",
+    "fstat",
+    "newfstatat",
+    "statx",
+    "getxattr",
+    "lgetxattr",
+    "fgetxattr",
 ];
 
 /// Names of calls by ABI and number.
@@ -124,7 +140,7 @@ impl Table {
     /// The calls of every ABI that this machine may run.
     pub fn new() -> Table {
         let mut table = HashMap::new();
-        for arch in [X86_64, X86, 0xc000_00b7, ARM] {
+        for arch in [X86_64, X86, ARM_64, ARM] {
             for name in NAMES {
                 if let Some(number) = seccomp::number(arch, name) {
                     table.insert((arch, number as i32), name);
@@ -142,6 +158,11 @@ impl Table {
             _ => notification.number,
         };
         let name = *self.0.get(&(arch, number))?;
+        // Other ABIs have other structures; their programs are told the truth.
+        let native = matches!(arch, X86_64 | ARM_64);
+        if !native && matches!(name, "stat" | "lstat" | "fstat") {
+            return None;
+        }
         let (name, wide) = match name.strip_suffix("32") {
             Some(base) => (base, true),
             None => (name, arch != X86 && arch != ARM),
@@ -170,6 +191,12 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
         follow,
         empty: false,
     };
+    let at = |flags: i32| Place::Path {
+        dir: args[0] as i32,
+        path: args[1],
+        follow: flags & libc::AT_SYMLINK_NOFOLLOW == 0,
+        empty: flags & libc::AT_EMPTY_PATH != 0,
+    };
     let three = || [id(0), id(1), id(2)];
     let addresses = [args[0], args[1], args[2]];
     match name {
@@ -181,14 +208,19 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
             if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 {
                 return Call::Invalid;
             }
-            let place = Place::Path {
-                dir: args[0] as i32,
-                path: args[1],
-                follow: flags & libc::AT_SYMLINK_NOFOLLOW == 0,
-                empty: flags & libc::AT_EMPTY_PATH != 0,
-            };
             // The call is younger than 16-bit ids.
-            Call::Chown(place, args[2] as u32, args[3] as u32)
+            Call::Chown(at(flags), args[2] as u32, args[3] as u32)
+        }
+        "stat" | "lstat" => Call::Stat(path(name == "stat"), args[1]),
+        "fstat" => Call::Stat(Place::Fd(args[0] as i32), args[1]),
+        "newfstatat" => Call::Stat(at(args[3] as i32), args[2]),
+        "statx" => Call::Statx(at(args[2] as i32), args[2] as i32, args[3] as u32, args[4]),
+        "getxattr" | "lgetxattr" | "fgetxattr" => {
+            let place = match name {
+                "fgetxattr" => Place::Fd(args[0] as i32),
+                _ => path(name == "getxattr"),
+            };
+            Call::GetXattr(place, args[1], args[2], args[3])
         }
         "mknod" => Call::Mknod(path(false), args[1] as u32, args[2] as u32),
         "mknodat" => {
@@ -251,7 +283,7 @@ mod tests {
             (X86_64, 93, 0xffff),
             (X86, 95, u32::MAX),
             (X86, 207, 0xffff),
-            (0xc000_00b7, 55, 0xffff),
+            (ARM_64, 55, 0xffff),
         ] {
             let decoded = table.decode(&notification(arch, number, args));
             assert_eq!(decoded, fchown(1000, gid), "{arch:#x} {number}");
@@ -259,6 +291,20 @@ mod tests {
         assert_eq!(table.decode(&notification(X86_64, 0, args)), None);
         let setuid = table.decode(&notification(X86_64, 105, args));
         assert_eq!(setuid, Some(Call::Ids(Change::User(3))));
+    }
+
+    #[test]
+    fn what_files_are_is_told_in_the_structures_of_the_native_abi() {
+        let table = Table::new();
+        let args = [3, 4, 5, 6, 7, 0];
+        // fstat is 5 on x86-64 and 108 on i386; statx 332 and 383.
+        let fstat = table.decode(&notification(X86_64, 5, args));
+        assert_eq!(fstat, Some(Call::Stat(Place::Fd(3), 4)));
+        assert_eq!(table.decode(&notification(X86, 108, args)), None);
+        for (arch, number) in [(X86_64, 332), (X86, 383)] {
+            let statx = table.decode(&notification(arch, number, args));
+            assert!(matches!(statx, Some(Call::Statx(_, 5, 6, 7))), "{arch:#x}");
+        }
     }
 
     #[test]

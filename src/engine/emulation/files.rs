@@ -57,7 +57,7 @@ impl Emulator {
 
     /// The file that `place` means to thread `n.tid`; `None` where nothing can
     /// be recorded.
-    fn find(&self, n: &Notification, place: Place) -> Result<Option<OwnedFd>, Errno> {
+    pub(super) fn find(&self, n: &Notification, place: Place) -> Result<Option<OwnedFd>, Errno> {
         let (dir, path, follow) = match place {
             Place::Fd(fd) => return path::descriptor(n.tid, fd).map(Some),
             Place::Path {
@@ -66,6 +66,10 @@ impl Emulator {
                 follow,
                 empty,
             } => {
+                // Since Linux 6.11 an empty path may also be none.
+                if path == 0 && empty {
+                    return path::descriptor(n.tid, dir).map(Some);
+                }
                 let text = read_string(n.tid, path, libc::PATH_MAX as usize)?;
                 if text.is_empty() && empty {
                     return path::descriptor(n.tid, dir).map(Some);
@@ -110,7 +114,7 @@ impl Emulator {
     /// Whether owners in this place matter: in the root file system and in
     /// volumes. Other directories are the host's, and file systems in memory
     /// go with the container.
-    fn is_recorded(
+    pub(super) fn is_recorded(
         &mut self,
         n: &Notification,
         file: &OwnedFd,
@@ -122,7 +126,7 @@ impl Emulator {
     /// Whether a file is on the file system of the thread's root, or on that
     /// of the first root that was asked about: the container's own, as good as
     /// always, which needs no look at the thread.
-    fn is_on_root(&mut self, n: &Notification, stat: &FileStat) -> Result<bool, Errno> {
+    pub(super) fn is_on_root(&mut self, n: &Notification, stat: &FileStat) -> Result<bool, Errno> {
         if self.root == Some(stat.st_dev) {
             return Ok(true);
         }
@@ -239,7 +243,7 @@ impl Emulator {
     }
 }
 
-fn kind_of(stat: &FileStat) -> FileType {
+pub(super) fn kind_of(stat: &FileStat) -> FileType {
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFDIR => FileType::Directory,
         SFlag::S_IFLNK => FileType::Symlink,

@@ -9,6 +9,7 @@ mod call;
 mod files;
 mod ids;
 mod memory;
+mod observe;
 mod path;
 
 use crate::engine::record::ProcessId;
@@ -103,6 +104,13 @@ impl Emulator {
             Call::Chown(place, uid, gid) => self.chown(n, place, uid, gid),
             Call::Mknod(place, mode, device) => self.mknod(n, place, mode, device),
             Call::Invalid => Err(Errno::EINVAL),
+            Call::Stat(place, address) => self.stat(n, place, address),
+            Call::Statx(place, flags, mask, address) => {
+                self.statx(n, place, (flags, mask), address)
+            }
+            Call::GetXattr(place, name, value, room) => {
+                self.get_xattr(n, place, name, (value, room))
+            }
             Call::Ids(change) => self.change(n, &change),
             Call::SetGroups(count, address, width) => read_ids(n.tid, count, address, width)
                 .and_then(|groups| self.change(n, &Change::Supplementary(groups))),
@@ -116,6 +124,15 @@ impl Emulator {
             Call::GetGroups(room, address, width) => self.get_groups(n, room, address, width),
         };
         answer.unwrap_or_else(Answer::Fail)
+    }
+
+    /// Writes to the memory of who asks, if it still waits: another process may
+    /// have its number by now.
+    fn write(&self, n: &Notification, address: u64, data: &[u8]) -> Result<(), Errno> {
+        match self.listener.is_valid(n.id) {
+            true => write_memory(n.tid, address, data),
+            false => Err(Errno::EINTR),
+        }
     }
 
     /// Who thread `tid` believes to be: what it or the nearest of its
@@ -216,7 +233,7 @@ impl Emulator {
         let values = [triple.real, triple.effective, triple.saved];
         for (address, value) in addresses.into_iter().zip(values) {
             let value = narrow(value, width);
-            write_memory(n.tid, address, &value.to_ne_bytes()[..width])?;
+            self.write(n, address, &value.to_ne_bytes()[..width])?;
         }
         Ok(Answer::Return(0))
     }
@@ -241,7 +258,7 @@ impl Emulator {
                 .iter()
                 .flat_map(|g| narrow(*g, width).to_ne_bytes()[..width].to_vec());
             let bytes: Vec<u8> = bytes.collect();
-            write_memory(n.tid, address, &bytes)?;
+            self.write(n, address, &bytes)?;
         }
         Ok(Answer::Return(count as i64))
     }

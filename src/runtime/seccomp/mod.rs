@@ -154,9 +154,51 @@ struct AheadFilter {
 
 static AHEAD: Ahead = include!(concat!(env!("OUT_DIR"), "/seccomp.rs"));
 
+/// Which calls root emulation answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootEmulation {
+    /// Those that a user without further ids is refused, and who one is.
+    Refused,
+    /// Those, and what files are.
+    Full,
+}
+
+impl RootEmulation {
+    const WORDS: [(RootEmulation, &str); 2] = [
+        (RootEmulation::Refused, "true"),
+        (RootEmulation::Full, "full"),
+    ];
+
+    /// The one that [`word`](Self::word) stands for.
+    pub fn parse(word: &str) -> Option<RootEmulation> {
+        let mut words = Self::WORDS.into_iter();
+        words.find_map(|(this, its)| (its == word).then_some(this))
+    }
+
+    /// The word for it in the annotation of a spec.
+    pub fn word(self) -> &'static str {
+        let mut words = Self::WORDS.into_iter();
+        words
+            .find_map(|(this, its)| (this == self).then_some(its))
+            .unwrap_or_default()
+    }
+
+    /// The filter that asks about its calls.
+    pub fn filter(self) -> &'static [Instruction] {
+        match self {
+            RootEmulation::Refused => EMULATION,
+            RootEmulation::Full => EMULATION_FULL,
+        }
+    }
+}
+
 /// The filter of root emulation (`emulation.json`): it asks its listener about
 /// each call that a user without further ids is refused.
-pub static EMULATION: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/emulation.rs"));
+static EMULATION: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/emulation.rs"));
+
+/// [`EMULATION`], and what files are is asked about as well
+/// (`emulation-full.json`).
+static EMULATION_FULL: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/emulation-full.rs"));
 
 /// The filter of the process of user-mode networking (`translator.json`).
 pub static TRANSLATOR: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/translator.rs"));
