@@ -185,7 +185,7 @@ mod tests {
     fn only_the_title_is_shown_whatever_its_length() {
         let secret = b"bryo\0run\0-e\0A=secret\0PASSWORD=secret\0";
         let arguments = 22;
-        let title = vec![b't'; 60];
+        let title = [b't'; 60];
         for length in 0..title.len() {
             let mut area = secret.to_vec();
             fill(&mut area, arguments, &title[..length]);
