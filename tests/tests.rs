@@ -25,6 +25,7 @@ mod network;
 mod networks;
 mod observe;
 mod options;
+mod others;
 mod output;
 mod publish;
 mod registry;

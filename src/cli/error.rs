@@ -3,6 +3,7 @@
 use crate::engine::attach::start_error;
 use crate::engine::limits;
 use crate::engine::machine::{NamespaceLimits, remedy};
+use crate::engine::paths::Unsafe;
 use crate::image::registry::failure::Failure;
 use crate::runtime::{StartError, Step};
 use crate::sys;
@@ -18,6 +19,13 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     let hint = hint.or_else(|| {
         let unlimited = error.chain().any(|e| e.is::<limits::Unlimited>());
         unlimited.then(|| limits::advice().hint())
+    });
+    let hint = hint.or_else(|| {
+        let unsafe_place = error.chain().any(|e| e.is::<Unsafe>());
+        unsafe_place.then(|| {
+            let cause = "bryo's sockets need a directory that nobody else can enter";
+            remedy::bad_runtime_dir(cause).hint()
+        })
     });
     if let Some(hint) = hint.or_else(|| registry_hint(error)) {
         let mut lines = hint.lines();

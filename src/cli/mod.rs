@@ -305,6 +305,9 @@ impl Cli {
             Some(root) => std::path::absolute(root)?,
             None => paths::data_root()?,
         };
+        if let Some(warning) = paths::close_store(&root)? {
+            error::warn(&warning);
+        }
         // Before any is opened here.
         let inherited = match command {
             Command::Run(_) | Command::Exec(_) | Command::Start(_) | Command::Restart(_) => {

@@ -17,12 +17,12 @@ use super::policy::Restart;
 use super::record::{History, Record, State};
 use super::volumes::Volumes;
 use crate::image::store::Store;
+use crate::sys::fs::{create_private, make_private};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -95,10 +95,6 @@ impl std::fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
-fn make_directory(path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(path)
-}
-
 impl Containers {
     /// The containers of `store`.
     pub fn open(store: &Store) -> Containers {
@@ -135,7 +131,7 @@ impl Containers {
         for _ in 0..8 {
             match std::os::unix::fs::symlink(names::to_link(id), &link) {
                 Ok(()) => return Ok(link),
-                Err(e) if e.kind() == ErrorKind::NotFound => make_directory(&self.names())?,
+                Err(e) if e.kind() == ErrorKind::NotFound => make_private(&self.names())?,
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                     // None: it was given up just now.
                     let Some(holder) = names::from_link(&link) else {
@@ -475,7 +471,7 @@ impl Container {
     pub fn ask_stop(&self, asked: bool) -> Result<()> {
         let path = self.dir.join(STOPPED);
         let done = match asked {
-            true => File::create(&path).map(drop),
+            true => create_private(&path).map(drop),
             false => std::fs::remove_file(&path),
         };
         match done {

@@ -4,6 +4,7 @@
 
 use super::containers::{Container, Containers};
 use crate::image::store::{Removed, Store};
+use crate::sys::fs::private;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -152,7 +153,7 @@ fn append(root: &Path, event: &Event) -> std::io::Result<()> {
     let path = root.join(FILE);
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
-    let mut file = File::options().append(true).create(true).open(&path)?;
+    let mut file = private().append(true).create(true).open(&path)?;
     // In one write: those of several processes do not mix.
     file.write_all(&line)?;
     if file.metadata()?.len() > MAX_SIZE {

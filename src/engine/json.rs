@@ -1,5 +1,6 @@
 //! JSON files: records and states.
 
+use crate::sys::fs::write_private;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,5 +30,5 @@ pub fn replace_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// Writes a JSON file.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let data = serde_json::to_vec(value).with_context(|| path.display().to_string())?;
-    std::fs::write(path, data).with_context(|| path.display().to_string())
+    write_private(path, data).with_context(|| path.display().to_string())
 }

@@ -19,6 +19,7 @@ use crate::idmap::request::Request;
 use crate::idmap::{IdMap, lines};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::fs::{create_private, private};
 use crate::sys::{self, fd::write_file};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -84,6 +85,7 @@ impl Keeper {
     ///
     /// # Errors
     /// Nobody can write the maps: what each who was asked said.
+    /// As [`paths::runtime_dir`].
     pub fn get(maps: &Maps) -> Result<Keeper> {
         let directory = paths::runtime_dir()?;
         for _ in 0..8 {
@@ -91,7 +93,12 @@ impl Keeper {
                 return Ok(keeper);
             }
             let path = directory.join("keeper.lock");
-            let lock = private_file(&path).with_context(|| path.display().to_string())?;
+            let lock = private()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .with_context(|| path.display().to_string())?;
             lock.lock().with_context(|| path.display().to_string())?;
             // Somebody else may have been faster.
             if let Some(keeper) = Keeper::find(&directory, maps)? {
@@ -155,12 +162,6 @@ impl Keeper {
     }
 }
 
-fn private_file(path: &Path) -> std::io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    options.open(path)
-}
-
 /// Whether `file` is what is at `path`.
 fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(ours), Ok(there)) = (file.metadata(), path.symlink_metadata()) else {
@@ -187,7 +188,7 @@ fn start(directory: &Path, maps: &Maps) -> Result<()> {
         };
         let new = directory.join("keeper.new");
         let _ = std::fs::remove_file(&new);
-        let mut file = private_file(&new).with_context(|| new.display().to_string())?;
+        let mut file = create_private(&new).with_context(|| new.display().to_string())?;
         file.write_all(&serde_json::to_vec(&entry)?)?;
         std::fs::rename(&new, &path).with_context(|| path.display().to_string())?;
         ours.send(b"go", None)?;

@@ -1,9 +1,11 @@
 //! Where bryo keeps things: the user's data directory and the runtime
 //! directory.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::unistd::geteuid;
 use std::ffi::OsString;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The store: `$BRYO_ROOT`, else `$XDG_DATA_HOME/bryo`, else
@@ -25,18 +27,70 @@ pub fn data_root() -> Result<PathBuf> {
     Ok(home.join(".local/share/bryo"))
 }
 
-/// The directory for sockets of running containers: `$XDG_RUNTIME_DIR/bryo`,
-/// else `/tmp/bryo-UID`. It is made if it is missing.
+/// Makes sure that nobody else gets into a store that is there already;
+/// returns what had to be done for that, in words.
 ///
 /// # Errors
-/// The directory belongs to somebody else or is open to others.
+/// It belongs to somebody else, or is on a file system that has no modes.
+pub fn close_store(root: &Path) -> Result<Option<String>> {
+    let here = || root.display().to_string();
+    let meta = match std::fs::metadata(root) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(here)?,
+    };
+    let uid = geteuid();
+    // Root, whose everything is, may look after somebody else's.
+    if !uid.is_root() && meta.uid() != uid.as_raw() {
+        bail!(
+            "the store {} belongs to user {}, not to you: --root or BRYO_ROOT name another",
+            here(),
+            meta.uid()
+        );
+    }
+    if meta.mode() & 0o077 == 0 || meta.uid() != uid.as_raw() {
+        return Ok(None);
+    }
+    let closed = std::fs::set_permissions(root, PermissionsExt::from_mode(0o700));
+    if closed.is_err() || std::fs::metadata(root).with_context(here)?.mode() & 0o077 != 0 {
+        bail!(
+            "the store {} is open to other users, and its file system does not let it be closed: \
+             --root or BRYO_ROOT name another",
+            here()
+        );
+    }
+    Ok(Some(format!(
+        "the store {} was open to other users (mode {:04o}); it is yours alone now (0700)",
+        here(),
+        meta.mode() & 0o7777
+    )))
+}
+
+/// There is no safe place for sockets, and why.
+#[derive(Debug)]
+pub struct Unsafe(String);
+
+impl std::fmt::Display for Unsafe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unsafe {}
+
+/// The directory for sockets and the keeper: `$XDG_RUNTIME_DIR/bryo`, else
+/// `/tmp/bryo-UID`. It is made if it is missing. A runtime directory of
+/// somebody else's, which su(1) leaves in the environment, is none.
+///
+/// # Errors
+/// [`Unsafe`]: the directory belongs to somebody else or is open to others.
 pub fn runtime_dir() -> Result<PathBuf> {
-    match directory_variable("XDG_RUNTIME_DIR").filter(|p| p.is_dir()) {
+    let own = |path: &PathBuf| {
+        let meta = std::fs::metadata(path);
+        meta.is_ok_and(|meta| meta.is_dir() && meta.uid() == geteuid().as_raw())
+    };
+    match directory_variable("XDG_RUNTIME_DIR").filter(own) {
         Some(dir) => private_directory(&dir.join("bryo")),
-        None => {
-            let uid = nix::unistd::getuid();
-            private_directory(Path::new(&format!("/tmp/bryo-{uid}")))
-        }
+        None => private_directory(Path::new(&format!("/tmp/bryo-{}", geteuid()))),
     }
 }
 
@@ -49,7 +103,7 @@ fn directory_variable(name: &str) -> Option<PathBuf> {
 /// The user's home by `/etc/passwd`; NSS is out of reach of a static binary.
 fn home_of_passwd() -> Option<PathBuf> {
     let passwd = std::fs::read("/etc/passwd").ok()?;
-    let uid = nix::unistd::getuid().as_raw();
+    let uid = geteuid().as_raw();
     let user = super::user::find_by_uid(&passwd, uid)?;
     Some(PathBuf::from(user.home))
 }
@@ -59,38 +113,38 @@ fn home_of_passwd() -> Option<PathBuf> {
 fn private_directory(path: &Path) -> Result<PathBuf> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         Err(e) => return Err(e).with_context(|| format!("create {}", path.display())),
     }
     let meta = std::fs::symlink_metadata(path).with_context(|| path.display().to_string())?;
-    if !meta.is_dir() {
-        bail!("{} is not a directory", path.display());
-    }
-    if meta.uid() != nix::unistd::getuid().as_raw() {
-        bail!(
-            "{} belongs to user {}, not to you",
-            path.display(),
-            meta.uid()
-        );
-    }
-    if meta.mode() & 0o077 != 0 {
-        bail!(
-            "{} is open to other users (mode {:04o}): chmod 700 it",
-            path.display(),
-            meta.mode() & 0o7777
-        );
-    }
-    Ok(path.to_owned())
+    let path_text = path.display();
+    let fault = if !meta.is_dir() {
+        format!("{path_text} is not a directory")
+    } else if meta.uid() != geteuid().as_raw() {
+        format!("{path_text} belongs to user {}, not to you", meta.uid())
+    } else if meta.mode() & 0o077 != 0 {
+        let mode = meta.mode() & 0o7777;
+        format!("{path_text} is open to other users (mode {mode:04o}): chmod 700 it")
+    } else {
+        return Ok(path.to_owned());
+    };
+    Err(anyhow!(Unsafe(fault)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_directory_open_to_others_is_refused() {
         let dir = tempfile::tempdir().unwrap();
+        // As if somebody had been there first.
+        let error = private_directory(Path::new("/usr")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            error.is::<Unsafe>() && text.contains("belongs to user 0"),
+            "{text}"
+        );
         let path = dir.path().join("run");
         assert!(private_directory(&path).is_ok());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -9,6 +9,7 @@ use crate::image::progress::Progress;
 use crate::image::source::{self, Source};
 use crate::image::store::{Image, Store};
 use crate::image::view::View;
+use crate::sys::fs::make_private;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
@@ -195,10 +196,9 @@ fn hello(store: &Path) -> Result<Resolved> {
     let builtin = store.join("builtin");
     let dir = builtin.join(&key);
     if !dir.join("bryo").exists() {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.mode(0o700).recursive(true).create(&builtin)?;
+        make_private(&builtin)?;
         let new = builtin.join(format!(".{key}.{}", std::process::id()));
-        builder.mode(0o755).create(&new)?;
+        std::fs::DirBuilder::new().mode(0o755).create(&new)?;
         let copy = || -> std::io::Result<()> {
             let mut options = std::fs::OpenOptions::new();
             let mut file = options

@@ -14,6 +14,7 @@ use super::confine::go_on_confined;
 use super::keeper::{Keeper, Maps};
 use super::machine::ids::login_name;
 use super::options::EmulationOption;
+use super::paths::Unsafe;
 use super::user::User;
 use crate::idmap::helper::{SUBGID, SUBUID};
 use crate::idmap::subid::{self, Range};
@@ -449,6 +450,8 @@ fn with_keeper(base: Base, asked: &UserNs, warn: &dyn Fn(&str)) -> Result<(Base,
     };
     match Keeper::get(maps) {
         Ok(keeper) => Ok((base, Some(keeper))),
+        // Whoever is in the way there does not choose whom files belong to.
+        Err(error) if error.is::<Unsafe>() => Err(error),
         Err(error) if matches!(asked, UserNs::Auto | UserNs::KeepId { .. }) => {
             if !error.is::<super::keeper::Nobody>() {
                 warn(&format!("subordinate ids cannot be used: {error:#}"));

@@ -15,6 +15,7 @@ use super::mounts::{Kind, Mounted, check_volume_name};
 use super::userns::Mapping;
 use crate::image::copy::{chown_tree, copy_directory};
 use crate::image::store::Store;
+use crate::sys::fs::private;
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -444,8 +445,7 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
 }
 
 fn lock_file(path: &Path, how: FlockArg) -> Result<Flock<File>> {
-    let mut options = File::options();
-    let file = options
+    let file = private()
         .write(true)
         .create(true)
         .truncate(false)

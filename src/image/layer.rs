@@ -21,6 +21,7 @@ use super::flavour::Flavour;
 use super::progress::Meter;
 use super::record::Records;
 use super::unpack::{Unpacked, Unpacking};
+use crate::sys::fs::{make_private, write_private};
 use confine::confine;
 
 /// Bytes handed from one thread to the other at once, and how many such
@@ -132,7 +133,7 @@ impl About {
     pub fn write(&self, directory: &Path) -> Result<()> {
         let path = directory.join(Self::FILE);
         let text = serde_json::to_vec(self)?;
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        write_private(&path, text).with_context(|| format!("write {}", path.display()))
     }
 
     /// Reads the file from a layer's directory.
@@ -153,7 +154,8 @@ pub fn bring(
     meter: &dyn Meter,
 ) -> Result<Layer> {
     let tree = directory.join("fs");
-    fs::create_dir_all(&tree).with_context(|| format!("create {}", tree.display()))?;
+    let made = make_private(directory).and_then(|()| fs::create_dir_all(&tree));
+    made.with_context(|| format!("create {}", tree.display()))?;
     let (pieces, unpacker_end) = sync_channel(PIECES);
     let (used, reusable) = channel();
     let hasher = match &expected.diff_id {

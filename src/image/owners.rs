@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::record::Stat;
-use crate::sys::fs::{Identity, identity};
+use crate::sys::fs::{Identity, identity, private};
 
 /// The owners that were recorded for one container.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Owners {
     /// The file; `None` if it is missing and not to be made.
     fn file(&mut self, make: bool) -> io::Result<Option<&File>> {
         if self.file.is_none() {
-            let mut options = File::options();
+            let mut options = private();
             options.read(true).append(true).create(make);
             match options.open(&self.path) {
                 Ok(file) => self.file = Some(file),

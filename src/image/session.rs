@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::remove::remove_tree;
-use crate::sys::fs::spread;
+use crate::sys::fs::{make_private, private, spread};
 
 /// A locked temporary directory, removed with all it holds when dropped.
 #[derive(Debug)]
@@ -100,8 +100,12 @@ pub fn sweep(
 /// directory is gone.
 fn lock(directory: &Path) -> Result<Option<Flock<File>>> {
     let path = directory.join("lock");
-    let mut options = File::options();
-    let file = match options.write(true).create(true).truncate(false).open(&path) {
+    let file = match private()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+    {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -129,11 +133,7 @@ pub fn unique() -> String {
 
 /// Makes a directory that only its owner may enter, and those above it.
 pub fn private_dir(path: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("create {}", path.display()))
+    make_private(path).with_context(|| format!("create {}", path.display()))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::sys::fs::private;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -182,7 +183,7 @@ impl Store {
     fn lock(&self, how: FlockArg) -> Result<LockGuard> {
         let path = self.root.join("lock");
         let open = || {
-            let mut options = File::options();
+            let mut options = private();
             options.read(true).write(true).create(true).truncate(false);
             options.open(&path)
         };

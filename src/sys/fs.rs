@@ -1,8 +1,35 @@
-//! File-system calls that nix does not wrap.
+//! File-system calls that nix does not wrap, and files that are nobody else's.
 
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 
 use nix::errno::Errno;
+
+/// How to open a file that, if it is made, only its owner may open, whatever
+/// the caller's mask (umask(2)) is.
+pub fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
+/// As [`File::create`], for its owner alone.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    private().write(true).create(true).truncate(true).open(path)
+}
+
+/// As [`std::fs::write`], for its owner alone.
+pub fn write_private(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    create_private(path)?.write_all(bytes.as_ref())
+}
+
+/// Makes a directory that only its owner may enter, and those above it.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
 
 /// Makes `to` share all data of `from` (`FICLONE`), where the file system can.
 pub fn clone_data(from: impl AsFd, to: impl AsFd) -> nix::Result<()> {

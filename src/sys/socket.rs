@@ -6,9 +6,10 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect as connect_to,
-    listen as listen_on, recv, send, socket, socketpair,
+    getsockopt, listen as listen_on, recv, send, socket, socketpair, sockopt::PeerCredentials,
 };
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::geteuid;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
@@ -38,21 +39,31 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Listens at `directory`/`name`, in the place of what a killed process left
-/// there.
+/// there, for processes of this process's user.
 pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
     let dir = open_directory(directory)?;
     let what = || directory.join(name).display().to_string();
     let _ = std::fs::remove_file(directory.join(name));
     let fd = make()?;
+    // The mode of the file that bind(2) makes.
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR).call("fchmod", what)?;
     bind(fd.as_raw_fd(), &address(&dir, name)?).call("bind", what)?;
     listen_on(&fd, Backlog::MAXCONN).call("listen", what)?;
     Ok(fd)
 }
 
+/// Whether at the other end of a connection is a process of this one's user
+/// (`SO_PEERCRED`, unix(7); ids are as this process's namespace has them).
+fn is_own(connection: &OwnedFd) -> nix::Result<bool> {
+    let peer = getsockopt(connection, PeerCredentials)?;
+    Ok(peer.uid() == geteuid().as_raw())
+}
+
 /// Connects to who listens at `directory`/`name`; the connection blocks.
 ///
 /// # Errors
-/// ENOENT or ECONNREFUSED when nobody does.
+/// ENOENT or ECONNREFUSED when nobody does, EACCES when that is somebody
+/// else's process.
 pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
     let dir = open_directory(directory)?;
     let what = || directory.join(name).display().to_string();
@@ -64,7 +75,10 @@ pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
     )
     .call("socket", || "AF_UNIX, SOCK_SEQPACKET")?;
     connect_to(fd.as_raw_fd(), &address(&dir, name)?).call("connect", what)?;
-    Ok(fd)
+    match is_own(&fd).call("getsockopt", what)? {
+        true => Ok(fd),
+        false => Err(Errno::EACCES).call("connect", what),
+    }
 }
 
 /// Starts to connect to an address of the Internet by TCP; poll(2) for writing
@@ -89,7 +103,17 @@ pub fn start_to_connect(to: std::net::SocketAddr) -> std::io::Result<OwnedFd> {
 }
 
 /// Takes the next connection, which does not block; `None` if there is none.
+/// Those of other users are closed.
 pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>> {
+    loop {
+        match accept_any(&listener)? {
+            Some(fd) if is_own(&fd) != Ok(true) => {}
+            other => return Ok(other),
+        }
+    }
+}
+
+fn accept_any(listener: impl AsFd) -> Result<Option<OwnedFd>> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no address is asked for.
     let ret = unsafe {

@@ -41,8 +41,10 @@ impl Sandbox {
         for name in ["root", "run", "home", "work"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
-        let private = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(directory.path().join("run"), private).unwrap();
+        for name in ["root", "run"] {
+            let private = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(directory.path().join(name), private).unwrap();
+        }
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Sandbox {

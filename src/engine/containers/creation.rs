@@ -1,10 +1,10 @@
 //! The making of a container's directory: under a name of its own until it is
 //! complete.
 
-use super::{Changes, Container, Containers, Lock, lock_now, make_directory};
+use super::{Changes, Container, Containers, Lock, lock_now};
 use crate::engine::record::{History, Record, State};
 use crate::image::remove::remove_tree;
-use crate::sys::fs::spread;
+use crate::sys::fs::{make_private, private, spread};
 use anyhow::{Context, Result};
 use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Write};
@@ -28,19 +28,23 @@ impl Containers {
         let staging = all.join(format!(".{id}"));
         let make = || DirBuilder::new().mode(0o700).create(&staging);
         match make() {
-            Err(e) if e.kind() == ErrorKind::NotFound => make_directory(self.root())
+            Err(e) if e.kind() == ErrorKind::NotFound => make_private(self.root())
                 .and_then(|()| {
                     // Away from what others delete beside the store.
                     let _ = File::open(self.root()).map(|root| spread(&root));
-                    make_directory(&all)
+                    make_private(&all)
                 })
-                .and_then(|()| make_directory(&self.mount_point()))
+                .and_then(|()| make_private(&self.mount_point()))
                 .and_then(|()| make()),
             other => other,
         }
         .with_context(|| format!("create {}", staging.display()))?;
         let record = staging.join("record.json");
-        let file = File::create_new(&record).with_context(|| record.display().to_string())?;
+        let file = private()
+            .write(true)
+            .create_new(true)
+            .open(&record)
+            .with_context(|| record.display().to_string())?;
         let lock = lock_now(file).with_context(|| record.display().to_string())?;
         let lock = lock.context("the new container is locked already")?;
         Ok(Creation {

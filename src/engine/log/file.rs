@@ -1,5 +1,6 @@
 //! A log file that grows, is replaced when it is full, and never fails.
 
+use crate::sys::fs::private;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ impl LogFile {
     /// Opens `path` to append to it.
     pub fn open(path: &Path, max_size: Option<u64>, max_file: u32) -> Result<LogFile> {
         let open = || -> io::Result<(File, u64)> {
-            let file = File::options().append(true).create(true).open(path)?;
+            let file = private().append(true).create(true).open(path)?;
             let size = file.metadata()?.len();
             Ok((file, size))
         };
@@ -97,8 +98,7 @@ impl LogFile {
         };
         let next = numbered(0);
         let renew = || -> io::Result<File> {
-            let mut options = File::options();
-            let file = options.append(true).create_new(true).open(&next)?;
+            let file = private().append(true).create_new(true).open(&next)?;
             for number in (1..self.max_file.saturating_sub(1)).rev() {
                 let _ = std::fs::rename(numbered(number), numbered(number + 1));
             }

@@ -313,7 +313,8 @@ impl Machine {
             }
             (None, error) => {
                 let error = error.as_deref().unwrap_or("unknown");
-                let advice = remedy::bad_runtime_dir(error);
+                let advice =
+                    remedy::bad_runtime_dir(format!("there is no safe place for sockets: {error}"));
                 good("runtime directory", "refused").but(Grade::Missing, [advice])
             }
         }

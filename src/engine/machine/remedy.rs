@@ -320,10 +320,11 @@ pub fn no_runtime_dir() -> Advice {
         .user("export XDG_RUNTIME_DIR=/run/user/$(id -u), if that directory exists")
 }
 
-/// The runtime directory is refused.
-pub fn bad_runtime_dir(error: &str) -> Advice {
-    Advice::new(format!("there is no safe place for sockets: {error}"))
-        .user("set XDG_RUNTIME_DIR to a directory of your own with mode 0700")
+/// The runtime directory is refused, for that reason.
+pub fn bad_runtime_dir(cause: impl Into<String>) -> Advice {
+    Advice::new(cause)
+        .user("mkdir -m 700 ~/.run; export XDG_RUNTIME_DIR=~/.run")
+        .administrator("remove what another user has put there")
 }
 
 /// `/dev/net/tun` cannot be opened.

@@ -7,15 +7,15 @@ use crate::engine::json::write_json;
 use crate::engine::names;
 use crate::engine::usernet::UserNetwork;
 use crate::net::policy::Cidr;
+use crate::sys::fs::{make_private, private};
 use crate::sys::random;
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// A network.
@@ -152,8 +152,11 @@ impl Networks {
     /// The file whose lock is the right to start a holder.
     pub fn start_file(&self) -> Result<File> {
         let path = self.directory().join("start");
-        let mut options = File::options();
-        let file = options.write(true).create(true).truncate(false).open(&path);
+        let file = private()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
         file.with_context(|| anyhow!("{}", path.display()))
     }
 
@@ -170,14 +173,15 @@ impl Networks {
     fn lock(&self) -> Result<File> {
         let path = self.directory.join("lock");
         let make = || {
-            let mut options = File::options();
-            options.write(true).create(true).truncate(false).open(&path)
+            private()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
         };
         let file = match make() {
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                let mut builder = DirBuilder::new();
-                let made = builder.mode(0o700).recursive(true).create(&self.directory);
-                made.and_then(|()| make())
+                make_private(&self.directory).and_then(|()| make())
             }
             other => other,
         };

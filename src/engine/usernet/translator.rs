@@ -12,6 +12,7 @@ use crate::net::worker::{self, Family, Listener, Order, Report, Task};
 use crate::runtime::seccomp;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::fs::create_private;
 use crate::sys::inet::Protocol;
 use crate::sys::memory::Forgettable;
 use crate::sys::{cred, fd, inet, ns, socket, tap, title};
@@ -20,7 +21,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ impl Translator {
         empty: &Path,
         report: &Path,
     ) -> Result<Translator> {
-        let report = File::create(report).with_context(|| report.display().to_string())?;
+        let report = create_private(report).with_context(|| report.display().to_string())?;
         let (ours, theirs) = socket::pair()?;
         let (ready, told) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
         match clone3(0, Parent::Caller).context("start the network's process")? {
@@ -238,7 +238,7 @@ fn serve(
     report: OwnedFd,
 ) -> Result<()> {
     let prepare = || -> Result<Task> {
-        title::set(c"bryo-net", "network");
+        title::set(c"bryo-net", "translator");
         // The container may have capabilities over the namespace it is in.
         nix::sys::prctl::set_dumpable(false).context("set dumpable")?;
         crate::sys::signal::reset()?;

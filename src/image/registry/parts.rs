@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::sys::fs::private;
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
@@ -99,7 +100,7 @@ impl Parts {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).with_context(context),
             }
-            let mut options = File::options();
+            let mut options = private();
             options.read(true).write(true).create(true).truncate(false);
             let file = options.open(&path).with_context(context)?;
             let file = Flock::lock(file, FlockArg::LockExclusive)
