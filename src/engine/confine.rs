@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{getpid, getppid};
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The filter (`load.json`): what changes other processes, mounts or asks the
 /// network.
@@ -88,15 +89,28 @@ fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
         setrlimit(Resource::RLIMIT_CPU, seconds.min(hard), hard).context("limit processor time")?;
     }
     if reach == Reach::Files {
-        prctl::set_no_new_privs().context("set no_new_privs")?;
-        if let Some(rules) = Ruleset::new(WRITE | EXECUTE)? {
-            let root = store.root();
-            private_dir(root)?;
-            let root = File::open(root).with_context(|| format!("open {}", root.display()))?;
-            rules.allow(&root, WRITE)?;
-            rules.enforce()?;
-        }
-        seccomp::install(LOAD, 0)?;
+        let root = store.root();
+        private_dir(root)?;
+        let root = File::open(root).with_context(|| format!("open {}", root.display()))?;
+        write_only_to(&[root.as_fd()])?;
     }
+    Ok(())
+}
+
+/// From here on this process changes nothing but what is below these
+/// directories, executes nothing, and asks nobody. Where the kernel has no
+/// Landlock, it is not kept from writing elsewhere.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn write_only_to(directories: &[BorrowedFd]) -> Result<()> {
+    prctl::set_no_new_privs().context("set no_new_privs")?;
+    if let Some(rules) = Ruleset::new(WRITE | EXECUTE)? {
+        for directory in directories {
+            rules.allow(directory, WRITE)?;
+        }
+        rules.enforce()?;
+    }
+    seccomp::install(LOAD, 0)?;
     Ok(())
 }

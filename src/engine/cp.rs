@@ -7,6 +7,7 @@
 //! CVE-2019-14271).
 
 use super::beside::Beside;
+use super::confine::write_only_to;
 use super::visit::{Files, Visit};
 use crate::image::budget::Budget;
 use crate::image::pack::{self, pack};
@@ -256,6 +257,7 @@ fn from_container(
         true => Path::new("."),
         false => &source.path,
     };
+    write_only_to(&[])?;
     let top = open_in_root(&files.root, path, flags).map_err(|e| match e.errno {
         Errno::ELOOP => anyhow::Error::from(e).context("a link that leads out, or in circles"),
         errno => said(errno),
@@ -288,6 +290,8 @@ fn into_container(
         true_owners,
         mut recorded,
     } = visit.enter()?;
+    let records = File::open(&visit.container().dir).context("the container's directory")?;
+    write_only_to(&[root.as_fd(), records.as_fd()])?;
     let (path, found) = place::find(&root, &to.path)?;
     let whose = match &true_owners {
         Some(owners) => place::Whose::True { owners, keep },
@@ -313,7 +317,7 @@ fn into_container(
     place.put(BufReader::with_capacity(1 << 18, source), &target)
 }
 
-/// Receives a tar on the host.
+/// Receives a tar on the host. This process may do nothing else from there on.
 fn into_host(to: &Written, contents: bool, source: impl Read, warn: &dyn Fn(&str)) -> Result<()> {
     // Links that the user wrote are followed, those below are not.
     let path = match to.path.canonicalize() {
@@ -340,6 +344,7 @@ fn into_host(to: &Written, contents: bool, source: impl Read, warn: &dyn Fn(&str
         (_, Some(parent), Some(name)) => (parent, name),
     };
     let root = File::open(root).with_context(|| root.display().to_string())?;
+    write_only_to(&[root.as_fd()])?;
     let mut place = Place {
         root: &root.into(),
         links: false,

@@ -61,12 +61,13 @@ fn empty(top: OwnedFd, device: nix::libc::dev_t) -> nix::Result<()> {
         name: c"".into(),
         subdirectories,
     }];
+    let mut moved = 0;
     while let Some(level) = levels.last_mut() {
         match level.subdirectories.pop() {
             Some(name) => {
                 let fd = open_up(level.fd.as_fd(), &*name)?;
                 if levels.len() >= MAX_LEVELS {
-                    move_up(&mut levels, &name)?;
+                    move_up(&mut levels, &name, &mut moved)?;
                     continue;
                 }
                 let subdirectories = clear_files(&fd, device)?;
@@ -87,22 +88,23 @@ fn empty(top: OwnedFd, device: nix::libc::dev_t) -> nix::Result<()> {
     Ok(())
 }
 
-/// Moves directory `name` of the lowest level to the top level.
-fn move_up(levels: &mut [Level], name: &CStr) -> nix::Result<()> {
+/// Moves directory `name` of the lowest level to the top level. `moved` counts
+/// the names that were tried there.
+fn move_up(levels: &mut [Level], name: &CStr, moved: &mut u64) -> nix::Result<()> {
     let (top, rest) = levels.split_first_mut().expect("there is a lowest level");
     let from = &rest.last().expect("more than one level").fd;
-    for n in 0.. {
-        let to = CString::new(format!("deep{n}")).expect("no NUL in it");
+    loop {
+        let to = CString::new(format!("deep{moved}")).expect("no NUL in it");
+        *moved += 1;
         match renameat2(from, name, &top.fd, &*to, RenameFlags::RENAME_NOREPLACE) {
             Ok(()) => {
                 top.subdirectories.push(to.into());
-                break;
+                return Ok(());
             }
             Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
 }
 
 /// Removes everything in a directory but its subdirectories, which it returns.

@@ -592,7 +592,7 @@ pub(super) fn list(
 }
 
 /// The layers that manifest and configuration agree on.
-pub(super) fn layers(
+pub fn layers(
     manifest: &ImageManifest,
     config: &ImageConfiguration,
 ) -> Result<Vec<LayerInfo>> {
