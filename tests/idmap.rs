@@ -1,6 +1,6 @@
 //! `bryo-idmap`, as its enemies would call it.
 
-use crate::common::{Sandbox, idmap_helper, tool, wait_for};
+use crate::common::{Sandbox, granted, idmap_helper, tool, wait_for};
 use bryo::sys::pidfd;
 use nix::unistd::{Pid, getgid, getuid};
 use std::fs::{self, File};
@@ -95,17 +95,6 @@ fn succeeds(mut command: Command) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
-}
-
-/// The first range of the user that runs the tests in a subordinate file.
-fn granted(file: &str) -> Option<(u32, u32)> {
-    let user = std::env::var("USER").unwrap();
-    let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines().find_map(|line| {
-        let mut fields = line.strip_prefix(&user)?.strip_prefix(':')?.split(':');
-        let mut next = || fields.next()?.parse().ok();
-        Some((next()?, next()?))
-    })
 }
 
 #[test]

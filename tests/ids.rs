@@ -228,6 +228,34 @@ fn ids_beyond_the_range_are_refused() {
         "touch /tmp/f; stat -c %u /tmp/f",
     );
     assert_eq!(last, count.to_string());
+    // What the advice says is possible where images come in.
+    let single = ["--userns", "single"];
+    let import = sandbox.bryo(["import"]).args(single).arg(&tar);
+    import.arg("far").output().expect(0);
+    let saved = sandbox.work().join("saved.tar");
+    let save = sandbox.bryo(["save", "-o"]).arg(&saved).arg("far");
+    save.output().expect(0);
+    sandbox.bryo(["rmi", "far"]).output().expect(0);
+    sandbox
+        .bryo(["load", "-i"])
+        .arg(&saved)
+        .output()
+        .expect(125);
+    let load = sandbox.bryo(["load", "-i"]).arg(&saved).args(single);
+    load.output().expect(0);
+    sandbox.bryo(["rmi", "far"]).output().expect(0);
+    let place = format!("docker-archive:{}", saved.display());
+    sandbox.bryo(["copy", &place, "far"]).output().expect(125);
+    let copy = sandbox.bryo(["copy", &place, "far"]).args(single);
+    copy.output().expect(0);
+    // And a container of it becomes an image again.
+    let run = sandbox.bryo(["create", "--name", "c", "--userns", "single", "far", "x"]);
+    run.output().expect(0);
+    sandbox
+        .bryo(["commit", "-s", "c", "squashed"])
+        .output()
+        .expect(0);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
 }
 
 #[test]

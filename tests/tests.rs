@@ -11,6 +11,7 @@ mod crash;
 mod docker;
 mod emulation;
 mod exec;
+mod fidelity;
 mod hosts;
 mod idmap;
 mod ids;

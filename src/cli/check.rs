@@ -11,7 +11,7 @@ use super::registry::Flags;
 use super::{Context, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::images::users;
-use crate::engine::userns::unpacking;
+use crate::engine::userns::{UserNs, unpacking};
 use crate::image::check::{Fault, How, check, missing_trees};
 use crate::image::progress::Quiet;
 use crate::image::registry::mend;
@@ -78,7 +78,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         on.map(|name| (*name).clone())
     };
     let client = args.registry.client()?;
-    let store = unpacking(store)?;
+    let store = unpacking(store, &UserNs::Auto)?;
     let progress = progress::new(args.quiet);
     let how = How {
         quick: args.quick,

@@ -8,7 +8,7 @@ use super::pull::BudgetFlags;
 use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::userns::{Reach, unpacking_confined};
+use crate::engine::userns::{Reach, UserNs, unpacking_confined};
 use crate::image::load::load_from;
 use crate::image::parcel::{self, Parcel};
 use crate::image::platform::Platform;
@@ -54,6 +54,11 @@ pub struct Args {
 
     #[command(flatten)]
     budget: BudgetFlags,
+
+    /// For which ids to unpack: auto (a range where there is one), range, or
+    /// single, which records owners beyond the range
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = UserNs::of_images)]
+    userns: UserNs,
 
     /// Print nothing but errors
     #[arg(short, long)]
@@ -239,7 +244,7 @@ fn into_store(
     let platform = args.platform.as_ref();
     match source {
         Place::Registry(reference) => {
-            let store = unpacking_confined(store, &budget, Reach::Registries)?;
+            let store = unpacking_confined(store, &args.userns, &budget, Reach::Registries)?;
             let wanted = Wanted {
                 platform,
                 budget,
@@ -257,7 +262,7 @@ fn into_store(
             Ok(image.manifest)
         }
         Place::File(..) => {
-            let store = unpacking_confined(store, &budget, Reach::Files)?;
+            let store = unpacking_confined(store, &args.userns, &budget, Reach::Files)?;
             let source = Source::parse(&args.source)?;
             let image = load_from(&store, &source, target.as_ref(), platform, budget, progress)
                 .with_context(|| args.source.clone())?;

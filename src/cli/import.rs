@@ -9,7 +9,7 @@ use super::pull::BudgetFlags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
-use crate::engine::userns::{Reach, unpacking_confined};
+use crate::engine::userns::{Reach, UserNs, unpacking_confined};
 use crate::image::change::Change;
 use crate::image::import::{Options, import};
 use crate::image::platform::Platform;
@@ -43,6 +43,11 @@ pub struct Args {
 
     #[command(flatten)]
     budget: BudgetFlags,
+
+    /// For which ids to unpack: auto (a range where there is one), range, or
+    /// single, which records owners beyond the range
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = UserNs::of_images)]
+    userns: UserNs,
 }
 
 /// Imports the tar.
@@ -51,7 +56,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     store.sweep()?;
     empty_trash_behind(&store)?;
     let budget = args.budget.get();
-    let store = unpacking_confined(store, &budget, Reach::Files)?;
+    let store = unpacking_confined(store, &args.userns, &budget, Reach::Files)?;
     let name = args.name.clone().map(Reference::or_latest);
     if let Some(name) = &name {
         ensure!(

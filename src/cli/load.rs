@@ -9,7 +9,7 @@ use super::pull::BudgetFlags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
-use crate::engine::userns::{Reach, unpacking_confined};
+use crate::engine::userns::{Reach, UserNs, unpacking_confined};
 use crate::image::load::load;
 use crate::image::platform::Platform;
 
@@ -33,6 +33,11 @@ pub struct Args {
 
     #[command(flatten)]
     budget: BudgetFlags,
+
+    /// For which ids to unpack: auto (a range where there is one), range, or
+    /// single, which records owners beyond the range
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = UserNs::of_images)]
+    userns: UserNs,
 }
 
 /// Loads the images and prints what they are called.
@@ -44,7 +49,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     store.sweep()?;
     empty_trash_behind(&store)?;
     let budget = args.budget.get();
-    let store = unpacking_confined(store, &budget, Reach::Files)?;
+    let store = unpacking_confined(store, &args.userns, &budget, Reach::Files)?;
     let path = args.input.as_deref().unwrap_or(Path::new("-"));
     let progress = progress::new(args.quiet);
     for loaded in load(&store, path, args.platform.as_ref(), budget, &*progress)? {

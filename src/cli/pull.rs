@@ -8,7 +8,7 @@ use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
 use crate::engine::options::parse_bytes;
 use crate::engine::root::is_built_in;
-use crate::engine::userns::{Reach, unpacking_beside, unpacking_confined};
+use crate::engine::userns::{Reach, UserNs, unpacking_beside, unpacking_confined};
 use crate::image::budget::{Budget, Limit};
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
@@ -40,6 +40,11 @@ pub struct Args {
 
     #[command(flatten)]
     budget: BudgetFlags,
+
+    /// For which ids to unpack: auto (a range where there is one), range, or
+    /// single, which records owners beyond the range
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = UserNs::of_images)]
+    userns: UserNs,
 
     /// Print only the names of the images
     #[arg(short, long)]
@@ -98,7 +103,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     empty_trash_behind(&store)?;
     let client = args.registry.client()?;
     let budget = args.budget.get();
-    let store = unpacking_confined(store, &budget, Reach::Registries)?;
+    let store = unpacking_confined(store, &args.userns, &budget, Reach::Registries)?;
     super::each(&args.images, |name| {
         if !args.all_tags {
             return one(args, &store, &client, &client.conf.names(name)?);

@@ -5,7 +5,8 @@ use super::changes::layers;
 use super::containers::{Container, Containers};
 use super::events::{self, Action};
 use super::export::{become_root, mount_points, trees};
-use super::userns;
+use super::userns::{self, UserNs};
+use crate::idmap::size;
 use crate::image::change::Change;
 use crate::image::commit::{self, About};
 use crate::image::export::{export, export_layer};
@@ -13,6 +14,7 @@ use crate::image::owners::Owners;
 use crate::image::progress::Progress;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, Store};
+use crate::image::tarwrite::TarWriter;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;
@@ -82,7 +84,12 @@ pub fn commit(
     } else {
         &base.layers[..]
     };
-    let store = userns::unpacking(store)?;
+    // Owners that only a record can have stay possible.
+    let ids = match size(&userns::maps_of(&spec).uids) {
+        0 | 1 => UserNs::Single,
+        _ => UserNs::Auto,
+    };
+    let store = userns::unpacking(store, &ids)?;
     let names = options.name.as_slice();
     let image = commit::commit(&store, reader, stack, about, names, &*progress());
     // Its error is the cause of ours, if it has one.
@@ -109,7 +116,10 @@ fn write(container: &Container, spec: &Spec, squash: bool, out: PipeWriter) -> R
     }
     let out = BufWriter::with_capacity(1 << 18, out);
     let mut out = match squash {
-        true => export(&trees, Some(&mut owners), true_owners.as_ref(), out)?,
+        true => {
+            let out = TarWriter::new(out);
+            export(&trees, Some(&mut owners), true_owners.as_ref(), out)?
+        }
         false => {
             let points = mount_points(spec);
             export_layer(&trees[0], &points, &mut owners, true_owners.as_ref(), out)?

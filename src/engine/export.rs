@@ -1,9 +1,12 @@
 //! `export`: a container's root file system as a tar.
 
 use super::containers::Container;
+use super::mountpoints;
+use super::record::State;
 use super::userns;
 use crate::image::export::export as write_tar;
 use crate::image::owners::Owners;
+use crate::image::tarwrite::TarWriter;
 use crate::runtime::plan::TMPFS_UPPER;
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
@@ -15,7 +18,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Writes the root file system of `container`, which may run, without what is
-/// mounted in it, to `out`.
+/// mounted in it, to `out`. Of one that was never started that is its image: the
+/// same bytes, whatever the store.
 ///
 /// # Errors
 /// Its changes are in memory; a file cannot be read.
@@ -23,14 +27,31 @@ pub fn export<W: Write>(container: &Container, out: W) -> Result<W> {
     let what = || format!("export container {}", container.record.name);
     // Nobody removes or starts it meanwhile; what runs is not removed.
     let _lock = container.try_lock()?;
-    let trees = trees(&container.spec()?, container).with_context(what)?;
+    let mut trees = trees(&container.spec()?, container).with_context(what)?;
+    if container.state == State::Created {
+        only_image(&mut trees, container).with_context(what)?;
+    }
     let mut owners = Owners::new(&container.dir);
     let true_owners = userns::enter_owners(&container.spec()?).with_context(what)?;
     if true_owners.is_none() {
         // Without it, files that their mode closes to their owner stay closed.
         let _ = become_root();
     }
+    let out = TarWriter::sparse(out);
     write_tar(&trees, Some(&mut owners), true_owners.as_ref(), out).with_context(what)
+}
+
+/// Leaves away what was made for a container before its start: the places of
+/// mounts, and its own tree as long as nothing is in it.
+fn only_image(trees: &mut Vec<PathBuf>, container: &Container) -> Result<()> {
+    let root = container.dir.parent().and_then(Path::parent);
+    let points = root.map(mountpoints::place);
+    trees.retain(|tree| Some(tree) != points.as_ref());
+    if trees.len() > 1 && trees[0].starts_with(&container.dir) {
+        let empty = std::fs::read_dir(&trees[0])?.next().is_none();
+        trees.drain(..usize::from(empty));
+    }
+    Ok(())
 }
 
 /// The trees that make up the root file system, the topmost first.

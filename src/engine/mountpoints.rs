@@ -11,9 +11,14 @@ use std::path::{Path, PathBuf};
 
 const DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
 
+/// Where the store at `root` has the tree.
+pub fn place(root: &Path) -> PathBuf {
+    root.join("mountpoints")
+}
+
 /// The tree in the store at `root`, which is made if it is missing.
 pub fn tree(root: &Path) -> Result<PathBuf> {
-    let tree = root.join("mountpoints");
+    let tree = place(root);
     if tree.exists() {
         return Ok(tree);
     }

@@ -493,17 +493,22 @@ pub fn in_process(act: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
 /// The store for bringing images in, which are unpacked for the map that
 /// containers have by default; moves this process, which must have one
 /// thread, to where their files have owners.
-pub fn unpacking(store: Store) -> Result<Store> {
+pub fn unpacking(store: Store, wanted: &UserNs) -> Result<Store> {
     // Without ranges it is no worse; `run` says what is wrong with them.
-    let mapping = Mapping::decide(&UserNs::Auto, EmulationOption::Auto, &store, &|_| ())?;
+    let mapping = Mapping::decide(wanted, EmulationOption::Auto, &store, &|_| ())?;
     mapping.enter()?;
     Ok(store.with_flavour(mapping.flavour()))
 }
 
 /// The same for a verb that does nothing else: it goes on in a process made for
 /// it, which is confined, and this one ends with that.
-pub fn unpacking_confined(store: Store, budget: &Budget, reach: Reach) -> Result<Store> {
-    let store = unpacking(store)?;
+pub fn unpacking_confined(
+    store: Store,
+    wanted: &UserNs,
+    budget: &Budget,
+    reach: Reach,
+) -> Result<Store> {
+    let store = unpacking(store, wanted)?;
     go_on_confined(&store, budget, reach)?;
     Ok(store)
 }

@@ -299,6 +299,7 @@ mod tests {
     use super::super::export::export;
     use super::super::record::OVERRIDE_STAT;
     use super::super::tarball::{Members, Stream};
+    use super::super::tarwrite::TarWriter;
     use super::super::testing::{Member, Tar};
     use super::super::unpack::unpack;
     use super::*;
@@ -330,7 +331,7 @@ mod tests {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
         }
 
-        let bytes = export(&[copy], None, None, Vec::new()).unwrap();
+        let bytes = export(&[copy], None, None, TarWriter::sparse(Vec::new())).unwrap();
         let mut members = Members::new(Stream(&bytes[..]), Budget::default());
         members.next().unwrap().unwrap();
         let shut = members.next().unwrap().unwrap();

@@ -407,17 +407,24 @@ pub fn check_pieces(pieces: &[Piece], size: u64, stored: u64) -> Result<()> {
 /// Most numbers that a sparse map in the data may announce.
 pub const MAX_MAP: u64 = MAX_PIECES as u64;
 
-/// A name as a relative path without `.` and empty components. A leading slash
-/// is dropped, as every tar does; `..` is refused, since nothing honest needs
-/// it.
+/// A name as a relative path without `.`, `..` and empty components, as docker
+/// and podman take it: `a/../b` is `b` whatever `a` is. A leading slash is
+/// dropped, as every tar does; a name that leaves the root is refused.
 pub fn clean(name: &[u8]) -> Result<Vec<u8>> {
     ensure!(!name.is_empty(), "the name is empty");
     ensure!(!name.contains(&0), "the name holds a NUL byte");
     let mut path = Vec::with_capacity(name.len());
+    let outside = "the name points outside, or at the root by way of \"..\"";
+    let mut back = false;
     for component in name.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => continue,
-            b".." => bail!("the name points outside (\"..\")"),
+            b".." => {
+                ensure!(!path.is_empty(), outside);
+                let parent = split(&path).map_or(0, |(parent, _)| parent.len());
+                path.truncate(parent);
+                back = true;
+            }
             _ => {
                 if !path.is_empty() {
                     path.push(b'/');
@@ -426,6 +433,7 @@ pub fn clean(name: &[u8]) -> Result<Vec<u8>> {
             }
         }
     }
+    ensure!(!back || !path.is_empty(), outside);
     ensure!(path.len() <= MAX_PATH, "the name is too long");
     Ok(path)
 }

@@ -1,7 +1,7 @@
 //! Writing a stack of trees as one tar: what a container sees, with the
 //! owners, modes, devices and attributes that were recorded.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ use super::owners::Owners;
 use super::record::{
     ATTRIBUTE_PREFIX, FileType, OPAQUE, OVERRIDE_STAT, Record, Records, Stat, escape, unescape,
 };
-use super::tarwrite::{Kind, Member, TarWriter};
+use super::tarwrite::{Kind, Links, Member, TarWriter};
 use super::unpack::is_whiteout;
 use super::view::{LayerDir, Merged, Node, Other, View};
 use crate::sys::fs::identity;
 use crate::sys::xattr;
 
-/// Writes what `lowers` (the topmost first) show together. `owners` are those
+/// Writes what `lowers` (the topmost first) show together to `out`. `owners` are those
 /// of the container whose changes are the topmost tree, if any. `true_owners`
 /// are given where files have true owners, and the process sees them.
 ///
@@ -36,7 +36,7 @@ pub fn export<W: Write>(
     lowers: &[PathBuf],
     owners: Option<&mut Owners>,
     true_owners: Option<&flavour::Owners>,
-    out: W,
+    out: TarWriter<W>,
 ) -> Result<W> {
     let mut known = None;
     if let Some(owners) = owners {
@@ -49,9 +49,9 @@ pub fn export<W: Write>(
         owners: known,
         true_owners,
         records: records?,
-        links: HashMap::new(),
+        links: Links::default(),
         layer: None,
-        out: TarWriter::new(out),
+        out,
     };
     let view = View::new(lowers)?;
     exporting.directory(&view.root(), b"")?;
@@ -75,7 +75,7 @@ pub fn export_layer<W: Write>(
         owners: Some(owners),
         true_owners,
         records: vec![Records::new()],
-        links: HashMap::new(),
+        links: Links::default(),
         layer: Some(points),
         out: TarWriter::new(out),
     };
@@ -105,8 +105,7 @@ struct Exporting<'a, W> {
     true_owners: Option<&'a flavour::Owners>,
     /// By layer.
     records: Vec<Records>,
-    /// Where files with more links stand in the archive, by device and inode.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    links: Links,
     /// The tree is written as a layer of an image, without these places of
     /// mounts.
     layer: Option<&'a HashSet<Vec<u8>>>,
@@ -218,29 +217,25 @@ impl<W: Write> Exporting<'_, W> {
     }
 
     fn other(&mut self, other: &Other, path: &[u8]) -> Result<()> {
-        let layer = other.parent.layer;
         let stat = &other.stat;
-        let key = (stat.st_dev, stat.st_ino);
-        if let Some(first) = self.links.get(&key) {
-            let link = Kind::Link(first.clone());
-            let member = self.member(path, link, layer, stat, None);
+        if let Some(member) = self.links.again(stat, path) {
             return self.out.header(&member).context("write the archive");
         }
         let written = match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG => self.regular(other, path)?,
             _ => self.special(other, path)?,
         };
-        if written && stat.st_nlink > 1 {
-            self.links.insert(key, path.to_vec());
+        if let Some(written) = written {
+            self.links.note(stat, written);
         }
         Ok(())
     }
 
-    /// False if it is gone.
-    fn regular(&mut self, other: &Other, path: &[u8]) -> Result<bool> {
+    /// `None` if it is gone.
+    fn regular(&mut self, other: &Other, path: &[u8]) -> Result<Option<Member>> {
         let file = match Opened::new(&*other.parent, &other.name, &other.stat) {
             Ok(file) => file,
-            Err(e) if e.downcast_ref() == Some(&Errno::ENOENT) => return Ok(false),
+            Err(e) if e.downcast_ref() == Some(&Errno::ENOENT) => return Ok(None),
             Err(e) => return Err(e).context("open"),
         };
         let layer = other.parent.layer;
@@ -248,31 +243,30 @@ impl<W: Write> Exporting<'_, W> {
         let recorded = recorded(&*file, record.as_ref())?;
         let kind = match recorded.map(|r| r.kind) {
             Some(device @ (FileType::Block(..) | FileType::Char(..))) => Kind::Special(device),
-            _ => Kind::File(file.metadata()?.len()),
+            _ => Kind::File(0),
         };
         let attributes = attributes(&*file, record.as_ref())?;
         let mut member = self.member(path, kind, layer, &other.stat, recorded);
         member.meta.xattrs = attributes;
         match member.kind {
-            Kind::File(size) => self.out.file(&member, size, &*file),
-            _ => self.out.header(&member),
+            Kind::File(_) => self.out.regular(&mut member, &file)?,
+            _ => self.out.header(&member).context("write the archive")?,
         }
-        .context("write the archive")?;
-        Ok(true)
+        Ok(Some(member))
     }
 
     /// Symbolic links and pipes. Sockets have no place in a tar; devices do
     /// not occur in trees of ordinary users, but in the host's own.
-    fn special(&mut self, other: &Other, path: &[u8]) -> Result<bool> {
+    fn special(&mut self, other: &Other, path: &[u8]) -> Result<Option<Member>> {
         let (layer, stat) = (other.parent.layer, &other.stat);
         let kind = match stat.st_mode & libc::S_IFMT {
             libc::S_IFLNK => match readlinkat(&*other.parent, &*other.name) {
                 Ok(target) => Kind::Symlink(target.into_vec()),
-                Err(Errno::ENOENT) => return Ok(false),
+                Err(Errno::ENOENT) => return Ok(None),
                 Err(errno) => return Err(errno).context("read link"),
             },
             libc::S_IFIFO => Kind::Special(FileType::Pipe),
-            _ => return Ok(false),
+            _ => return Ok(None),
         };
         let record = self.record(layer, path);
         let mut recorded = parse(record.as_ref())?;
@@ -280,7 +274,7 @@ impl<W: Write> Exporting<'_, W> {
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let fd = match openat(&*other.parent, &*other.name, flags, Mode::empty()) {
                 Ok(fd) => fd,
-                Err(Errno::ENOENT) => return Ok(false),
+                Err(Errno::ENOENT) => return Ok(None),
                 Err(errno) => return Err(errno).context("open"),
             };
             recorded = owners.get(identity(&fd)?).or(recorded);
@@ -291,7 +285,7 @@ impl<W: Write> Exporting<'_, W> {
         }
         member.meta.xattrs = beside(record.as_ref())?.into_iter().collect();
         self.out.header(&member).context("write the archive")?;
-        Ok(true)
+        Ok(Some(member))
     }
 }
 

@@ -2,7 +2,7 @@
 //! under that map alone, so trees of different maps stand beside each other.
 
 use super::digest::sha256;
-use crate::idmap::{IdMap, inverted, lines, outside};
+use crate::idmap::{IdMap, inverted, lines, outside, push};
 use nix::sys::stat::FileStat;
 
 /// For which id map a tree is unpacked.
@@ -73,6 +73,17 @@ impl Flavour {
             Flavour::Mapped(owners) => Some(owners),
         }
     }
+}
+
+/// The ids of an image that a map makes somebody, in words.
+pub fn ranges(map: &[IdMap]) -> String {
+    let text = |line: &IdMap| format!("{} to {}", line.inside, line.inside + (line.count - 1));
+    let ids = map.iter().map(|l| IdMap::new(l.inside, l.inside, l.count));
+    let joined = ids.fold(Vec::new(), |mut all, line| {
+        push(&mut all, line);
+        all
+    });
+    joined.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! ```text
 //! reference digest platform index change record   pure: text in, values out
 //! entry                                        pure: tar headers in, members out
-//! tarball compress tarwrite                    reading and writing archives
+//! tarball compress tarwrite holes              reading and writing archives
 //! unpack remove view copy export owners        trees of layers
 //! layer settle assemble                        from a blob to a stack of trees
 //! layout session store                         what lies on the disk
@@ -28,6 +28,7 @@ pub mod digest;
 pub mod entry;
 pub mod export;
 pub mod flavour;
+mod holes;
 pub mod import;
 pub mod index;
 pub mod layer;

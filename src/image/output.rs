@@ -78,6 +78,11 @@ impl Output {
         start().with_context(|| format!("write {}", path.display()))
     }
 
+    /// What is written to.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Puts it in its place, where it replaces what is there.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 //! Who owns the tree may change it meanwhile, and may mean harm. So every step
 //! down is taken by descriptor, one name at a time, and no link is followed.
 
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
@@ -20,7 +19,7 @@ use super::entry::{Fate, Metadata, fate, is_roots, join, show};
 use super::flavour;
 use super::owners::Owners;
 use super::record::{ATTRIBUTE_PREFIX, FileType, OVERRIDE_STAT, Stat};
-use super::tarwrite::{Kind, Member, TarWriter};
+use super::tarwrite::{Kind, Links, Member, TarWriter};
 use super::unpack::DIRECTORY;
 use crate::sys::fs::identity;
 use crate::sys::xattr;
@@ -43,8 +42,8 @@ pub enum Whose<'a> {
 pub fn pack<W: Write>(top: &OwnedFd, name: &[u8], whose: &Whose, out: W) -> Result<W> {
     let mut packing = Packing {
         whose,
-        links: HashMap::new(),
-        out: TarWriter::new(out),
+        links: Links::default(),
+        out: TarWriter::sparse(out),
     };
     packing.any(top, name).with_context(|| show(name))?;
     packing.out.finish().context("write the archive")
@@ -52,8 +51,7 @@ pub fn pack<W: Write>(top: &OwnedFd, name: &[u8], whose: &Whose, out: W) -> Resu
 
 struct Packing<'a, W> {
     whose: &'a Whose<'a>,
-    /// Where files with more links stand in the archive, by device and inode.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    links: Links,
     out: TarWriter<W>,
 }
 
@@ -64,24 +62,19 @@ const PATH: OFlag = OFlag::O_PATH
 impl<W: Write> Packing<'_, W> {
     fn any(&mut self, file: &OwnedFd, path: &[u8]) -> Result<()> {
         let stat = fstat(file)?;
-        let key = (stat.st_dev, stat.st_ino);
         let kind = stat.st_mode & libc::S_IFMT;
-        if kind != libc::S_IFDIR
-            && let Some(first) = self.links.get(&key)
-        {
-            let link = Kind::Link(first.clone());
-            let member = self.member(path, link, &stat, None);
+        if kind == libc::S_IFDIR {
+            return self.directory(file, path, &stat);
+        }
+        if let Some(member) = self.links.again(&stat, path) {
             return self.out.header(&member).context("write the archive");
         }
-        match kind {
-            libc::S_IFDIR => return self.directory(file, path, &stat),
+        let written = match kind {
             libc::S_IFREG => self.regular(file, path, &stat)?,
             libc::S_IFSOCK => return Ok(()),
             _ => self.special(file, path, &stat)?,
-        }
-        if stat.st_nlink > 1 {
-            self.links.insert(key, path.to_vec());
-        }
+        };
+        self.links.note(&stat, written);
         Ok(())
     }
 
@@ -105,7 +98,7 @@ impl<W: Write> Packing<'_, W> {
         Ok(())
     }
 
-    fn regular(&mut self, file: &OwnedFd, path: &[u8], stat: &FileStat) -> Result<()> {
+    fn regular(&mut self, file: &OwnedFd, path: &[u8], stat: &FileStat) -> Result<Member> {
         // Through our own /proc: the very file that was looked at.
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -114,19 +107,19 @@ impl<W: Write> Packing<'_, W> {
         let recorded = recorded(&opened)?;
         let kind = match recorded.map(|r| r.kind) {
             Some(device @ (FileType::Block(..) | FileType::Char(..))) => Kind::Special(device),
-            _ => Kind::File(opened.metadata()?.len()),
+            _ => Kind::File(0),
         };
         let mut member = self.member(path, kind, stat, recorded);
         member.meta.xattrs = attributes(&opened)?;
         match member.kind {
-            Kind::File(size) => self.out.file(&member, size, &opened),
-            _ => self.out.header(&member),
+            Kind::File(_) => self.out.regular(&mut member, &opened)?,
+            _ => self.out.header(&member).context("write the archive")?,
         }
-        .context("write the archive")
+        Ok(member)
     }
 
     /// Links, pipes and devices.
-    fn special(&mut self, file: &OwnedFd, path: &[u8], stat: &FileStat) -> Result<()> {
+    fn special(&mut self, file: &OwnedFd, path: &[u8], stat: &FileStat) -> Result<Member> {
         let device = || (major(stat.st_rdev) as u32, minor(stat.st_rdev) as u32);
         let kind = match stat.st_mode & libc::S_IFMT {
             libc::S_IFLNK => Kind::Symlink(readlinkat(file, c"").context("read link")?.into_vec()),
@@ -139,7 +132,8 @@ impl<W: Write> Packing<'_, W> {
             _ => None,
         };
         let member = self.member(path, kind, stat, recorded);
-        self.out.header(&member).context("write the archive")
+        self.out.header(&member).context("write the archive")?;
+        Ok(member)
     }
 
     fn member(&self, path: &[u8], kind: Kind, stat: &FileStat, recorded: Option<Stat>) -> Member {

@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 
 use super::archive::{Files, Found, Slice};
@@ -224,18 +226,50 @@ pub fn compression(layer: &Packed) -> Result<Compression> {
 
 /// Copies a layer's blob, verified.
 pub fn copy_blob(layer: &Packed, out: &mut dyn Write) -> Result<()> {
-    let mut reader = HashReader::new(layer.slice.clone(), Hasher::like(layer.blob.digest())?);
-    let mut taken = (&mut reader).take(layer.blob.size());
-    io::copy(&mut taken, out).context("copy a layer")?;
-    digest::check("the layer", layer.blob.digest(), &reader.finish().0)
+    let blob = layer.slice.clone().take(layer.blob.size());
+    let digest = copy_hashed(blob, Hasher::like(layer.blob.digest())?, out)?;
+    digest::check("the layer", layer.blob.digest(), &digest)
 }
 
 /// The same as a plain tar.
 pub fn copy_plain(layer: &Packed, out: &mut dyn Write) -> Result<()> {
     let plain = compress::plain(layer.slice.clone())?;
-    let mut reader = HashReader::new(plain, Hasher::like(&layer.diff_id)?);
-    io::copy(&mut reader, out).context("copy a layer")?;
-    digest::check("the layer", &layer.diff_id, &reader.finish().0)
+    let digest = copy_hashed(plain, Hasher::like(&layer.diff_id)?, out)?;
+    digest::check("the layer", &layer.diff_id, &digest)
+}
+
+/// Copies all that `source` yields; it is hashed beside the reading
+/// and writing.
+fn copy_hashed(mut source: impl Read, mut hasher: Hasher, out: &mut dyn Write) -> Result<Digest> {
+    // So much at once is in memory in each of the stages.
+    const PIECE: usize = 512 * 1024;
+    const PIECES: usize = 4;
+    thread::scope(|scope| {
+        let (pieces, to_hash) = sync_channel::<Arc<Vec<u8>>>(PIECES);
+        let hashing = thread::Builder::new().name("hash".to_owned());
+        let hashing = hashing.spawn_scoped(scope, move || {
+            to_hash.iter().for_each(|piece| hasher.update(&piece));
+            hasher.finish()
+        });
+        let hashing = hashing.context("start a thread")?;
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            (&mut source)
+                .take(PIECE as u64)
+                .read_to_end(&mut piece)
+                .context("read a layer")?;
+            if piece.is_empty() {
+                break;
+            }
+            let piece = Arc::new(piece);
+            if pieces.send(piece.clone()).is_err() {
+                break;
+            }
+            out.write_all(&piece).context("write a layer")?;
+        }
+        drop(pieces);
+        hashing.join().map_err(|_| anyhow!("a thread panicked"))
+    })
 }
 
 /// An image of an archive or OCI layout. What comes out of it does so by way of

@@ -28,7 +28,7 @@ use super::flavour;
 use super::output;
 use super::owners::Owners;
 use super::record::{FileType, OVERRIDE_STAT};
-use super::tarball::{Members, Stream};
+use super::tarball::{Members, Stream, fill as fill_buffer};
 use super::unpack::DIRECTORY;
 use crate::sys::fd::{open_beneath, open_in_root};
 use crate::sys::fs::identity;
@@ -496,7 +496,7 @@ fn fill<R: Read>(file: &mut File, entry: &Entry, data: &mut R) -> Result<()> {
                 let mut done = 0;
                 while done < piece.length {
                     let most = (piece.length - done).min(buffer.len() as u64) as usize;
-                    data.read_exact(&mut buffer[..most]).context("read")?;
+                    fill_buffer(data, &mut buffer[..most])?;
                     file.write_all_at(&buffer[..most], piece.offset + done)
                         .context("write")?;
                     done += most as u64;

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +15,8 @@ use serde_json::json;
 
 use super::compress::Compression;
 use super::digest::{self, Digest};
-use super::entry::Metadata;
+use super::entry::{BLOCK, Metadata};
+use super::holes::Holes;
 use super::layout::{self, Layout};
 use super::output::Output;
 use super::parcel::{Packed, Parcel, compression, copy_blob, copy_plain};
@@ -56,17 +58,21 @@ pub fn save(
         (Form::OciDir, Some(path)) => {
             directory(parcels, path, tag, progress).with_context(|| path.display().to_string())
         }
-        (_, None) => write(parcels, form, io::stdout().lock(), tag, session, progress),
+        (_, None) => {
+            let out = Out::Stream(Box::new(io::stdout().lock()));
+            write(parcels, form, out, tag, session, progress)
+        }
         (_, Some(path)) => {
             let context = || format!("write {}", path.display());
             // What is no plain file (a pipe, /dev/stdout) is written to.
             if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
                 let file = File::options().write(true).open(path);
-                let file = file.with_context(context)?;
-                return write(parcels, form, file, tag, session, progress);
+                let out = Out::Stream(Box::new(file.with_context(context)?));
+                return write(parcels, form, out, tag, session, progress);
             }
             let output = Output::new(path)?;
-            write(parcels, form, &output, tag, session, progress)?;
+            let out = Out::File(Holes::new(output.file()));
+            write(parcels, form, out, tag, session, progress)?;
             output.finish()
         }
     }
@@ -75,7 +81,7 @@ pub fn save(
 fn write(
     parcels: Vec<Parcel>,
     form: Form,
-    out: impl Write,
+    out: Out,
     tag: Option<&str>,
     session: &Session,
     progress: &dyn Progress,
@@ -89,17 +95,45 @@ fn write(
         Form::DockerArchive => docker(&mut archive, parcels, session, progress)?,
         _ => oci(&mut archive, parcels, tag, progress)?,
     }
-    archive.out.finish().context("write the archive")?;
+    let out = archive.out.finish().context("write the archive")?;
+    match out.into_inner().map_err(|e| e.into_error())? {
+        Out::File(holes) => drop(holes.finish().context("write the archive")?),
+        Out::Stream(_) => {}
+    }
     Ok(())
 }
 
+/// Where an archive goes.
+enum Out<'a> {
+    /// A new file; its header can still be written when a member is.
+    File(Holes<&'a File>),
+    /// Something that takes bytes one after the other.
+    Stream(Box<dyn Write + 'a>),
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Out::File(holes) => holes.write(bytes),
+            Out::Stream(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Out::File(holes) => holes.flush(),
+            Out::Stream(out) => out.flush(),
+        }
+    }
+}
+
 /// A tar of files, each once.
-struct Archive<W> {
-    out: TarWriter<W>,
+struct Archive<'a> {
+    out: TarWriter<BufWriter<Out<'a>>>,
     seen: HashSet<String>,
 }
 
-impl<W: Write> Archive<W> {
+impl Archive<'_> {
     /// Whether a member is still to be written.
     fn is_new(&mut self, path: &str) -> bool {
         self.seen.insert(path.to_owned())
@@ -123,6 +157,42 @@ impl<W: Write> Archive<W> {
         let member = member(path, Kind::File(size), 0o644);
         self.out.file_by(&member, size, content)
     }
+
+    /// A file of which the size is not known before it is written; `None` if
+    /// that cannot be, and nothing was written.
+    fn file_of_any_size(
+        &mut self,
+        path: &str,
+        content: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<Option<u64>> {
+        let out = self.out.inner();
+        out.flush()?;
+        let (file, start) = match out.get_ref() {
+            Out::File(holes) => (holes.place().0.try_clone()?, holes.place().1),
+            Out::Stream(_) => return Ok(None),
+        };
+        let mut member = member(path, Kind::File(0), 0o644);
+        self.out.header(&member).context("write the archive")?;
+        let out = self.out.inner();
+        content(out)?;
+        out.flush()?;
+        let Out::File(holes) = out.get_ref() else {
+            return Ok(None);
+        };
+        let size = holes.place().1 - start - BLOCK as u64;
+        self.out.pad(size).context("write the archive")?;
+        member.kind = Kind::File(size);
+        let mut header = TarWriter::new(Vec::new());
+        header.header(&member)?;
+        let header = header.inner();
+        ensure!(
+            header.len() == BLOCK,
+            "it has {size} bytes, which such an archive has no room for: save it to a pipe"
+        );
+        file.write_all_at(header, start)
+            .context("write the archive")?;
+        Ok(Some(size))
+    }
 }
 
 fn member(path: &str, kind: Kind, mode: u32) -> Member {
@@ -140,8 +210,8 @@ fn member(path: &str, kind: Kind, mode: u32) -> Member {
 }
 
 /// `ID.json` and `DIFF-ID.tar` for each image, and `manifest.json`.
-fn docker<W: Write>(
-    archive: &mut Archive<W>,
+fn docker(
+    archive: &mut Archive,
     parcels: Vec<Parcel>,
     session: &Session,
     progress: &dyn Progress,
@@ -173,9 +243,9 @@ fn docker<W: Write>(
 }
 
 /// The size stands before the data, so that a compressed layer goes by way of
-/// a temporary file.
-fn plain_layer<W: Write>(
-    archive: &mut Archive<W>,
+/// a temporary file where it is not known and cannot be filled in.
+fn plain_layer(
+    archive: &mut Archive,
     path: &str,
     layer: &Packed,
     session: &Session,
@@ -184,7 +254,10 @@ fn plain_layer<W: Write>(
     let meter = progress.begin(digest::short(&layer.diff_id), Some(layer.slice.length));
     if compression(layer)? == Compression::None {
         archive.file(path, layer.slice.length, |out| copy_plain(layer, out))?;
-    } else {
+    } else if archive
+        .file_of_any_size(path, |out| copy_plain(layer, out))?
+        .is_none()
+    {
         let place = session.path("plain");
         let mut options = File::options();
         let options = options.read(true).write(true).create_new(true);
@@ -207,8 +280,8 @@ fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.digest())
 }
 
-fn oci<W: Write>(
-    archive: &mut Archive<W>,
+fn oci(
+    archive: &mut Archive,
     parcels: Vec<Parcel>,
     tag: Option<&str>,
     progress: &dyn Progress,

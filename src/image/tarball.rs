@@ -4,13 +4,21 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::budget::{Budget, Tally};
 use super::entry::{self, BLOCK, Entry, Extensions, Header, Piece, SparseMap};
 
 /// Longest extension header (names, pax records) that is accepted, in bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
+
+/// Fills `buffer` with data of a member.
+pub fn fill(data: &mut impl Read, buffer: &mut [u8]) -> Result<()> {
+    data.read_exact(buffer).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => anyhow!("the archive is truncated"),
+        _ => anyhow::Error::from(error).context("read"),
+    })
+}
 
 /// A source that can pass over bytes.
 pub trait Skip: Read {

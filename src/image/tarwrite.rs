@@ -1,12 +1,19 @@
 //! Writing a tar archive: POSIX.1-2001 pax, with extended headers only where
 //! the plain ones cannot say it, so that the same tree gives the same bytes.
 
-use std::io::{self, Read, Write};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::errno::Errno;
+use nix::sys::stat::FileStat;
+use nix::unistd::{Whence, lseek};
 use tar::{EntryType, Header};
 
-use super::entry::{BLOCK, Metadata, join};
+use super::entry::{BLOCK, MAX_MAP, Metadata, Piece, join, split};
+use super::holes::{RUN, is_zero};
 use super::record::FileType;
 
 /// What a member is.
@@ -14,6 +21,14 @@ use super::record::FileType;
 pub enum Kind {
     /// A regular file of so many bytes; its data follows.
     File(u64),
+    /// A regular file with holes, in the form 1.0 that GNU tar, libarchive and
+    /// Go read (GNU tar's manual, "PAX Format, Version 1.0").
+    Sparse {
+        /// Its bytes with the holes.
+        size: u64,
+        /// Its bytes in the archive: where the data belongs, and the data.
+        stored: u64,
+    },
     /// A directory.
     Directory,
     /// A symbolic link to these bytes.
@@ -35,9 +50,37 @@ pub struct Member {
     pub meta: Metadata,
 }
 
+/// Files with several names that stand in an archive already. Each further name
+/// says the same of the file as the first: who unpacks hard links with their
+/// headers' owners and modes (docker, podman) goes by the last.
+#[derive(Debug, Default)]
+pub struct Links(HashMap<(u64, u64), Member>);
+
+impl Links {
+    /// `path` as a further name of the file that has the status `stat`; `None`
+    /// if it is its first.
+    pub fn again(&self, stat: &FileStat, path: &[u8]) -> Option<Member> {
+        let first = self.0.get(&(stat.st_dev, stat.st_ino))?;
+        Some(Member {
+            path: path.to_vec(),
+            kind: Kind::Link(first.path.clone()),
+            meta: first.meta.clone(),
+        })
+    }
+
+    /// Notes the first name of a file, if it has more.
+    pub fn note(&mut self, stat: &FileStat, first: Member) {
+        if stat.st_nlink > 1 {
+            self.0.insert((stat.st_dev, stat.st_ino), first);
+        }
+    }
+}
+
 /// A tar archive that is being written.
 pub struct TarWriter<W> {
     out: W,
+    /// Holes of files are told.
+    sparse: bool,
 }
 
 /// Largest number in an octal field of eight bytes.
@@ -45,10 +88,24 @@ const MAX_ID: u32 = 0o7777777;
 /// Largest number in an octal field of twelve bytes.
 const MAX_SIZE: u64 = 0o777_7777_7777;
 
+/// Files up to this size are read before their header is written, in bytes: what
+/// the kernel makes up while it is read is longer or shorter than it says, by a
+/// page at most where it says anything (proc(5), sysfs(5)).
+const SMALL: u64 = 64 * 1024;
+/// As much is kept in memory of a file that is longer than it says, in bytes.
+const UNTOLD: u64 = 16 << 20;
+
 impl<W: Write> TarWriter<W> {
-    /// Starts an archive.
+    /// Starts an archive in which files have no holes. That is how layers of
+    /// images are written: podman and docker read those with holes, but cannot
+    /// write them again.
     pub fn new(out: W) -> Self {
-        TarWriter { out }
+        TarWriter { out, sparse: false }
+    }
+
+    /// Starts an archive in which files keep their holes.
+    pub fn sparse(out: W) -> Self {
+        TarWriter { out, sparse: true }
     }
 
     /// Writes a member without data, or the header of one with data.
@@ -72,14 +129,76 @@ impl<W: Write> TarWriter<W> {
         self.out.write_all(plain(member).as_bytes())
     }
 
-    /// Writes a regular file: header, and data from `data`. A file that has
-    /// become shorter is filled up with zeros, since its header is written;
-    /// what it has grown by is left out.
-    pub fn file(&mut self, member: &Member, size: u64, data: impl Read) -> io::Result<()> {
-        self.header(member)?;
-        let copied = io::copy(&mut data.take(size), &mut self.out)?;
-        io::copy(&mut io::repeat(0).take(size - copied), &mut self.out)?;
-        self.pad(size)
+    /// Writes a regular file, which is open as `file`: header and data. Its
+    /// kind in `member` is made here.
+    ///
+    /// The size of a small one is what comes, whatever its status says. A larger
+    /// one may grow meanwhile: it is as it was when it was looked at.
+    ///
+    /// # Errors
+    /// A larger one becomes shorter, or its size is not true.
+    pub fn regular(&mut self, member: &mut Member, file: &File) -> Result<()> {
+        let told = file.metadata()?;
+        let size = told.len();
+        if size <= SMALL {
+            let data = read_small(file, size)?;
+            member.kind = Kind::File(data.len() as u64);
+            self.header(member).context("write the archive")?;
+            self.out.write_all(&data).context("write the archive")?;
+            return self.pad(data.len() as u64).context("write the archive");
+        }
+        if let Some(pieces) = self
+            .sparse
+            .then(|| pieces(file, size))
+            .transpose()?
+            .flatten()
+        {
+            return self.holed(member, size, &pieces, file);
+        }
+        member.kind = Kind::File(size);
+        self.header(member).context("write the archive")?;
+        self.copy(file, size)?;
+        let more = (&mut &*file).read(&mut [0]).context("read")?;
+        let grown = file.metadata()?.len() > size;
+        ensure!(
+            more == 0 || grown,
+            "it says that it has {size} bytes, and has more: it cannot be told how many"
+        );
+        self.pad(size).context("write the archive")
+    }
+
+    /// A regular file of which only `pieces` are data.
+    fn holed(
+        &mut self,
+        member: &mut Member,
+        size: u64,
+        pieces: &[Piece],
+        mut file: &File,
+    ) -> Result<()> {
+        let mut map = format!("{}\n", pieces.len());
+        for piece in pieces {
+            map.push_str(&format!("{}\n{}\n", piece.offset, piece.length));
+        }
+        let mut map = map.into_bytes();
+        map.resize(map.len().next_multiple_of(BLOCK), 0);
+        let data: u64 = pieces.iter().map(|piece| piece.length).sum();
+        let stored = map.len() as u64 + data;
+        member.kind = Kind::Sparse { size, stored };
+        self.header(member).context("write the archive")?;
+        self.out.write_all(&map).context("write the archive")?;
+        for piece in pieces {
+            file.seek(SeekFrom::Start(piece.offset))?;
+            self.copy(file, piece.length)?;
+        }
+        self.pad(stored).context("write the archive")
+    }
+
+    /// Copies `length` bytes from where `file` stands.
+    fn copy(&mut self, file: &File, length: u64) -> Result<()> {
+        match io::copy(&mut file.take(length), &mut self.out).context("copy")? {
+            copied if copied == length => Ok(()),
+            _ => Err(shorter(io::ErrorKind::UnexpectedEof.into())),
+        }
     }
 
     /// Writes a regular file whose `size` bytes `content` writes; an error if
@@ -108,9 +227,93 @@ impl<W: Write> TarWriter<W> {
         Ok(self.out)
     }
 
-    fn pad(&mut self, size: u64) -> io::Result<()> {
+    /// What it is written to.
+    pub fn inner(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Fills the last block of a member of `size` bytes.
+    pub fn pad(&mut self, size: u64) -> io::Result<()> {
         let padding = (size.wrapping_neg() % BLOCK as u64) as usize;
         self.out.write_all(&[0; BLOCK][..padding])
+    }
+}
+
+/// All of a file that says that it has `size` bytes.
+fn read_small(mut file: &File, size: u64) -> Result<Vec<u8>> {
+    // As much as it says at once: then it is true, and the end not looked for.
+    let mut data = vec![0; size as usize + 1];
+    let first = loop {
+        match file.read(&mut data) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => break other.context("read")?,
+        }
+    };
+    data.truncate(first);
+    if size == 0 || first as u64 != size {
+        let most = UNTOLD - first as u64;
+        let read = file.take(most).read_to_end(&mut data).context("read")?;
+        if read as u64 == most {
+            bail!("it says that it has {size} bytes, and has more than {UNTOLD}");
+        }
+    }
+    Ok(data)
+}
+
+/// Where the data of a file is, if it has holes: in multiples of [`RUN`], and by
+/// its content, so that the same file is the same archive on every file system.
+/// A hole at the end is followed by a piece of nothing, by which GNU tar knows
+/// where the file ends.
+fn pieces(file: &File, size: u64) -> Result<Option<Vec<Piece>>> {
+    match lseek(file, 0, Whence::SeekHole) {
+        Ok(hole) if (hole as u64) < size => {}
+        Ok(_) | Err(Errno::EINVAL | Errno::ENXIO) => {
+            lseek(file, 0, Whence::SeekSet)?;
+            return Ok(None);
+        }
+        Err(errno) => return Err(errno).context("look for a hole"),
+    }
+    let run = RUN as u64;
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut buffer = vec![0; RUN];
+    let mut at = 0;
+    while at < size {
+        let length = run.min(size - at);
+        let bytes = &mut buffer[..length as usize];
+        file.read_exact_at(bytes, at).map_err(shorter)?;
+        if !is_zero(bytes) {
+            match pieces.last_mut() {
+                Some(last) if last.offset + last.length == at => last.length += length,
+                _ => pieces.push(Piece { offset: at, length }),
+            }
+            at += length;
+            continue;
+        }
+        at = match lseek(file, (at + length) as i64, Whence::SeekData) {
+            Ok(data) => (data as u64 / run * run).max(at + length),
+            Err(Errno::ENXIO) => size,
+            Err(errno) => return Err(errno).context("look for data"),
+        };
+    }
+    lseek(file, 0, Whence::SeekSet)?;
+    let end = pieces.last().map_or(0, |last| last.offset + last.length);
+    if end < size {
+        pieces.push(Piece {
+            offset: size,
+            length: 0,
+        });
+    }
+    let data: u64 = pieces.iter().map(|piece| piece.length).sum();
+    // No more than its readers take.
+    Ok((data < size && (pieces.len() as u64) < MAX_MAP).then_some(pieces))
+}
+
+fn shorter(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            anyhow!("it became shorter while it was read: try again, or stop who writes it")
+        }
+        _ => anyhow::Error::from(error).context("read"),
     }
 }
 
@@ -137,6 +340,11 @@ fn name(member: &Member) -> Vec<u8> {
     match (&member.kind, member.path.is_empty()) {
         (_, true) => b"./".to_vec(),
         (Kind::Directory, _) => join(&member.path, b""),
+        // For who does not know of holes.
+        (Kind::Sparse { .. }, _) => {
+            let (parent, name) = split(&member.path).unwrap_or_default();
+            join(&join(parent, b"GNUSparseFile.0"), name)
+        }
         _ => member.path.clone(),
     }
 }
@@ -160,7 +368,7 @@ fn target(member: &Member) -> &[u8] {
 
 fn size(member: &Member) -> u64 {
     match member.kind {
-        Kind::File(size) => size,
+        Kind::File(size) | Kind::Sparse { stored: size, .. } => size,
         _ => 0,
     }
 }
@@ -180,7 +388,7 @@ fn plain(member: &Member) -> Header {
     );
     header.set_size(size(member).min(MAX_SIZE));
     header.set_entry_type(match member.kind {
-        Kind::File(_) => EntryType::Regular,
+        Kind::File(_) | Kind::Sparse { .. } => EntryType::Regular,
         Kind::Directory => EntryType::Directory,
         Kind::Symlink(_) => EntryType::Symlink,
         Kind::Link(_) => EntryType::Link,
@@ -205,6 +413,12 @@ fn extension(member: &Member) -> Vec<u8> {
     let name = name(member);
     if name.len() > 100 {
         add(b"path", &name);
+    }
+    if let Kind::Sparse { size, .. } = member.kind {
+        add(b"GNU.sparse.major", b"1");
+        add(b"GNU.sparse.minor", b"0");
+        add(b"GNU.sparse.name", &member.path);
+        add(b"GNU.sparse.realsize", size.to_string().as_bytes());
     }
     if target(member).len() > 100 {
         add(b"linkpath", target(member));
@@ -300,8 +514,9 @@ mod tests {
         let mut writer = TarWriter::new(Vec::new());
         for member in &all {
             match member.kind {
-                // One byte short: filled up.
-                Kind::File(size) => writer.file(member, size, &b"data"[..]).unwrap(),
+                Kind::File(size) => writer
+                    .file_by(member, size, |out| Ok(out.write_all(b"data!")?))
+                    .unwrap(),
                 _ => writer.header(member).unwrap(),
             }
         }
@@ -328,9 +543,95 @@ mod tests {
             if let Kind::File(_) = wanted.kind {
                 let mut data = String::new();
                 members.read_to_string(&mut data).unwrap();
-                assert_eq!(data, "data\0");
+                assert_eq!(data, "data!");
             }
         }
         assert!(members.next().unwrap().is_none() && members.ended_properly());
+    }
+
+    fn written(mut file: &File, sparse: bool) -> Result<Vec<u8>> {
+        let _ = file.rewind();
+        let mut writer = match sparse {
+            true => TarWriter::sparse(Vec::new()),
+            false => TarWriter::new(Vec::new()),
+        };
+        writer.regular(&mut member(b"d/file", Kind::File(0)), file)?;
+        Ok(writer.finish()?)
+    }
+
+    fn data(tar: &[u8]) -> (entry::Entry, Vec<u8>) {
+        let mut members = Members::new(Stream(tar), Budget::default());
+        let entry = members.next().unwrap().unwrap();
+        let mut data = Vec::new();
+        members.read_to_end(&mut data).unwrap();
+        assert!(members.next().unwrap().is_none() && members.ended_properly());
+        (entry, data)
+    }
+
+    /// The kernel makes up files that are longer or shorter than it says.
+    #[test]
+    fn files_whose_size_lies_are_written_as_they_read() {
+        for path in ["/proc/version", "/sys/class/net/lo/mtu"] {
+            let text = std::fs::read(path).unwrap();
+            let file = File::open(path).unwrap();
+            assert_ne!(file.metadata().unwrap().len(), text.len() as u64);
+            let (entry, read) = data(&written(&file, true).unwrap());
+            assert_eq!((entry.size, read), (text.len() as u64, text), "{path}");
+        }
+        let endless = File::open("/dev/zero").unwrap();
+        let error = format!("{:#}", written(&endless, true).unwrap_err());
+        assert!(error.contains("has more than"), "{error}");
+    }
+
+    /// What is cut while it is read is an error, what grows is as it was.
+    #[test]
+    fn files_that_change_while_they_are_read() {
+        struct Changing<'a>(&'a File, u64, Vec<u8>);
+        impl Write for Changing<'_> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.set_len(self.1)?;
+                self.2.extend(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let size = 3 * SMALL;
+        for (later, fine) in [(SMALL, false), (2 * size, true)] {
+            let file = tempfile::tempfile().unwrap();
+            (&file).write_all(&vec![7; size as usize]).unwrap();
+            (&file).rewind().unwrap();
+            let mut writer = TarWriter::sparse(Changing(&file, later, Vec::new()));
+            let done = writer.regular(&mut member(b"log", Kind::File(0)), &file);
+            assert_eq!(done.is_ok(), fine, "{later}");
+            if let Err(error) = done {
+                let text = format!("{error:#}");
+                assert!(text.contains("became shorter"), "{text}");
+                continue;
+            }
+            let tar = writer.finish().unwrap().2;
+            assert_eq!(data(&tar).1, vec![7; size as usize]);
+        }
+    }
+
+    #[test]
+    fn holes_are_kept_but_in_layers() {
+        let size = 3 << 20;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size).unwrap();
+        file.write_all_at(b"middle", 1 << 20).unwrap();
+        let tar = written(&file, true).unwrap();
+        assert!(tar.len() < 100_000, "{}", tar.len());
+        let (entry, stored) = data(&tar);
+        assert_eq!((&entry.path[..], entry.size), (&b"d/file"[..], size));
+        let pieces = entry.pieces.unwrap();
+        assert_eq!(pieces[0].offset, 1 << 20);
+        assert_eq!(pieces[0].length, RUN as u64);
+        assert_eq!(pieces.last().unwrap().offset, size);
+        assert!(stored.starts_with(b"middle"));
+        let (entry, whole) = data(&written(&file, false).unwrap());
+        assert_eq!((entry.pieces, whole.len() as u64), (None, size));
+        assert!(whole[1 << 20..].starts_with(b"middle"));
     }
 }

@@ -48,11 +48,11 @@ use nix::unistd::{Gid, Uid, fchownat, linkat, mkfifoat, symlinkat};
 use super::budget::{Budget, Tally};
 use super::digest::hex;
 use super::entry::{self, Entry, Fate, Kind, join, show, split};
-use super::flavour::Owners;
+use super::flavour::{Owners, ranges};
+use super::holes::Holes;
 use super::record::{OPAQUE, OVERRIDE_STAT, Record, escape};
 use super::remove;
-use super::tarball::{Members, Stream};
-use crate::idmap::{IdMap, push};
+use super::tarball::{self, Members, Stream};
 use crate::sys::xattr;
 
 pub(super) use outcome::take_below;
@@ -191,9 +191,13 @@ impl Tree {
         entry: &Entry,
         data: &mut R,
     ) -> Result<()> {
-        let mut file = self.create(parent, name, entry)?;
+        let file = self.create(parent, name, entry)?;
         match &entry.pieces {
-            None => self.copy(entry.size, data, |bytes, _| file.write_all(bytes))?,
+            None => {
+                let mut holes = Holes::new(&file);
+                self.copy(entry.size, data, |bytes, _| holes.write_all(bytes))?;
+                holes.finish().context("set size")?;
+            }
             Some(pieces) => {
                 for piece in pieces {
                     self.copy(piece.length, data, |bytes, done| {
@@ -631,10 +635,10 @@ impl Tree {
         let mut done = 0;
         while done < length {
             let wanted = usize::try_from(length - done).map_or(BUFFER, |left| left.min(BUFFER));
-            let n = data.read(&mut self.buffer[..wanted]).context("read")?;
-            ensure!(n > 0, "the archive is truncated");
-            put(&self.buffer[..n], done).context("write")?;
-            done += n as u64;
+            let bytes = &mut self.buffer[..wanted];
+            tarball::fill(data, bytes)?;
+            put(bytes, done).context("write")?;
+            done += wanted as u64;
         }
         Ok(())
     }
@@ -645,17 +649,6 @@ const OMIT: TimeSpec = TimeSpec::UTIME_OMIT;
 
 fn time((seconds, nanos): (i64, u32)) -> TimeSpec {
     TimeSpec::new(seconds, i64::from(nanos))
-}
-
-/// The ids of an image that are somebody, in words.
-fn ranges(map: &[IdMap]) -> String {
-    let text = |line: &IdMap| format!("{} to {}", line.inside, line.inside + (line.count - 1));
-    let ids = map.iter().map(|l| IdMap::new(l.inside, l.inside, l.count));
-    let joined = ids.fold(Vec::new(), |mut all, line| {
-        push(&mut all, line);
-        all
-    });
-    joined.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether this is how overlay marks a removed name.

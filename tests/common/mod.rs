@@ -164,3 +164,15 @@ pub fn tool(path: &Path, arguments: &[&str]) -> String {
     );
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
+
+/// The first range of the user that runs the tests in `/etc/subuid` or
+/// `/etc/subgid`: where it starts and how long it is.
+pub fn granted(file: &str) -> Option<(u32, u32)> {
+    let user = std::env::var("USER").unwrap();
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().find_map(|line| {
+        let mut fields = line.strip_prefix(&user)?.strip_prefix(':')?.split(':');
+        let mut next = || fields.next()?.parse().ok();
+        Some((next()?, next()?))
+    })
+}

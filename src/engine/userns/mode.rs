@@ -33,6 +33,15 @@ pub enum UserNs {
 }
 
 impl UserNs {
+    /// Reads for which ids images are unpacked when they come in: `auto`,
+    /// `single` or `range`.
+    pub fn of_images(mode: &str) -> Result<UserNs> {
+        match mode {
+            "auto" | "single" | "range" => UserNs::parse(mode, &[], &[]),
+            _ => bail!("there are auto, single and range"),
+        }
+    }
+
     /// Reads `--userns` and the lines of `--uidmap` and `--gidmap`.
     ///
     /// # Errors

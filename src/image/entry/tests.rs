@@ -38,18 +38,12 @@ fn names_are_cleaned_or_refused() {
         ("./a//b/./c/", "a/b/c"),
         ("/etc/passwd", "etc/passwd"),
         ("..a/b..", "..a/b.."),
+        ("a/../b", "b"),
+        ("a/b/../c/./..", "a"),
     ] {
         assert_eq!(clean(name.as_bytes()).unwrap(), path.as_bytes(), "{name}");
     }
-    for name in [
-        "",
-        "..",
-        "a/../b",
-        "/..",
-        "a/..",
-        "a\0b",
-        &"x/".repeat(3000),
-    ] {
+    for name in ["", "..", "/..", "a/../../b", "a\0b", &"x/".repeat(3000)] {
         assert!(clean(name.as_bytes()).is_err(), "{name:?}");
     }
 }

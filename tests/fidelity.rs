@@ -1,0 +1,285 @@
+//! What comes out of containers and images is what is in them: owners of all
+//! names of a file, files that are not as long as they say, holes.
+
+use crate::common::{Podman, Sandbox, granted};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+
+/// Names of two files and a link, made before and after they got their owners.
+const NAMES: &str = "
+    mkdir /d; echo x >/d/m; chown 33:44 /d/m; chmod 6755 /d/m; ln /d/m /d/z; ln /d/m /d/a
+    echo y >/d/f; ln /d/f /d/e; ln /d/f /d/g; chown 7:8 /d/g; chmod 4711 /d/e
+    ln -s x /d/s; ln /d/s /d/t; chown -h 5:6 /d/t; ln /d/t /d/r
+";
+
+/// Mode, owner and group of all members of a tar whose directory is `d`.
+fn members(tar: &[u8]) -> BTreeMap<String, (u32, u64, u64)> {
+    let mut archive = tar::Archive::new(tar);
+    let entries = archive.entries().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        let path = entry.path().unwrap().display().to_string();
+        let ids = (header.uid().unwrap(), header.gid().unwrap());
+        (path, (header.mode().unwrap(), ids.0, ids.1))
+    });
+    entries
+        .filter(|(path, _)| path.starts_with("d/") && path.len() == 3)
+        .collect()
+}
+
+/// The topmost layer of a docker-archive.
+fn top_layer(archive: &[u8]) -> Vec<u8> {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let mut data = Vec::new();
+        entry.read_to_end(&mut data).unwrap();
+        files.insert(path, data);
+    }
+    let manifest: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    let layers = manifest[0]["Layers"].as_array().unwrap();
+    files[layers.last().unwrap().as_str().unwrap()].clone()
+}
+
+#[test]
+fn all_names_of_a_file_have_its_owner() {
+    let sandbox = Sandbox::with_busybox();
+    let mut wanted = BTreeMap::new();
+    for (names, what) in [
+        ("amz", (0o6755, 33, 44)),
+        ("efg", (0o4711, 7, 8)),
+        ("rst", (0o777, 5, 6)),
+    ] {
+        wanted.extend(names.chars().map(|name| (format!("d/{name}"), what)));
+    }
+    let bytes = |arguments: &[&str], file: &str| {
+        sandbox.bryo(arguments).output().expect(0);
+        fs::read(sandbox.work().join(file)).unwrap()
+    };
+    let range = granted("/etc/subuid").is_some();
+    for userns in ["auto", "single"] {
+        let run = sandbox.bryo(["run", "--name", "c", "--network", "none"]);
+        let run = run.args(["--userns", userns, "busybox", "sh", "-c", NAMES]);
+        run.output().expect(0);
+        let tar = bytes(&["export", "-o", "c.tar", "c"], "c.tar");
+        assert_eq!(members(&tar), wanted, "export ({userns})");
+        let copy = format!("{} cp c:/d - >cp.tar", crate::common::bryo().display());
+        sandbox.command("sh").args(["-c", &copy]).output().expect(0);
+        let tar = fs::read(sandbox.work().join("cp.tar")).unwrap();
+        assert_eq!(members(&tar), wanted, "cp ({userns})");
+        // From one container to another, and from there on.
+        sandbox
+            .bryo([
+                "create", "--name", "e", "--userns", userns, "busybox", "true",
+            ])
+            .output()
+            .expect(0);
+        sandbox.bryo(["cp", "-a", "c:/d", "e:/"]).output().expect(0);
+        let tar = bytes(&["export", "-o", "e.tar", "e"], "e.tar");
+        assert_eq!(members(&tar), wanted, "cp to a container ({userns})");
+        for squash in [None, Some("-s")] {
+            let commit = sandbox.bryo(["commit"]).args(squash);
+            commit.args(["c", "localhost/made"]).output().expect(0);
+            let archive = bytes(&["save", "-o", "made.tar", "localhost/made"], "made.tar");
+            assert_eq!(
+                members(&top_layer(&archive)),
+                wanted,
+                "commit ({userns}, {squash:?})"
+            );
+            // A container of it says the same.
+            let create = [
+                "create",
+                "--name",
+                "f",
+                "--userns",
+                userns,
+                "localhost/made",
+                "true",
+            ];
+            sandbox.bryo(create).output().expect(0);
+            let tar = bytes(&["export", "-o", "f.tar", "f"], "f.tar");
+            assert_eq!(members(&tar), wanted, "of the image ({userns}, {squash:?})");
+            sandbox.bryo(["rm", "f"]).output().expect(0);
+            // Who has only one id cannot have these owners in podman.
+            if range && squash.is_none() {
+                let podman = Podman::new(&sandbox);
+                podman
+                    .command(&["load", "-i", "made.tar"])
+                    .output()
+                    .expect(0);
+                let run = podman.command(&["run", "--rm", "--network", "none", "localhost/made"]);
+                let list = "cd /d; stat -c '%n %a %u %g' *; find / -xdev -perm -4000 -user 0";
+                let seen = run.args(["sh", "-c", list]).output().expect(0).stdout;
+                let line = |(path, (mode, uid, gid)): (&String, &(u32, u64, u64))| {
+                    format!("{} {mode:o} {uid} {gid}\n", &path[2..])
+                };
+                assert_eq!(seen, wanted.iter().map(line).collect::<String>());
+                podman
+                    .command(&["rmi", "localhost/made"])
+                    .output()
+                    .expect(0);
+            }
+            sandbox.bryo(["rmi", "localhost/made"]).output().expect(0);
+        }
+        sandbox.bryo(["rm", "c", "e"]).output().expect(0);
+    }
+}
+
+#[test]
+fn files_that_lie_about_their_size_are_copied_as_they_read() {
+    let sandbox = Sandbox::with_busybox();
+    let run = sandbox.bryo(["run", "-d", "--network", "none", "--name", "c", "busybox"]);
+    run.args(["sleep", "1000"]).output().expect(0);
+    for path in ["/proc/version", "/sys/class/net/lo/mtu"] {
+        let text = fs::read_to_string(path).unwrap();
+        sandbox.bryo(["cp", "-L", path, "c:/in"]).output().expect(0);
+        let read = sandbox.bryo(["exec", "c", "cat", "/in"]).output().expect(0);
+        assert_eq!(read.stdout, text, "{path} into a container");
+        sandbox
+            .bryo(["cp", "-L", &format!("c:{path}"), "out"])
+            .output()
+            .expect(0);
+        let inside = sandbox.bryo(["exec", "c", "cat", path]).output().expect(0);
+        let out = fs::read_to_string(sandbox.work().join("out")).unwrap();
+        assert!(
+            !out.is_empty() && out == inside.stdout,
+            "{path} out of a container"
+        );
+    }
+    let script = format!(
+        "{} cp c:/proc/version - | tar -xO",
+        crate::common::bryo().display()
+    );
+    let tar = sandbox.command("sh").args(["-c", &script]).stdout();
+    assert_eq!(tar, fs::read_to_string("/proc/version").unwrap().trim_end());
+    // Never half of a file, whatever is written to it meanwhile.
+    let flip = "while :; do head -c 8000000 /dev/zero >/t; head -c 90000 /dev/zero >/t; done";
+    let exec = sandbox.bryo(["exec", "-d", "c", "sh", "-c", flip]);
+    exec.output().expect(0);
+    for _ in 0..20 {
+        let output = sandbox.bryo(["cp", "c:/t", "t"]).output();
+        match output.code {
+            0 => {}
+            _ => assert!(
+                output.stderr.contains("\"t\": it became shorter")
+                    || output.stderr.contains("no such"),
+                "{output}"
+            ),
+        }
+    }
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}
+
+/// Fails unless the size and number of blocks of the file below are true.
+#[track_caller]
+fn holed(size_and_blocks: &str) {
+    let (size, blocks) = size_and_blocks.split_once(' ').unwrap();
+    assert_eq!(size, (300 << 20).to_string());
+    assert!(blocks.parse::<u64>().unwrap() * 512 < 1 << 20, "{blocks}");
+}
+
+#[test]
+fn holes_stay_holes() {
+    let sandbox = Sandbox::with_busybox();
+    let make = "truncate -s 200M /hole; echo end >>/hole; truncate -s 300M /hole";
+    let run = sandbox.bryo(["run", "--name", "c", "--network", "none", "busybox"]);
+    run.args(["sh", "-c", make]).output().expect(0);
+    sandbox.bryo(["cp", "c:/hole", "hole"]).output().expect(0);
+    sandbox
+        .bryo(["export", "-o", "c.tar", "c"])
+        .output()
+        .expect(0);
+    let place = sandbox.work();
+    fs::create_dir(place.join("x")).unwrap();
+    sandbox
+        .command("tar")
+        .args(["-C", "x", "-xf", "c.tar", "hole"])
+        .output()
+        .expect(0);
+    for (file, size) in [("hole", 300 << 20), ("x/hole", 300 << 20)] {
+        let meta = fs::metadata(place.join(file)).unwrap();
+        assert_eq!(meta.len(), size, "{file}");
+        assert!(
+            meta.blocks() * 512 < 1 << 20,
+            "{file}: {} blocks",
+            meta.blocks()
+        );
+        let mut bytes = [0; 4];
+        use std::os::unix::fs::FileExt;
+        let opened = File::open(place.join(file)).unwrap();
+        opened.read_exact_at(&mut bytes, 200 << 20).unwrap();
+        assert_eq!(&bytes, b"end\n");
+    }
+    assert!(fs::metadata(place.join("c.tar")).unwrap().len() < 10 << 20);
+    // Into another one, and through an image: its layers are written out, since
+    // podman and docker cannot write those with holes again.
+    sandbox
+        .bryo([
+            "create", "--name", "d", "busybox", "stat", "-c", "%s %b", "/copy",
+        ])
+        .output()
+        .expect(0);
+    sandbox.bryo(["cp", "hole", "d:/copy"]).output().expect(0);
+    let copy = sandbox.bryo(["start", "-a", "d"]).stdout();
+    holed(&copy);
+    sandbox
+        .bryo(["commit", "c", "localhost/made"])
+        .output()
+        .expect(0);
+    sandbox
+        .bryo(["save", "-o", "made.tar", "localhost/made"])
+        .output()
+        .expect(0);
+    let saved = fs::metadata(place.join("made.tar")).unwrap();
+    assert!(
+        saved.len() > 300 << 20 && saved.blocks() * 512 < 20 << 20,
+        "{}",
+        saved.blocks()
+    );
+    holed(&sandbox.shell_of("localhost/made", &[], "stat -c '%s %b' /hole"));
+    let podman = Podman::new(&sandbox);
+    podman
+        .command(&["load", "-i", "made.tar"])
+        .output()
+        .expect(0);
+    podman
+        .command(&["save", "-o", "again.tar", "localhost/made"])
+        .output()
+        .expect(0);
+    sandbox.bryo(["rm", "c", "d"]).output().expect(0);
+}
+
+/// What was never started is its image: the same in every store, whoever's.
+#[test]
+fn an_image_is_exported_the_same_from_every_store() {
+    let tars = ["auto", "single"].map(|userns| {
+        let sandbox = Sandbox::new();
+        let make = "mkdir -p tree/d/e; cd tree; truncate -s 3M d/hole; echo x >>d/hole; \
+                    truncate -s 5M d/hole; ln d/hole d/a; ln -s hole d/l; mkfifo d/p; \
+                    touch -d @1000000000 d/e d/hole; touch -h -d @1000000000 d/l; touch -d @1000000000 d/p d . ; \
+                    tar --owner=3 --group=4 --sort=name -cf ../tree.tar d";
+        sandbox.command("sh").args(["-c", make]).output().expect(0);
+        // Another time for all that is made with it.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let import = sandbox.bryo(["import", "--userns", userns, "tree.tar", "tree"]);
+        import.output().expect(0);
+        let volume = sandbox.work().join("volume");
+        fs::create_dir(&volume).unwrap();
+        let volume = format!("{}:/vol", volume.display());
+        let create = sandbox.bryo(["create", "--name", "c", "--userns", userns, "-v", &volume]);
+        create.args(["tree", "x"]).output().expect(0);
+        sandbox.bryo(["export", "-o", "c.tar", "c"]).output().expect(0);
+        let list = sandbox.command("tar").args(["-tf", "c.tar"]).stdout();
+        assert_eq!(
+            list.lines().collect::<Vec<_>>(),
+            ["./", "d/", "d/a", "d/e/", "d/hole", "d/l", "d/p"]
+        );
+        sandbox.bryo(["rm", "c"]).output().expect(0);
+        fs::read(sandbox.work().join("c.tar")).unwrap()
+    });
+    assert!(tars[0].len() < 1 << 20, "{}", tars[0].len());
+    assert!(tars[0] == tars[1]);
+}
