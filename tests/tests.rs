@@ -12,6 +12,7 @@ mod docker;
 mod emulation;
 mod exec;
 mod fidelity;
+mod fulldisk;
 mod hosts;
 mod idmap;
 mod ids;

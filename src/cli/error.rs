@@ -2,20 +2,22 @@
 
 use crate::engine::attach::start_error;
 use crate::engine::limits;
-use crate::engine::machine::{NamespaceLimits, remedy};
-use crate::engine::paths::Unsafe;
+use crate::engine::machine::{NamespaceLimits, remedy, room};
+use crate::engine::paths::{self, Unsafe};
 use crate::image::registry::failure::Failure;
 use crate::runtime::{StartError, Step};
 use crate::sys;
 use nix::errno::Errno;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 /// Prints `error` with a hint, if there is one, and returns the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
     let start = start_error(error);
-    let hint = start.and_then(hint).or_else(|| clone_hint(error));
-    let hint = hint.or_else(|| storage_hint(error));
+    let hint = storage_hint(error).or_else(|| start.and_then(hint));
+    let hint = hint.or_else(|| clone_hint(error));
     let hint = hint.or_else(|| {
         let unlimited = error.chain().any(|e| e.is::<limits::Unlimited>());
         unlimited.then(|| limits::advice().hint())
@@ -82,16 +84,50 @@ fn clone_hint(error: &anyhow::Error) -> Option<String> {
     remedy::namespaces(failed.errno, &NamespaceLimits::read()).map(|advice| advice.hint())
 }
 
+/// Where the store is, for hints.
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// Tells where the store is: hints name it.
+pub fn store_is_at(root: &Path) {
+    let _ = ROOT.set(root.to_owned());
+}
+
 /// What to do about a full or failing disk.
 fn storage_hint(error: &anyhow::Error) -> Option<String> {
+    // Where the kernel has other limits of that name, and other hints.
+    let limits = |step| {
+        use Step::{Clone, Group, Identity, Join, Limit, Map, Network};
+        matches!(
+            step,
+            Clone | Group | Identity | Join | Limit | Map | Network
+        )
+    };
+    let start = start_error(error).filter(|start| !limits(start.step));
+    let start = start
+        .and_then(|start| start.errno)
+        .map(|errno| errno as i32);
     let io = error.chain().find_map(|e| {
         let io = e
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::raw_os_error);
         io.or_else(|| e.downcast_ref::<Errno>().map(|e| *e as i32))
     });
-    match Errno::from_raw(io?) {
-        Errno::ENOSPC | Errno::EDQUOT => Some(remedy::disk_full().hint()),
+    // Processes of ours tell their errors in words.
+    let text = format!("{error:#}");
+    let told = [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS].into_iter();
+    let told = told
+        .filter(|_| start_error(error).is_none())
+        .map(|e| (e, e as i32));
+    let told = told.map(|(errno, code)| (format!("{errno:?}"), format!("(os error {code})"), code));
+    let mut told = told.filter(|(name, number, _)| text.contains(name) || text.contains(number));
+    let told = told.next().map(|(.., code)| code);
+    match Errno::from_raw(io.or(start).or(told)?) {
+        errno @ (Errno::ENOSPC | Errno::EDQUOT) => {
+            let root = ROOT.get()?;
+            let runtime = paths::runtime_place();
+            let quota = errno == Errno::EDQUOT;
+            Some(room::advice(&text, root, Some(&runtime), quota).hint())
+        }
         Errno::EROFS => Some(remedy::read_only_disk().hint()),
         _ => None,
     }

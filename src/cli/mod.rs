@@ -257,7 +257,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    match cli.run() {
+    let done = cli.run();
+    match crate::engine::events::lost() {
+        0 => {}
+        lost => error::warn(&format!(
+            "no room to record what happened: {lost} of bryo events"
+        )),
+    }
+    match done {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
         Err(error) => error::report(&error),
     }
@@ -305,6 +312,7 @@ impl Cli {
             Some(root) => std::path::absolute(root)?,
             None => paths::data_root()?,
         };
+        error::store_is_at(&root);
         if let Some(warning) = paths::close_store(&root)? {
             error::warn(&warning);
         }

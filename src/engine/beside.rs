@@ -48,3 +48,13 @@ impl Beside {
         }
     }
 }
+
+/// What was sent to another process: who does not read to the end knows why, and
+/// says so.
+pub fn unless_unread(sent: Result<()>) -> Result<()> {
+    let unread = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    match sent {
+        Err(error) if error.chain().any(|e| e.downcast_ref().is_some_and(unread)) => Ok(()),
+        other => other,
+    }
+}

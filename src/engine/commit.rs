@@ -1,6 +1,6 @@
 //! `commit`: an image from what a container changed.
 
-use super::beside::Beside;
+use super::beside::{Beside, unless_unread};
 use super::changes::layers;
 use super::containers::{Container, Containers};
 use super::events::{self, Action};
@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;
 use serde_json::{Map, Value, json};
+use std::cell::Cell;
 use std::io::{BufWriter, PipeWriter, Write};
 use std::path::Path;
 
@@ -68,7 +69,13 @@ pub fn commit(
         layers(container).with_context(|| format!("{}: --squash takes all files", what()))?;
     }
     let (reader, writer) = std::io::pipe().context("pipe")?;
-    let source = Beside::start(|| write(container, &spec, options.squash, writer))?;
+    let reader = Cell::new(Some(reader));
+    let source = Beside::start(|| {
+        // Else it would wait for itself when nobody reads on.
+        drop(reader.take());
+        unless_unread(write(container, &spec, options.squash, writer))
+    })?;
+    let reader = reader.take().context("pipe")?;
     let base_config = store.config_json(&base)?;
     let about = About {
         config: config(container, &spec, &base_config),

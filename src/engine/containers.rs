@@ -18,6 +18,7 @@ use super::record::{History, Record, State};
 use super::volumes::Volumes;
 use crate::image::store::Store;
 use crate::sys::fs::{create_private, make_private};
+use crate::sys::replace::is_full;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -173,6 +174,9 @@ impl Containers {
                 self.sweep(&path);
             } else if let Some(container) = self.load(&path)? {
                 all.push(container);
+            } else {
+                // What is left of one whose removal was cut off.
+                self.sweep(&path);
             }
         }
         self.sweep_names(&all);
@@ -208,8 +212,7 @@ impl Containers {
     fn sweep(&self, staging: &Path) {
         // Between its making and its lock a directory looks abandoned.
         // Killed before it could make its record, or after.
-        let dead =
-            !staging.join("record.json").exists() || matches!(try_lock(staging), Ok(Some(_)));
+        let dead = !staging.join(RECORD).exists() || matches!(try_lock(staging), Ok(Some(_)));
         if is_old(std::fs::metadata(staging)) && dead {
             let _ = self.discard(staging);
         }
@@ -217,7 +220,7 @@ impl Containers {
 
     /// Reads a container; `None` if it is gone by now.
     fn load(&self, dir: &Path) -> Result<Option<Container>> {
-        let record = match read_json::<Record>(&dir.join("record.json")) {
+        let record = match read_json::<Record>(&dir.join(RECORD)) {
             Ok(Some(record)) => record,
             Ok(None) => return Ok(None),
             Err(error) => return Ok(Some(Container::dead(dir, &error))),
@@ -261,8 +264,10 @@ impl Containers {
             error: Some(format!("its state was lost: {error:#}")),
         };
         if let Some(_lock) = container.try_lock()? {
-            container.save_state()?;
-            container.save_changes()?;
+            // The next reader finds it again, if there is no room for it now.
+            let _ = container
+                .save_state()
+                .and_then(|()| container.save_changes());
         }
         Ok(())
     }
@@ -305,15 +310,19 @@ impl Containers {
                 error: Some(why.into()),
             };
             container.history.finished = Some(now);
-            container.save_state()?;
             let _ = std::fs::remove_file(container.dir.join(super::control::SOCKET));
-            let code = code.to_string();
-            let details = [("exitCode", code.as_str())];
-            super::events::emit(self, super::events::Action::Die, container, &details);
+            // Who only looks needs no room on the disk: without any, the next
+            // reader finds the same.
+            if container.save_state().is_ok() {
+                let code = code.to_string();
+                let details = [("exitCode", code.as_str())];
+                super::events::emit(self, super::events::Action::Die, container, &details);
+            }
         }
         if container.record.auto_remove {
-            self.release_volumes(container)?;
-            self.remove(container, lock)?;
+            let _ = self
+                .release_volumes(container)
+                .and_then(|_| self.remove(container, lock));
         }
         Ok(())
     }
@@ -369,7 +378,7 @@ impl Containers {
         let entries = std::fs::read_dir(self.directory());
         let entries = entries.into_iter().flatten().flatten();
         let complete = entries.filter(|e| !e.file_name().as_encoded_bytes().starts_with(b"."));
-        let record = |path: PathBuf| read_json(&path.join("record.json")).ok().flatten();
+        let record = |path: PathBuf| read_json(&path.join(RECORD)).ok().flatten();
         complete.filter_map(|entry| record(entry.path())).collect()
     }
 
@@ -411,6 +420,16 @@ impl Container {
             history: self.history.clone(),
         };
         replace_json(&path, &saved)
+    }
+
+    /// Writes the state, as far as there is room: what looks after a container
+    /// does not end for want of it. What health checks printed goes first.
+    pub fn note_state(&mut self) -> Result<()> {
+        self.save_state().or_else(|error| {
+            let health = self.history.health.as_mut().ok_or(error)?;
+            health.forget_output();
+            self.save_state()
+        })
     }
 
     /// Reads the state anew.
@@ -471,10 +490,19 @@ impl Container {
     pub fn ask_stop(&self, asked: bool) -> Result<()> {
         let path = self.dir.join(STOPPED);
         let done = match asked {
-            true => create_private(&path).map(drop),
+            true => create_private(&path).map(drop).or_else(|error| {
+                match is_full(&error) {
+                    // Another name takes no inode.
+                    true => std::fs::hard_link(self.dir.join(RECORD), &path),
+                    false => Err(error),
+                }
+            }),
             false => std::fs::remove_file(&path),
         };
         match done {
+            Err(e) if asked && e.kind() == ErrorKind::AlreadyExists => Ok(()),
+            // Its supervisor is told as well; nobody is locked out for this.
+            Err(e) if asked && is_full(&e) => Ok(()),
             Err(e) if asked || e.kind() != ErrorKind::NotFound => {
                 Err(e).with_context(|| path.display().to_string())
             }
@@ -581,6 +609,9 @@ impl Container {
     }
 }
 
+/// The file that says what was created, and whose lock is the container's.
+const RECORD: &str = "record.json";
+
 /// The file that says that the user asked for the container's end.
 const STOPPED: &str = "stopped";
 
@@ -607,9 +638,14 @@ pub fn hostname() -> String {
 }
 
 fn try_lock(dir: &Path) -> Result<Option<Lock>> {
-    // A file: NFS locks no directories.
+    // A file: NFS locks no directories, and no file that is open for reading
+    // alone.
     let what = || format!("lock {}", dir.display());
-    let file = File::options().write(true).open(dir.join("record.json"));
+    let path = dir.join(RECORD);
+    let file = match File::options().write(true).open(&path) {
+        Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&path),
+        other => other,
+    };
     lock_now(file.with_context(what)?).with_context(what)
 }
 

@@ -6,7 +6,7 @@
 //! link of the container's has a say in that (CVE-2018-15664,
 //! CVE-2019-14271).
 
-use super::beside::Beside;
+use super::beside::{Beside, unless_unread};
 use super::confine::write_only_to;
 use super::visit::{Files, Visit};
 use crate::image::budget::Budget;
@@ -182,15 +182,6 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
         (Side::Host(_) | Side::Stream, _) => {
             bail!("one of the two is a path of a container, as NAME:PATH")
         }
-    }
-}
-
-/// Who does not read to the end knows why, and says so.
-fn unless_unread(sent: Result<()>) -> Result<()> {
-    let unread = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
-    match sent {
-        Err(error) if error.chain().any(|e| e.downcast_ref().is_some_and(unread)) => Ok(()),
-        other => other,
     }
 }
 

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// When a file of events is full, in bytes.
 pub const MAX_SIZE: u64 = 4 << 20;
@@ -111,7 +112,7 @@ pub fn emit(
         id: record.id.clone(),
         attributes,
     };
-    let _ = append(containers.root(), &event);
+    note(containers.root(), event);
 }
 
 /// Records that something happened to another kind of thing than a container.
@@ -129,7 +130,7 @@ pub fn emit_of(
         id: id.into(),
         attributes,
     };
-    let _ = append(root, &event);
+    note(root, event);
 }
 
 /// Records that something happened to an image: `id` is its id, or the name by
@@ -149,13 +150,43 @@ pub fn emit_removal(store: &Store, removed: &Removed) {
     }
 }
 
+/// Events of this process that there was no room for.
+static LOST: AtomicU32 = AtomicU32::new(0);
+
+/// How many events of this process are not recorded.
+pub fn lost() -> u32 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Nothing that happens waits for being recorded. The next event that is tells
+/// how many were not.
+fn note(root: &Path, mut event: Event) {
+    let lost = lost();
+    if lost > 0 {
+        let count = ("eventsLost".to_owned(), lost.to_string());
+        event.attributes.extend([count]);
+    }
+    match append(root, &event) {
+        Ok(()) => LOST.fetch_sub(lost, Ordering::Relaxed),
+        Err(_) => LOST.fetch_add(1, Ordering::Relaxed),
+    };
+}
+
 fn append(root: &Path, event: &Event) -> std::io::Result<()> {
     let path = root.join(FILE);
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
     let mut file = private().append(true).create(true).open(&path)?;
     // In one write: those of several processes do not mix.
-    file.write_all(&line)?;
+    let written = file.write(&line)?;
+    if written < line.len() {
+        // The disk is full: half a line would spoil the next one.
+        let end = file.stream_position()?;
+        if file.metadata()?.len() == end {
+            file.set_len(end - written as u64)?;
+        }
+        return Err(ErrorKind::StorageFull.into());
+    }
     if file.metadata()?.len() > MAX_SIZE {
         std::fs::rename(&path, root.join(format!("{FILE}.1")))?;
     }
@@ -183,7 +214,6 @@ impl Reader {
         match File::open(root.join(name)) {
             Ok(mut file) => {
                 if !from_start {
-                    use std::io::Seek;
                     file.seek(std::io::SeekFrom::End(0))?;
                 }
                 reader.current = Some(BufReader::new(file));

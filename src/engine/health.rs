@@ -188,6 +188,13 @@ impl Health {
         }
     }
 
+    /// Forgets what the checks printed, and remembers how they went.
+    pub fn forget_output(&mut self) {
+        self.log
+            .iter_mut()
+            .for_each(|finding| finding.output.clear());
+    }
+
     /// Takes a finding; `grace` says that failures do not count yet. Returns
     /// the new status if it changed.
     pub fn take(&mut self, finding: Finding, retries: u32, grace: bool) -> Option<Status> {

@@ -84,13 +84,18 @@ impl std::error::Error for Unsafe {}
 /// # Errors
 /// [`Unsafe`]: the directory belongs to somebody else or is open to others.
 pub fn runtime_dir() -> Result<PathBuf> {
+    private_directory(&runtime_place())
+}
+
+/// Where that directory is or would be.
+pub fn runtime_place() -> PathBuf {
     let own = |path: &PathBuf| {
         let meta = std::fs::metadata(path);
         meta.is_ok_and(|meta| meta.is_dir() && meta.uid() == geteuid().as_raw())
     };
     match directory_variable("XDG_RUNTIME_DIR").filter(own) {
-        Some(dir) => private_directory(&dir.join("bryo")),
-        None => private_directory(Path::new(&format!("/tmp/bryo-{}", geteuid()))),
+        Some(dir) => dir.join("bryo"),
+        None => PathBuf::from(format!("/tmp/bryo-{}", geteuid())),
     }
 }
 

@@ -16,6 +16,7 @@ use super::userns::Mapping;
 use crate::image::copy::{chown_tree, copy_directory};
 use crate::image::store::Store;
 use crate::sys::fs::private;
+use crate::sys::replace::is_unwritable;
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -79,7 +80,8 @@ pub struct First<'a> {
 #[derive(Debug)]
 #[must_use]
 pub struct Guard {
-    _lock: Flock<File>,
+    /// None where there is no room for one, and so for no new user of a volume.
+    _lock: Option<Flock<File>>,
 }
 
 /// No volume has the name.
@@ -128,10 +130,17 @@ impl Volumes {
     fn lock(&self, how: FlockArg) -> Result<Guard> {
         let directory = self.directory();
         let what = || format!("lock {}", directory.display());
-        make_directory(&directory, 0o700).with_context(what)?;
-        Ok(Guard {
-            _lock: lock_file(&directory.join("lock"), how).with_context(what)?,
-        })
+        let locked = make_directory(&directory, 0o700).and_then(|()| {
+            let file = lock_file(&directory.join("lock"), how)?;
+            Ok(Guard { _lock: Some(file) })
+        });
+        match locked {
+            // Who only removes is not to be hindered by a full disk.
+            Err(error) if how == FlockArg::LockExclusive && is_unwritable_error(&error) => {
+                Ok(Guard { _lock: None })
+            }
+            other => other.with_context(what),
+        }
     }
 
     /// Makes a volume; one that is there stays as it is.
@@ -442,6 +451,11 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
         _ => std::fs::set_permissions(path, permissions)
             .with_context(|| format!("create {}", path.display())),
     }
+}
+
+fn is_unwritable_error(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|e| e.downcast_ref());
+    causes.any(is_unwritable)
 }
 
 fn lock_file(path: &Path, how: FlockArg) -> Result<Flock<File>> {

@@ -6,7 +6,7 @@
 //! one descriptor without that annotation.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::digest::Digest;
 use super::session::private_dir;
+use crate::sys::replace::replace_for_good;
 
 /// The annotation that holds a descriptor's name.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -96,11 +97,15 @@ impl Layout {
     pub fn rebuild(&self, descriptors: Vec<Descriptor>) -> Result<()> {
         let _lock = self.lock()?;
         let path = self.directory.join("index.json");
-        fs::rename(&path, self.directory.join("index.json.damaged"))
-            .with_context(|| format!("move {} away", path.display()))?;
         let mut index = empty_index();
         index.set_manifests(descriptors);
-        replace(&path, &serde_json::to_vec(&index)?)
+        let bytes = serde_json::to_vec(&index)?;
+        let damaged = self.directory.join("index.json.damaged");
+        fs::rename(&path, &damaged).with_context(|| format!("move {} away", path.display()))?;
+        replace(&path, &bytes).inspect_err(|_| {
+            // No index would be an empty one, and nothing anybody's.
+            let _ = fs::rename(&damaged, &path);
+        })
     }
 
     /// Where the blob of `digest` is or would be.
@@ -172,16 +177,6 @@ fn empty_index() -> ImageIndex {
 /// Writes a file so that at any moment either the old or the new content is
 /// there, also after a power failure. The caller sees to it that nobody else
 /// writes the same file.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        let parent = path.parent().unwrap_or(Path::new("."));
-        File::open(parent)?.sync_all()
-    };
-    write().with_context(|| format!("write {}", path.display()))
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_for_good(path, bytes).with_context(|| format!("write {}", path.display()))
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Stat;
 use crate::sys::fs::{Identity, identity, private};
+use crate::sys::replace::is_unwritable;
 
 /// The owners that were recorded for one container.
 #[derive(Debug)]
@@ -42,11 +43,14 @@ impl Owners {
     }
 
     /// The same, opened at once, and made if it is missing: for a process that
-    /// will not see the directory any more when it comes to the first line.
+    /// will not see the directory any more when it comes to the first line. On a
+    /// full disk, nothing can be recorded, but read.
     pub fn open(directory: &Path) -> io::Result<Owners> {
         let mut owners = Owners::new(directory);
-        owners.file(true)?;
-        Ok(owners)
+        match owners.file(true) {
+            Err(error) if !is_unwritable(&error) => Err(error),
+            _ => Ok(owners),
+        }
     }
 
     /// The file; `None` if it is missing and not to be made.

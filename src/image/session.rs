@@ -20,6 +20,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::remove::remove_tree;
 use crate::sys::fs::{make_private, private, spread};
+use crate::sys::replace::is_unwritable;
 
 /// A locked temporary directory, removed with all it holds when dropped.
 #[derive(Debug)]
@@ -40,8 +41,9 @@ impl Session {
                 .mode(0o700)
                 .create(&directory)
                 .with_context(context)?;
+            let locked = lock(&directory).inspect_err(|_| drop(fs::remove_dir(&directory)));
             // A sweep may take the directory before it is locked.
-            if let Some(lock) = lock(&directory).with_context(context)? {
+            if let Some(lock) = locked.with_context(context)? {
                 // Where this cannot be had, trees are as slow as elsewhere.
                 let _ = File::open(&directory).map(|file| spread(&file));
                 return Ok(Session {
@@ -82,8 +84,12 @@ pub fn sweep(
     let mut dead = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        if let Some(lock) = lock(&path).with_context(|| format!("lock {}", path.display()))? {
-            dead.push((path, lock));
+        match lock(&path) {
+            Ok(Some(lock)) => dead.push((path, lock)),
+            Ok(None) => {}
+            // It has no lock, and there is no room for one: left for later.
+            Err(error) if is_unwritable(&error) => {}
+            Err(error) => return Err(error).with_context(|| format!("lock {}", path.display())),
         }
     }
     if dead.is_empty() || !collect()? {
@@ -98,7 +104,7 @@ pub fn sweep(
 /// Locks a directory without waiting, by a file in it: directories themselves
 /// cannot be locked on NFS. None if somebody else has the lock, or the
 /// directory is gone.
-fn lock(directory: &Path) -> Result<Option<Flock<File>>> {
+fn lock(directory: &Path) -> io::Result<Option<Flock<File>>> {
     let path = directory.join("lock");
     let file = match private()
         .write(true)
@@ -108,7 +114,7 @@ fn lock(directory: &Path) -> Result<Option<Flock<File>>> {
     {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => lock,

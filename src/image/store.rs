@@ -40,6 +40,7 @@ use super::layout::{self, Layout};
 use super::progress::Progress;
 use super::reference::Reference;
 use super::session::{Session, private_dir};
+use crate::sys::replace::is_unwritable;
 
 /// Most layers of an image: the kernel stacks so many (`OVL_MAX_STACK`).
 const MAX_LAYERS: usize = 500;
@@ -113,7 +114,8 @@ pub struct Damaged {
 #[derive(Debug)]
 #[must_use]
 pub struct LockGuard {
-    _lock: Flock<File>,
+    /// None where there is nothing to lock, nor room for a lock.
+    _lock: Option<Flock<File>>,
 }
 
 /// Where images are kept. Opening it touches no file.
@@ -192,12 +194,19 @@ impl Store {
                 private_dir(&self.root)?;
                 open()
             }
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
             other => other,
         };
-        let file = file.with_context(|| format!("open {}", path.display()))?;
+        let file = match file {
+            // Nobody can have put an image here.
+            Err(error) if is_unwritable(&error) && !path.exists() => {
+                return Ok(LockGuard { _lock: None });
+            }
+            other => other.with_context(|| format!("open {}", path.display()))?,
+        };
         let lock = Flock::lock(file, how).map_err(|(_, errno)| errno);
         let lock = lock.with_context(|| format!("lock {}", path.display()))?;
-        Ok(LockGuard { _lock: lock })
+        Ok(LockGuard { _lock: Some(lock) })
     }
 
     /// The image that `name` means: a reference, an id or its beginning, or a
@@ -592,10 +601,7 @@ pub(super) fn list(
 }
 
 /// The layers that manifest and configuration agree on.
-pub fn layers(
-    manifest: &ImageManifest,
-    config: &ImageConfiguration,
-) -> Result<Vec<LayerInfo>> {
+pub fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<Vec<LayerInfo>> {
     let diff_ids = config.rootfs().diff_ids();
     ensure!(
         manifest.layers().len() <= MAX_LAYERS,

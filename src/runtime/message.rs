@@ -1,6 +1,7 @@
 //! What the process inside tells the one outside while it gets ready: fixed
 //! messages on one [`Channel`](crate::sys::channel::Channel).
 
+use crate::sys::replace::is_unwritable;
 use nix::errno::Errno;
 use std::fmt;
 
@@ -42,9 +43,11 @@ pub enum Step {
     WorkingDirectory,
     /// Executing the command.
     Execute,
+    /// Writing a file of ours.
+    Store,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step::Plan,
     Step::Supervise,
     Step::Group,
@@ -62,6 +65,7 @@ const STEPS: [Step; 17] = [
     Step::Credentials,
     Step::WorkingDirectory,
     Step::Execute,
+    Step::Store,
 ];
 
 impl Step {
@@ -83,6 +87,7 @@ impl Step {
             Step::Credentials => "set credentials",
             Step::WorkingDirectory => "enter working directory",
             Step::Execute => "execute",
+            Step::Store => "write",
         }
     }
 }
@@ -107,9 +112,14 @@ impl StartError {
                 .map(|e| e.errno)
                 .or_else(|| cause.downcast_ref::<Errno>().copied())
         });
+        // A file of ours, whatever it was for: no limit of the kernel's.
+        let mut files = error.chain().filter_map(|cause| cause.downcast_ref());
+        let unwritable = files
+            .find(|e| is_unwritable(e))
+            .and_then(|e| e.raw_os_error());
         StartError {
-            step,
-            errno,
+            step: unwritable.map_or(step, |_| Step::Store),
+            errno: unwritable.map(Errno::from_raw).or(errno),
             text: format!("{error:#}"),
         }
     }

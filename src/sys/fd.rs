@@ -149,6 +149,12 @@ pub fn close_all_but(kept: &[i32]) {
     }
 }
 
+/// Closes a file, and says what writing to it came to: file systems on other
+/// machines may say only now that there was no room (close(2), NOTES).
+pub fn close(file: impl Into<OwnedFd>) -> std::io::Result<()> {
+    Ok(nix::unistd::close(file.into())?)
+}
+
 /// Writes `data` to the existing file `path` with one write(2), as files of
 /// `/proc` want it.
 pub fn write_file(path: &str, data: &[u8]) -> Result<()> {

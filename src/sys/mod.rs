@@ -19,6 +19,7 @@ pub mod ns;
 pub mod packet;
 pub mod pidfd;
 pub mod random;
+pub mod replace;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

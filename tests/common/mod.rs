@@ -125,6 +125,20 @@ pub fn require_subtree() -> PathBuf {
     own
 }
 
+/// A small file system of this user's that a test may fill; panics with what
+/// makes it where it is not.
+pub fn require_small(name: &str) -> PathBuf {
+    let all = env::var_os("BRYO_SMALL")
+        .map(PathBuf::from)
+        .unwrap_or_default();
+    let place = all.join(name);
+    assert!(
+        place.is_dir(),
+        "this test needs a small file system, {name}: as root, tests/run makes some"
+    );
+    place
+}
+
 /// How long anything that a test waits for may take.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 

@@ -28,6 +28,8 @@ pub struct Sandbox {
     /// Linux 2.4.25 looks at: whatever they become, and whoever their parent is
     /// then, `/proc/PID/limits` says that they are of this sandbox.
     mark: String,
+    /// The store, if it is on a file system of its own.
+    root: Option<PathBuf>,
 }
 
 /// Sets the limits of the program that it executes.
@@ -50,7 +52,15 @@ impl Sandbox {
         Sandbox {
             directory: Some(directory),
             mark: (u64::from(std::process::id()) << 24 | number).to_string(),
+            root: None,
         }
+    }
+
+    /// One whose store is in an empty directory elsewhere.
+    pub fn with_root(root: &Path) -> Sandbox {
+        let mut sandbox = Sandbox::new();
+        sandbox.root = Some(root.to_owned());
+        sandbox
     }
 
     /// The directory that holds everything.
@@ -60,7 +70,8 @@ impl Sandbox {
 
     /// `BRYO_ROOT`.
     pub fn root(&self) -> PathBuf {
-        self.path().join("root")
+        let root = self.root.clone();
+        root.unwrap_or_else(|| self.path().join("root"))
     }
 
     /// `XDG_RUNTIME_DIR`.

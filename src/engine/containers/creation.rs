@@ -35,6 +35,8 @@ impl Containers {
                     make_private(&all)
                 })
                 .and_then(|()| make_private(&self.mount_point()))
+                // What removes must not have to make it first.
+                .and_then(|()| make_private(&self.root().join("trash")))
                 .and_then(|()| make()),
             other => other,
         }

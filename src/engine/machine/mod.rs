@@ -9,6 +9,7 @@ pub mod diagnosis;
 pub mod groups;
 pub mod ids;
 pub mod remedy;
+pub mod room;
 pub mod storage;
 #[cfg(test)]
 mod tests;

@@ -195,12 +195,6 @@ pub fn store(error: &str) -> Advice {
     .user("set BRYO_ROOT to a directory of your own")
 }
 
-/// The disk of the store is full, or the user's quota.
-pub fn disk_full() -> Advice {
-    Advice::new("the disk or your quota is full")
-        .user("bryo rmi and bryo rm make room, BRYO_ROOT moves the store")
-}
-
 /// The disk of the store cannot be written.
 pub fn read_only_disk() -> Advice {
     Advice::new("the file system is read-only")

@@ -93,7 +93,7 @@ impl Storage {
 
 /// The type of the file system that `file` is on: the kernel knows the mount
 /// of an open file.
-fn file_system(file: &File) -> Option<String> {
+pub(super) fn file_system(file: &File) -> Option<String> {
     let info = super::read(&format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
     let id: u64 = super::text::status(&info, "mnt_id")?.parse().ok()?;
     let mounts = std::fs::read("/proc/self/mountinfo").ok()?;

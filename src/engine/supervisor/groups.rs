@@ -41,7 +41,8 @@ impl Life {
             let why = confinement.without.clone().unwrap_or_default();
             bail!("it has no control group, by which it could be paused: {why}; see bryo doctor");
         };
-        placed.limits().freeze(frozen)?;
+        let group = placed.limits();
+        group.freeze(frozen)?;
         let (process, since, user_namespace) = match &self.container.state {
             State::Running {
                 process,
@@ -73,8 +74,13 @@ impl Life {
                 (state, Action::Unpause)
             }
         };
-        self.container.state = state;
-        self.container.save_state()?;
+        let before = std::mem::replace(&mut self.container.state, state);
+        if let Err(error) = self.container.note_state() {
+            // What is not known to be paused cannot be told to go on.
+            self.container.state = before;
+            let _ = group.freeze(!frozen);
+            return Err(error);
+        }
         events::emit(&self.containers, action, &self.container, &[]);
         Ok(())
     }

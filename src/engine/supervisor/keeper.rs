@@ -110,11 +110,11 @@ impl<'a> Keeper<'a> {
                             emulator.serve();
                         }
                     }
-                    Source::Checker => self.take_finding()?,
+                    Source::Checker => self.take_finding(),
                     Source::Network(at) => self.life.rejoin_network(at),
                     Source::Translator => self.life.translate_again(),
                     Source::Questions => self.life.translator.iter().for_each(Translator::answer),
-                    Source::Memory => self.count_kills()?,
+                    Source::Memory => self.count_kills(),
                     Source::Output(stream) => {
                         buffer.resize(1 << 16, 0);
                         self.take_output(stream, &mut buffer);
@@ -133,7 +133,7 @@ impl<'a> Keeper<'a> {
                 let status = waitpid(self.child.pid, None).context("wait")?;
                 let translator = self.life.translator.as_ref();
                 end_orphans(translator.map(|translator| translator.process.pid));
-                self.count_kills()?;
+                self.count_kills();
                 self.drain(&mut buffer);
                 return Ok(exit_code(status));
             }
@@ -240,27 +240,27 @@ impl<'a> Keeper<'a> {
     }
 
     /// Takes what a health check found.
-    fn take_finding(&mut self) -> Result<()> {
+    fn take_finding(&mut self) {
         let Some(checker) = &self.checker else {
-            return Ok(());
+            return;
         };
         let mut buffer = vec![0; 1 << 16];
         let finding = match socket::try_receive(&checker.findings, &mut buffer) {
             Ok(0) => {
                 self.checker = None;
-                return Ok(());
+                return;
             }
             Ok(count) => serde_json::from_slice(&buffer[..count]),
-            Err(_) => return Ok(()),
+            Err(_) => return,
         };
         let container = &mut self.life.container;
-        let (Ok(finding), Some(check)) = (finding, &container.record.keeping.health) else {
-            return Ok(());
+        let (Ok(finding), Some(check)) = (finding, container.record.keeping.health.clone()) else {
+            return;
         };
         let grace = self.since.elapsed() < check.start_period;
         let health = container.history.health.get_or_insert_default();
         let changed = health.take(finding, check.retries, grace);
-        container.save_state()?;
+        let _ = container.note_state();
         if let Some(status) = changed {
             let details = [("health_status", status.name())];
             events::emit(
@@ -281,22 +281,20 @@ impl<'a> Keeper<'a> {
                 OnFailure::Stop => self.stop(),
             }
         }
-        Ok(())
     }
 
     /// Takes note of processes that were killed for want of memory.
-    fn count_kills(&mut self) -> Result<()> {
+    fn count_kills(&mut self) {
         let Some(memory) = &mut self.memory else {
-            return Ok(());
+            return;
         };
         let kills = memory.kills();
         let life = &mut *self.life;
         if kills > life.container.history.oom_kills {
             life.container.history.oom_kills = kills;
-            life.container.save_state()?;
+            let _ = life.container.note_state();
             events::emit(&life.containers, Action::Oom, &life.container, &[]);
         }
-        Ok(())
     }
 
     /// All processes of the container end by `SIGKILL`, the first of them gets

@@ -245,7 +245,7 @@ impl Life {
                 at: Timestamp::now(),
             };
             self.container.history.finished = Some(Timestamp::now());
-            self.container.save_state()?;
+            let _ = self.container.note_state();
             if !self.pause_before_restart(back_off(quick))? {
                 let trash = self.finish(code, None)?;
                 self.hub.tell_end(code);
@@ -584,7 +584,11 @@ impl Life {
             error,
         };
         self.container.history.finished = Some(now);
-        self.container.save_state()?;
+        if let Err(error) = self.container.note_state() {
+            // Who waits is told the code all the same.
+            let text = format!("its end could not be recorded: {error:#}");
+            self.hub.tell_caller(&Reply::Warning(text));
+        }
         Ok(Vec::new())
     }
 }

@@ -20,13 +20,13 @@ use super::transfer::{Way, send_parcel, tag_of};
 use crate::image::archive::MAX_JSON;
 use crate::image::digest::{self, Digest};
 use crate::image::index::platform_of;
-use crate::image::layout::replace;
 use crate::image::parcel::Parcel;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
 use crate::image::reference::Reference;
 use crate::image::session::private_dir;
 use crate::image::store::{Image, Store};
+use crate::sys::replace::replace;
 
 /// A list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,7 +78,8 @@ impl List {
     pub fn save(&self, store: &Store) -> Result<()> {
         let path = file(store, &self.name.parse()?);
         private_dir(&store.root().join("lists"))?;
-        replace(&path, &serde_json::to_vec(self)?)
+        let written = replace(&path, &serde_json::to_vec(self)?);
+        written.with_context(|| format!("write {}", path.display()))
     }
 
     /// Removes the one of that name; false if there is none.

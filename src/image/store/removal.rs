@@ -1,8 +1,9 @@
 //! Taking names and images away, and collecting what nothing needs any more.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +13,9 @@ use super::super::layer::About;
 use super::super::layout;
 use super::super::reference::Reference;
 use super::super::remove::remove_tree;
-use super::super::session::{self, private_dir};
+use super::super::session;
+use crate::sys::replace::is_full;
+
 use super::{Image, ImageSummary, Store, by_reference, familiar, is_manifest, manifests};
 
 /// What [`Store::remove`] did.
@@ -298,16 +301,26 @@ impl Store {
 
     /// Moves a file or tree of this root out of the way, at once;
     /// [`Store::empty_trash`] deletes it. Returns where it is until then.
+    ///
+    /// On a full disk, where there may be no room for that, it is deleted where
+    /// it is.
     pub fn trash(&self, path: &Path) -> Result<PathBuf> {
         let trash = self.root.join("trash");
-        private_dir(&trash)?;
         let place = trash.join(session::unique());
-        match fs::rename(path, &place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place),
-            other => other
-                .with_context(|| format!("remove {}", path.display()))
-                .map(|()| place),
+        let what = || format!("remove {}", path.display());
+        let moved = match fs::rename(path, &place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !trash.exists() => {
+                let made = DirBuilder::new().mode(0o700).create(&trash);
+                made.and_then(|()| fs::rename(path, &place))
+            }
+            other => other,
+        };
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if is_full(&error) => remove_tree(path).with_context(what)?,
+            other => other.with_context(what)?,
         }
+        Ok(place)
     }
 
     /// Whether there is nothing to delete.
