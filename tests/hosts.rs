@@ -19,6 +19,7 @@ fn a_run_inside_a_run() {
         (&["-v", &volume], "none"),
     ] {
         let run = sandbox.bryo(["run", "--rm", "--privileged"]).args(outer);
+        let run = run.args(["--share", "store,env"]);
         let run = run.arg("host").args(&inner).args(["--network", network]);
         let output = run.args(["busybox", "sh", "-c", script]).output().expect(0);
         assert_eq!(output.stdout, "inner 1 0\n1\n", "{output}");
@@ -48,6 +49,7 @@ fn attributes_are_set_without_mount_setattr_too() {
         .bryo(["run", "--rm"])
         .args(outer)
         .arg(profile)
+        .args(["--share", "store,env"])
         .arg("host");
     let inner = [
         &program,

@@ -13,6 +13,7 @@ mod emulation;
 mod exec;
 mod fidelity;
 mod fulldisk;
+mod host;
 mod hosts;
 mod idmap;
 mod ids;

@@ -22,6 +22,7 @@ const DOCUMENTS: &[&str] = &[
     "README.md",
     "docs/config.md",
     "docs/cp.md",
+    "docs/host.md",
     "docs/ids.md",
     "docs/limits.md",
     "docs/networking.md",

@@ -1,7 +1,7 @@
 //! What the image `hello` runs: what a container sees of itself.
 
 use crate::engine::attach::stdin_is_terminal;
-use crate::engine::root::HOST_NAMESPACES;
+use crate::engine::root::{HOST_MAPS, HOST_NAMESPACES};
 use anyhow::{Context, Result};
 use std::fs;
 
@@ -12,8 +12,8 @@ pub fn run() -> Result<()> {
     row("pid", &std::process::id().to_string());
     let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
     row("uid, gid", &format!("{uid}, {gid}"));
-    row("uid map", &id_map("/proc/self/uid_map"));
-    row("gid map", &id_map("/proc/self/gid_map"));
+    row("uid map", &id_map(HOST_MAPS[0], "/proc/self/uid_map"));
+    row("gid map", &id_map(HOST_MAPS[1], "/proc/self/gid_map"));
     row("host name", &crate::engine::containers::hostname());
     row("terminal", if stdin_is_terminal() { "yes" } else { "no" });
     namespaces()?;
@@ -45,8 +45,9 @@ fn read(path: &str) -> String {
         .to_owned()
 }
 
-fn id_map(path: &str) -> String {
-    let text = read(path);
+/// An id map as bryo says that it is on the host, else as the kernel has it.
+fn id_map(variable: &str, path: &str) -> String {
+    let text = std::env::var(variable).unwrap_or_else(|_| read(path));
     let lines = text.lines().map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         match fields.as_slice() {

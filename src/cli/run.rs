@@ -15,6 +15,7 @@ use crate::engine::options::{
 use crate::engine::policy::Restart;
 use crate::engine::publish::{self, Port};
 use crate::engine::run::{Subject, create as create_container};
+use crate::engine::share::Share;
 use crate::engine::systemd::SystemdMode;
 use crate::engine::userns::UserNs;
 use crate::engine::{detach, names, signals};
@@ -131,6 +132,10 @@ pub struct Args {
     #[arg(long, value_name = "OCTAL")]
     umask: Option<String>,
 
+    /// What `bryo run host` shows of the user's that it hides: all, env, home,
+    /// run, sockets, ssh, store, ... (docs/host.md)
+    #[arg(long, value_name = "WORD,...")]
+    share: Vec<String>,
     /// Mount a volume, by its name or a new one, or a file or directory of the
     /// host
     #[arg(short, long, value_name = "[NAME|HOST:]CONTAINER[:OPTIONS]")]
@@ -563,6 +568,7 @@ impl Args {
                 _ => EmulationOption::Auto,
             },
             oom_score_adj: self.oom_score_adj,
+            share: Share::parse(&self.share)?,
             umask: self.umask.as_deref().map(values::parse_umask).transpose()?,
             limits: limits::options(&self.limits, &self.place)?,
             systemd: match self.systemd.as_str() {

@@ -2,13 +2,16 @@
 //!
 //! A user's overlay cannot have a directory as its lower layer below which
 //! the host has something mounted: what is hidden there would come to light.
-//! So the root is put together from parts: an overlay for every directory
-//! without such mounts, plain directories on the way to the mounts, and the
-//! mounts themselves, read-only. `/run`, `/tmp` and `/var/tmp` are put together
-//! in the same way also where they are file systems of their own, and without
-//! the files right in them, which come and go.
+//! So the root is put together from parts: an overlay for every directory and
+//! every file system without such mounts, and plain directories on the way to
+//! the mounts. Through an overlay nobody is reached: to connect(2), a socket in
+//! it is another one than the socket below it. A bind mount, even a read-only
+//! one, is for file systems that have no sockets.
+//!
+//! What is for the user alone is shown empty ([`Share`]).
 
 use super::mountinfo::{self, Mount};
+use super::share::Share;
 use anyhow::{Context, Result};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -22,8 +25,13 @@ pub struct Parts {
     pub links: Vec<(PathBuf, PathBuf)>,
     /// Directories that get an overlay each.
     pub overlays: Vec<PathBuf>,
-    /// What is shown read-only: other file systems, files beside mounts.
+    /// What is shown read-only: file systems without sockets, files beside
+    /// mounts.
     pub binds: Vec<PathBuf>,
+    /// Directories that are shown empty.
+    pub hidden: Vec<PathBuf>,
+    /// Files that are shown empty.
+    pub blank: Vec<PathBuf>,
 }
 
 /// Mount points that a container has of its own; where bryo is in a container
@@ -36,8 +44,35 @@ const OWN: [&str; 6] = [
     "/etc/hosts",
     "/etc/resolv.conf",
 ];
+/// Where users' own sockets are (pam_systemd(8)).
+const OF_USERS: &str = "/run/user";
+/// File systems in which nobody can make a socket, and some of which cannot be
+/// below an overlay.
+const WITHOUT_SOCKETS: [&str; 9] = [
+    "cramfs", "erofs", "exfat", "iso9660", "msdos", "romfs", "squashfs", "udf", "vfat",
+];
 /// Where programs have to write, a file system of its own or not.
 const SCRATCH: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
+
+/// Directories that the container owns, those above them first. What root owns
+/// on the host has an owner whom the container's namespace does not know: even
+/// where all may write, a directory cannot be copied up then (EOVERFLOW).
+const OWNED: [&str; 14] = [
+    "/usr/bin",
+    "/usr/include",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/include",
+    "/usr/local/lib",
+    "/usr/local/share",
+    "/usr/share",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/spool",
+    "/var/tmp",
+];
 
 /// Whether `path` is right in a place where others make and remove directories
 /// while a container starts.
@@ -46,63 +81,122 @@ pub fn may_go(path: &Path) -> bool {
     SCRATCH.iter().any(|s| directory == Some(Path::new(s)))
 }
 
-/// Whether something is mounted below `path`.
-fn leads(path: &Path, points: &[PathBuf]) -> bool {
-    let mut below = points.iter().filter(|point| *point != path);
-    below.any(|point| point.starts_with(path))
+/// Where something is mounted, and how it is shown.
+#[derive(Debug, Default)]
+struct Points {
+    all: Vec<PathBuf>,
+    /// Those that are bound.
+    bound: Vec<PathBuf>,
+}
+
+impl Points {
+    /// Whether something is mounted below `path`.
+    fn below(&self, path: &Path) -> bool {
+        let mut below = self.all.iter().filter(|point| *point != path);
+        below.any(|point| point.starts_with(path))
+    }
+
+    /// What is right in `directory` and leads to mounts.
+    fn right_in(&self, directory: &Path) -> Vec<PathBuf> {
+        let name = |point: &PathBuf| {
+            let rest = point.strip_prefix(directory).ok()?;
+            Some(directory.join(rest.components().next()?))
+        };
+        let mut names: Vec<PathBuf> = self.all.iter().filter_map(name).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
 }
 
 impl Parts {
-    /// The parts of this machine's root.
-    pub fn find() -> Result<Parts> {
+    /// The parts of this machine's root; `store` is the store's directory.
+    pub fn find(share: &Share, store: &Path) -> Result<Parts> {
         let text = std::fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-        let points = mounts_on_root(&mountinfo::parse(&text));
+        let points = points(&mountinfo::parse(&text), share);
         let mut parts = Parts::default();
-        parts.add(Path::new("/"), &points)?;
+        parts.add(Path::new("/"), &points, share)?;
+        parts.hide(share, store);
         Ok(parts)
     }
 
     /// Adds what is in `directory`, which leads to mounts.
-    fn add(&mut self, directory: &Path, points: &[PathBuf]) -> Result<()> {
-        let Ok(entries) = std::fs::read_dir(directory) else {
-            // Not for this user to see, but its mounts may be.
-            self.binds.push(directory.to_owned());
-            return Ok(());
-        };
+    fn add(&mut self, directory: &Path, points: &Points, share: &Share) -> Result<()> {
         if directory != Path::new("/") {
             self.directories.push(directory.to_owned());
         }
+        let paths = match std::fs::read_dir(directory) {
+            Ok(entries) => entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<std::io::Result<Vec<_>>>()
+                .with_context(|| directory.display().to_string())?,
+            // Not for this user to see, but its mounts may be.
+            Err(_) => points.right_in(directory),
+        };
         // Files that come and go: one may be gone before it is mounted.
         let passing = SCRATCH.iter().any(|place| directory == Path::new(place));
-        for entry in entries {
-            let entry = entry.with_context(|| directory.display().to_string())?;
-            let path = entry.path();
-            let Ok(kind) = entry.file_type() else {
+        for path in paths {
+            let Ok(kind) = path.symlink_metadata().map(|meta| meta.file_type()) else {
                 continue;
             };
-            let scratch = SCRATCH.iter().any(|place| path == Path::new(place));
-            if scratch && points.contains(&path) {
-                match leads(&path, points) {
-                    true => self.add(&path, points)?,
-                    false => self.overlays.push(path),
-                }
-            } else if points.contains(&path) {
-                if !OWN.iter().any(|own| path == Path::new(own)) {
+            let mounted = points.all.contains(&path);
+            if mounted && OWN.iter().any(|own| path == Path::new(own)) {
+                continue;
+            }
+            if directory == Path::new(OF_USERS) {
+                if share.has("run") {
                     self.binds.push(path);
                 }
+            } else if points.bound.contains(&path) {
+                self.binds.push(path);
             } else if kind.is_symlink() {
                 if let Ok(target) = std::fs::read_link(&path) {
                     self.links.push((path, target));
                 }
-            } else if kind.is_dir() && leads(&path, points) {
-                self.add(&path, points)?;
+            } else if kind.is_dir() && (points.below(&path) || path == Path::new(OF_USERS)) {
+                self.add(&path, points, share)?;
             } else if kind.is_dir() && path.to_str().is_some_and(is_plain) {
                 self.overlays.push(path);
-            } else if kind.is_dir() || kind.is_file() && !passing {
+            } else if kind.is_file() && !passing {
                 self.binds.push(path);
             }
         }
         Ok(())
+    }
+
+    /// Finds what is for the user alone.
+    fn hide(&mut self, share: &Share, store: &Path) {
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        let homes = [variable("HOME"), super::paths::home_of_passwd()];
+        let mut paths: Vec<PathBuf> = homes
+            .iter()
+            .flatten()
+            .flat_map(|home| share.hidden().map(|path| home.join(path)))
+            .collect();
+        if !share.has("store") {
+            paths.push(store.to_owned());
+        }
+        let private = |path: &PathBuf| {
+            path.metadata().is_ok_and(|meta| {
+                meta.uid() == nix::unistd::geteuid().as_raw() && meta.mode() & 0o077 == 0
+            })
+        };
+        match variable("XDG_RUNTIME_DIR").filter(private) {
+            Some(path) if path.starts_with(OF_USERS) => {}
+            Some(path) if share.has("run") => self.binds.push(path),
+            Some(path) => paths.push(path),
+            None => {}
+        }
+        // Where they are, if they are links; what there is not is not hidden.
+        for path in paths.iter().filter_map(|path| path.canonicalize().ok()) {
+            let list = match path.is_dir() {
+                true => &mut self.hidden,
+                false => &mut self.blank,
+            };
+            if !list.contains(&path) {
+                list.push(path);
+            }
+        }
     }
 
     /// Makes below `container` what the mounts stand on: `upper` for the root
@@ -125,6 +219,15 @@ impl Parts {
             match make_like(path, &upper) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound && may_go(path) => {}
                 done => done.with_context(|| what(path))?,
+            }
+            for place in OWNED.iter().map(Path::new) {
+                let below = place.strip_prefix(path).ok();
+                let Some(below) = below.filter(|below| !below.as_os_str().is_empty()) else {
+                    continue;
+                };
+                if place.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+                    make_like(place, &upper.join(below)).with_context(|| what(place))?;
+                }
             }
         }
         Ok(())
@@ -150,21 +253,28 @@ fn make_like(model: &Path, path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | 0o700))
 }
 
-/// The points of all mounts right on the root's own, and right on those that
-/// programs write to.
-fn mounts_on_root(mounts: &[Mount]) -> Vec<PathBuf> {
-    let Some(root) = mounts.iter().rfind(|m| m.point == Path::new("/")) else {
-        return Vec::new();
-    };
-    let is_scratch = |m: &&Mount| SCRATCH.iter().any(|place| m.point == Path::new(place));
-    let split = mounts.iter().filter(|m| m.parent == root.id);
-    let mut split: Vec<u64> = split.filter(is_scratch).map(|m| m.id).collect();
-    split.push(root.id);
-    let below = mounts.iter().filter(|m| split.contains(&m.parent));
-    let mut points: Vec<PathBuf> = below.map(|m| m.point.clone()).collect();
-    points.retain(|point| point != Path::new("/"));
-    points.sort();
-    points.dedup();
+/// The points of all mounts but those that a container has of its own.
+fn points(mounts: &[Mount], share: &Share) -> Points {
+    let mut points = Points::default();
+    for Mount { point, fstype, .. } in mounts {
+        let own = |own: &&str| point.starts_with(own) && point != Path::new(own);
+        if point == Path::new("/") || OWN.iter().any(own) {
+            continue;
+        }
+        points.all.push(point.clone());
+        let scratch = SCRATCH.iter().any(|place| point == Path::new(place));
+        if WITHOUT_SOCKETS.contains(&fstype.as_str()) || share.has("sockets") && !scratch {
+            points.bound.push(point.clone());
+        }
+    }
+    points.all.sort();
+    points.all.dedup();
+    if !share.has("sockets") {
+        // With a mount comes all that is on it.
+        let mut bound = std::mem::take(&mut points.bound);
+        bound.retain(|point| !points.below(point));
+        points.bound = bound;
+    }
     points
 }
 
@@ -173,16 +283,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_on_the_root_and_on_what_is_split() {
+    fn mounts_without_sockets_are_bound() {
         let info = b"1 0 8:1 / / rw - ext4 /dev/a rw\n\
                     2 1 0:5 / /proc rw - proc proc rw\n\
+                    8 2 0:9 / /proc/sys/fs/binfmt_misc rw - autofs a rw\n\
                     3 1 8:2 / /home\\040x rw - ext4 /dev/b rw\n\
-                    4 3 8:3 / /home\\040x/y rw - ext4 /dev/c rw\n\
+                    4 3 8:3 / /home\\040x/y rw - vfat /dev/c rw\n\
                     5 1 0:6 / /run rw - tmpfs t rw\n\
-                    6 5 0:7 / /run/user/1 rw - tmpfs t rw\n\
-                    7 6 0:8 / /run/user/1/doc rw - fuse t rw\n";
-        let points = ["/home x", "/proc", "/run", "/run/user/1"].map(PathBuf::from);
-        assert_eq!(mounts_on_root(&mountinfo::parse(info)), points);
+                    6 5 0:7 / /run/user/1 rw - tmpfs t rw\n";
+        let mounts = mountinfo::parse(info);
+        let found = points(&mounts, &Share::default());
+        let all = ["/home x", "/home x/y", "/proc", "/run", "/run/user/1"];
+        assert_eq!(found.all, all.map(PathBuf::from));
+        assert_eq!(found.bound, [PathBuf::from("/home x/y")]);
+        let shared = points(&mounts, &Share::parse(&["sockets".to_owned()]).unwrap());
+        assert!(shared.bound.contains(&"/home x".into()) && !shared.bound.contains(&"/run".into()));
     }
 
     #[test]
@@ -195,14 +310,21 @@ mod tests {
         std::fs::write(at("a/file"), "").unwrap();
         std::os::unix::fs::symlink("c", at("a/link")).unwrap();
         let mut parts = Parts::default();
-        parts.add(dir.path(), &[at("a/b/mount")]).unwrap();
+        let points = Points {
+            all: vec![at("a/b/mount")],
+            bound: Vec::new(),
+        };
+        // A socket beside a mount is nobody's to reach.
+        let _socket = std::os::unix::net::UnixListener::bind(at("a/socket")).unwrap();
+        parts.add(dir.path(), &points, &Share::default()).unwrap();
         parts.overlays.sort();
         parts.binds.sort();
         let expected = Parts {
             directories: vec![dir.path().to_owned(), at("a"), at("a/b")],
             links: vec![(at("a/link"), "c".into())],
-            overlays: vec![at("a/c"), at("d")],
-            binds: vec![at("a/b/mount"), at("a/file")],
+            overlays: vec![at("a/b/mount"), at("a/c"), at("d")],
+            binds: vec![at("a/file")],
+            ..Parts::default()
         };
         assert_eq!(parts, expected);
     }

@@ -43,6 +43,7 @@ pub mod publish;
 pub mod record;
 pub mod root;
 pub mod run;
+pub mod share;
 pub mod sharing;
 pub mod signals;
 pub mod spec;

@@ -5,6 +5,7 @@ use super::containers::Containers;
 use super::mounts::{self, ImageVolumes, Kind, MountOption, Mounted};
 use super::options::RunOptions;
 use super::root::{self, Resolved};
+use super::share::Share;
 use super::spec;
 use super::user::User;
 use super::userns::Mapping;
@@ -240,7 +241,14 @@ impl Site<'_> {
 
     fn image(&self, name: &str, destination: &Path) -> Result<(Mounted, Mount)> {
         let what = || format!("mount image {name}");
-        let found = root::resolve(self.store, name, None, self.mapping, self.progress);
+        let found = root::resolve(
+            self.store,
+            name,
+            None,
+            self.mapping,
+            &Share::default(),
+            self.progress,
+        );
         let found = found.with_context(what)?;
         if found.root.parts.is_some() {
             bail!("mount image {name}: the host's root is no image in another container");

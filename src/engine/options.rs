@@ -3,6 +3,7 @@
 
 use super::mounts::{ImageVolumes, MountOption};
 use super::publish::Port;
+use super::share::Share;
 use super::usernet::UserNetwork;
 use super::userns::UserNs;
 use crate::runtime::seccomp::RootEmulation;
@@ -28,6 +29,8 @@ pub struct RunOptions {
     pub entrypoint: Option<Vec<String>>,
     /// Variables, after those of the image.
     pub env: Vec<(String, String)>,
+    /// `--share`: what the image `host` shows beyond its default.
+    pub share: Share,
     /// Working directory.
     pub workdir: Option<String>,
     /// `user[:group]`.

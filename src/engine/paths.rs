@@ -106,7 +106,7 @@ fn directory_variable(name: &str) -> Option<PathBuf> {
 }
 
 /// The user's home by `/etc/passwd`; NSS is out of reach of a static binary.
-fn home_of_passwd() -> Option<PathBuf> {
+pub fn home_of_passwd() -> Option<PathBuf> {
     let passwd = std::fs::read("/etc/passwd").ok()?;
     let uid = geteuid().as_raw();
     let user = super::user::find_by_uid(&passwd, uid)?;

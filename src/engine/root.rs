@@ -2,7 +2,9 @@
 
 use super::containers::Container;
 use super::host::Parts;
+use super::share::Share;
 use super::userns::Mapping;
+use crate::idmap::lines;
 use crate::image::copy::flatten;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
@@ -75,12 +77,13 @@ pub fn is_built_in(name: &str) -> bool {
 /// directory (`tar:PATH`, `dir:PATH`, …), or one of the built-in images. An
 /// image of the store goes before a built-in one of the same name. What has to
 /// be unpacked is unpacked where `mapping` has the owners of files. The caller
-/// holds the store's lock, shared.
+/// holds the store's lock, shared. `share` is for the image `host`.
 pub fn resolve(
     store: &Store,
     name: &str,
     platform: Option<&Platform>,
     mapping: &Mapping,
+    share: &Share,
     progress: &dyn Progress,
 ) -> Result<Resolved> {
     let source = Source::parse(name)?;
@@ -92,8 +95,8 @@ pub fn resolve(
     let found = match (source.resolve(store, platform, &now, progress)?, name) {
         (Some(source::Resolved::Image(image)), _) => *image,
         (Some(source::Resolved::Directory(path)), _) => return Ok(directory(&path)),
-        (None, HELLO) => return hello(store.root()),
-        (None, HOST) => return host(),
+        (None, HELLO) => return hello(store.root(), mapping),
+        (None, HOST) => return host(share, store.root()),
         (None, _) => bail!(
             "no image '{name}' in the store: bryo pull, bryo import or bryo load brings one in, \
              bryo images lists them"
@@ -184,7 +187,7 @@ fn defaults(image: &Image) -> ImageDefaults {
 
 /// A copy of the running program as the only file of a directory. The
 /// program itself is never shown to a container, which could write to it.
-fn hello(store: &Path) -> Result<Resolved> {
+fn hello(store: &Path, mapping: &Mapping) -> Result<Resolved> {
     let this = std::fs::File::open("/proc/self/exe").context("open the program itself")?;
     let meta = this.metadata()?;
     let key = format!(
@@ -225,7 +228,10 @@ fn hello(store: &Path) -> Result<Resolved> {
         },
         defaults: ImageDefaults {
             entrypoint: vec!["/bryo".into(), "hello".into()],
-            env: vec![(HOST_NAMESPACES.into(), own_namespaces())],
+            env: [(HOST_NAMESPACES.to_owned(), own_namespaces())]
+                .into_iter()
+                .chain(maps_on_host(mapping))
+                .collect(),
             ..ImageDefaults::default()
         },
         image: None,
@@ -235,6 +241,20 @@ fn hello(store: &Path) -> Result<Resolved> {
 /// Variable by which `hello` knows the host's namespaces: `kind=number`,
 /// separated by commas.
 pub const HOST_NAMESPACES: &str = "BRYO_HOST_NAMESPACES";
+
+/// Where it finds its id maps as they are on the host: `uid_map` and `gid_map`.
+pub const HOST_MAPS: [&str; 2] = ["BRYO_HOST_UID_MAP", "BRYO_HOST_GID_MAP"];
+
+/// The kernel shows a container what its ids are one namespace up, which is the
+/// keeper's where there are several.
+fn maps_on_host(mapping: &Mapping) -> Vec<(String, String)> {
+    let Mapping::Mapped(mapped) = mapping else {
+        return Vec::new();
+    };
+    let maps = [&mapped.uids, &mapped.gids].map(|map| lines(map));
+    let names = HOST_MAPS.map(str::to_owned);
+    names.into_iter().zip(maps).collect()
+}
 
 fn own_namespaces() -> String {
     let links = ["user", "mnt", "pid", "net", "uts", "ipc", "cgroup", "time"].map(|kind| {
@@ -246,15 +266,15 @@ fn own_namespaces() -> String {
     links.join(",")
 }
 
-/// The host's root below a throw-away overlay, its other file systems
-/// read-only, the caller's environment and working directory.
-fn host() -> Result<Resolved> {
+/// The host's files below throw-away overlays, the caller's working directory,
+/// and what of his environment is for others.
+fn host(share: &Share, store: &Path) -> Result<Resolved> {
     let cwd = std::env::current_dir().ok();
     let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into());
     Ok(Resolved {
         root: Root {
             lowers: vec!["/".into()],
-            parts: Some(Parts::find()?),
+            parts: Some(Parts::find(share, store)?),
             ..Root::default()
         },
         defaults: ImageDefaults {
@@ -263,6 +283,7 @@ fn host() -> Result<Resolved> {
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
                 // Sockets are told anew to who gets them.
                 .filter(|(key, _)| key != "HOSTNAME" && !key.starts_with("LISTEN_"))
+                .filter(|(key, _)| share.passes(key))
                 .collect(),
             workdir: cwd.map(|c| c.display().to_string()).unwrap_or_default(),
             ..ImageDefaults::default()

@@ -70,9 +70,14 @@ pub fn create(
     // What is found must not be removed before the record says it is in use.
     let _in_use = store.lock_shared()?;
     let mut resolved = match subject {
-        Subject::Image(name) => root::resolve(store, name, platform, &mapping, progress)?,
+        Subject::Image(name) => {
+            root::resolve(store, name, platform, &mapping, &options.share, progress)?
+        }
         Subject::Rootfs(path) => root::direct(path)?,
     };
+    if !options.share.is_empty() && resolved.root.parts.is_none() {
+        bail!("--share is for the image host: -v shows an image's container what it names");
+    }
     resolved.root.volatile = options.auto_remove;
     let id = names::new_id();
     let containers = Containers::open(store);

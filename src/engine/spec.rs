@@ -208,7 +208,7 @@ fn part_mounts(root: &Root, parts: &Parts, facts: &Facts) -> Result<Vec<Mount>> 
         let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
         words.push("userxattr");
         words.extend(root.volatile.then_some("volatile"));
-        words.extend(host::may_go(path).then_some("nofail"));
+        words.push("nofail");
         mounts.push(mount(path, "overlay", None, &words)?);
     }
     for path in &parts.binds {
@@ -218,6 +218,14 @@ fn part_mounts(root: &Root, parts: &Parts, facts: &Facts) -> Result<Vec<Mount>> 
             Some(path),
             &["rbind", "rprivate", "rro"],
         )?);
+    }
+    for path in &parts.hidden {
+        let words = ["nosuid", "nodev", "mode=0700"];
+        mounts.push(mount(path, "tmpfs", None, &words)?);
+    }
+    for path in &parts.blank {
+        let null = Path::new("/dev/null");
+        mounts.push(mount(path, "bind", Some(null), &["bind", "rprivate"])?);
     }
     Ok(mounts)
 }

@@ -106,6 +106,12 @@ pub fn gather<'a>(
         match gather_mount(mount, &plan.root, outside, warn) {
             Ok(gathered) => mounts.extend(gathered),
             Err(error) if mount.options.nofail && is_gone(&error) => {}
+            Err(error) if mount.options.nofail => {
+                warn(format!(
+                    "/{} is not shown: {error:#}",
+                    mount.destination.display()
+                ));
+            }
             Err(error) => {
                 return Err(error.context(format!("/{}", mount.destination.display())));
             }
