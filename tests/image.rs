@@ -794,6 +794,110 @@ fn an_index_gives_the_image_for_this_machine() {
     );
 }
 
+/// The same with `index.json` listing the images itself, after a statement about
+/// one of them; what each is for only if `told`.
+fn flat_index(platforms: &[&str], told: bool) -> Vec<(String, Vec<u8>)> {
+    let mut files = oci_index(platforms);
+    let top: serde_json::Value = serde_json::from_slice(&files.pop().unwrap().1).unwrap();
+    let digest = top["manifests"][0]["digest"].as_str().unwrap();
+    let path = format!("blobs/sha256/{}", &digest[7..]);
+    let inner = files.iter().find(|(name, _)| *name == path).unwrap();
+    let mut index: serde_json::Value = serde_json::from_slice(&inner.1).unwrap();
+    let manifests = index["manifests"].as_array_mut().unwrap();
+    if !told {
+        for entry in manifests.iter_mut() {
+            entry.as_object_mut().unwrap().remove("platform");
+        }
+    }
+    let layer = br#"{"_type":"https://in-toto.io/Statement/v0.1"}"#.to_vec();
+    let mut blob = |bytes: Vec<u8>, media_type: &str| {
+        let digest = sha256(&bytes);
+        let size = bytes.len();
+        files.push((format!("blobs/sha256/{}", digest.digest()), bytes));
+        json!({"mediaType": media_type, "digest": digest.to_string(), "size": size})
+    };
+    let statement = json!({
+        "schemaVersion": 2,
+        "config": blob(b"{}".to_vec(), "application/vnd.oci.image.config.v1+json"),
+        "layers": [blob(layer, "application/vnd.in-toto+json")],
+    });
+    let statement = serde_json::to_vec(&statement).unwrap();
+    let mut entry = blob(statement, "application/vnd.oci.image.manifest.v1+json");
+    entry["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    entry["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+    manifests.insert(0, entry);
+    let (index, nested) = match told {
+        true => (index, None),
+        // One more index around it: there is no name that tells them apart.
+        false => {
+            let bytes = serde_json::to_vec(&index).unwrap();
+            let outer = blob(bytes, "application/vnd.oci.image.index.v1+json");
+            (json!({"schemaVersion": 2, "manifests": [outer]}), Some(()))
+        }
+    };
+    assert_eq!(nested.is_some(), !told);
+    files.push(("index.json".to_owned(), serde_json::to_vec(&index).unwrap()));
+    files
+}
+
+#[test]
+fn the_wanted_one_is_found_wherever_it_stands() {
+    let sandbox = Sandbox::new();
+    for told in [true, false] {
+        let files = flat_index(&["s390x", &host(), "riscv64"], told);
+        let all = sandbox.write("all.tar", &archive(&files));
+        let directory = sandbox.path("layout");
+        for (name, bytes) in &files {
+            let path = directory.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let layout = format!("oci:{}", directory.display());
+        for (flags, platform) in [
+            (&[][..], host()),
+            (&["--platform", "linux/riscv64"], "riscv64".to_owned()),
+        ] {
+            for from in [all.as_str(), directory.to_str().unwrap()] {
+                let loaded = sandbox.ok(&[&["load", "-q", "-i", from], flags].concat());
+                let id = loaded.trim().strip_prefix("Loaded image ID: ").unwrap();
+                sandbox.ok(&["tag", id, "x"]);
+                assert_eq!(sandbox.read("x", "platform"), Some(platform.clone()));
+                sandbox.ok(&["rmi", "x"]);
+            }
+            sandbox.ok(&[&["copy", "-q", &layout, "x"], flags].concat());
+            assert_eq!(sandbox.read("x", "platform"), Some(platform.clone()));
+            sandbox.ok(&["rmi", "x"]);
+        }
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
+
+#[test]
+fn a_configuration_need_not_say_what_it_is_for() {
+    let sandbox = Sandbox::new();
+    let layers = sample_layers();
+    let mut files = Vec::new();
+    let mut value: serde_json::Value = serde_json::from_slice(&config(&layers, "x")).unwrap();
+    let object = value.as_object_mut().unwrap();
+    object.remove("architecture");
+    object.remove("os");
+    let bytes = serde_json::to_vec(&value).unwrap();
+    let names: Vec<String> = (0..layers.len())
+        .map(|n| format!("{n}/layer.tar"))
+        .collect();
+    let manifest = json!([{"Config": "c.json", "RepoTags": ["x:1"], "Layers": names}]);
+    files.push(("c.json".to_owned(), bytes));
+    files.extend(names.into_iter().zip(layers));
+    files.push((
+        "manifest.json".to_owned(),
+        serde_json::to_vec(&manifest).unwrap(),
+    ));
+    let file = sandbox.write("x.tar", &archive(&files));
+    sandbox.ok(&["load", "-i", &file]);
+    check_sample(&sandbox, "x:1");
+    sandbox.ok(&["check", "-q"]);
+}
+
 #[test]
 fn damage_is_an_error_and_leaves_nothing() {
     let sandbox = Sandbox::new();

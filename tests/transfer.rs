@@ -2,9 +2,10 @@
 //! platforms.
 
 use crate::common::registry::{Kind, Registry, USER};
-use crate::common::{Run, Sandbox, require_tool};
-use serde_json::Value;
+use crate::common::{Run, Sandbox, busybox_tar, require_tool};
+use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 fn copy(sandbox: &Sandbox, from: &str, to: &str) -> String {
     let copy = sandbox.bryo(["copy", "--retry", "0", from, to]).stdout();
@@ -103,7 +104,7 @@ fn images_go_from_any_place_to_any_other() {
     assert!(two.count("POST /v2/mounted/blobs/uploads/?mount=") > 0);
 
     for (from, to, why) in [
-        ("busybox", "dir:x", "images are copied between"),
+        ("busybox", "docker-daemon:x", "images are copied between"),
         ("none", "oci:x:1", "no such image"),
         ("oci:none:1", "x", "no such image"),
         ("docker-archive:none.tar", "x", "none.tar"),
@@ -219,4 +220,157 @@ fn lists_are_put_together_and_pushed() {
         .expect(0);
     assert_eq!(inspect("again")["manifests"].as_array().unwrap().len(), 1);
     sandbox.bryo(["manifest", "rm", "again"]).output().expect(0);
+}
+
+/// A blob of the OCI layout in `layout`, described.
+fn blob(layout: &Path, bytes: &[u8], media_type: &str) -> Value {
+    let digest = bryo::image::digest::sha256(bytes);
+    let directory = layout.join("blobs/sha256");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join(digest.digest()), bytes).unwrap();
+    json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()})
+}
+
+/// A manifest of a registry, byte for byte.
+fn raw(sandbox: &Sandbox, place: &str) -> String {
+    let inspect = skopeo(sandbox, "inspect").args(["--raw", "--tls-verify=false"]);
+    inspect.arg(place).output().expect(0).stdout
+}
+
+#[test]
+fn what_a_manifest_says_beside_goes_with_the_image() {
+    let sandbox = Sandbox::with_busybox();
+    let registry = Registry::start(&sandbox);
+    // An image, what was stated about it, and what is no image at all.
+    let layout = sandbox.work().join("layout");
+    let tar = fs::read(busybox_tar()).unwrap();
+    let layer = blob(&layout, &tar, "application/vnd.oci.image.layer.v1.tar");
+    let host = bryo::image::platform::Platform::host().architecture;
+    let config = json!({
+        "os": "linux", "architecture": host,
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+    });
+    let config = serde_json::to_vec(&config).unwrap();
+    let config = blob(&layout, &config, "application/vnd.oci.image.config.v1+json");
+    let mut manifest = json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+    let oci = "application/vnd.oci.image.manifest.v1+json";
+    let about = blob(&layout, b"{}", "application/vnd.oci.empty.v1+json");
+    manifest["mediaType"] = json!(oci);
+    manifest["annotations"] = json!({"org.example": "kept"});
+    manifest["layers"][0]["annotations"] = json!({"layer": "kept"});
+    manifest["subject"] = json!({"mediaType": oci, "size": 2, "digest": about["digest"]});
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    let mut image = blob(&layout, &bytes, oci);
+    image["platform"] = json!({"os": "linux", "architecture": host});
+    let statement = blob(
+        &layout,
+        b"{\"_type\":\"x\"}",
+        "application/vnd.in-toto+json",
+    );
+    let artifact = json!({
+        "schemaVersion": 2, "mediaType": oci, "artifactType": "application/x-sbom",
+        "config": about, "layers": [statement],
+    });
+    let mut artifact = blob(&layout, &serde_json::to_vec(&artifact).unwrap(), oci);
+    artifact["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    let all = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+                     "manifests": [artifact, image]});
+    let mut entry = blob(
+        &layout,
+        &serde_json::to_vec(&all).unwrap(),
+        "application/vnd.oci.image.index.v1+json",
+    );
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "all"});
+    let index = json!({"schemaVersion": 2, "manifests": [entry]});
+    fs::write(
+        layout.join("index.json"),
+        serde_json::to_vec(&index).unwrap(),
+    )
+    .unwrap();
+    fs::write(
+        layout.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+    .unwrap();
+
+    // Its plain layer is compressed on the way, so that its manifest is new.
+    let from = format!("oci:{}:all", layout.display());
+    let one = format!("docker://{}", registry.name("one:1"));
+    copy(&sandbox, &from, &one);
+    let raw_one = raw(&sandbox, &one);
+    let sent: Value = serde_json::from_str(&raw_one).unwrap();
+    assert_ne!(sent["layers"][0]["digest"], manifest["layers"][0]["digest"]);
+    assert!(
+        sent["layers"][0]["mediaType"]
+            .as_str()
+            .unwrap()
+            .ends_with("gzip"),
+        "{sent}"
+    );
+    for key in ["annotations", "subject", "mediaType", "config"] {
+        assert_eq!(sent[key], manifest[key], "{sent}");
+    }
+    assert_eq!(sent["layers"][0]["annotations"]["layer"], "kept", "{sent}");
+
+    // All of it, byte for byte.
+    let there = format!("docker://{}", registry.name("all:1"));
+    let push = skopeo(&sandbox, "copy").args(["--all", "--dest-tls-verify=false", &from]);
+    push.arg(&there).output().expect(0);
+    let other = Registry::start(&sandbox);
+    let target = format!("docker://{}", other.name("all:1"));
+    sandbox
+        .bryo(["copy", "--all", &there, &target])
+        .output()
+        .expect(0);
+    assert_eq!(raw(&sandbox, &there), raw(&sandbox, &target));
+    let part = |name: &str| {
+        let digest = artifact["digest"].as_str().unwrap();
+        let name = format!("{}@{digest}", name.strip_suffix(":1").unwrap());
+        raw(&sandbox, &name)
+    };
+    assert_eq!(part(&there), part(&target));
+    // The image among them is found, and the other is no image.
+    sandbox
+        .bryo(["pull", "--tls-verify=false", &other.name("all:1")])
+        .output()
+        .expect(0);
+    let name = format!(
+        "{}@{}",
+        other.name("all"),
+        artifact["digest"].as_str().unwrap()
+    );
+    let refused = sandbox
+        .bryo(["pull", "--tls-verify=false", &name])
+        .output()
+        .expect(125);
+    assert!(refused.stderr.contains("application/x-sbom"), "{refused}");
+}
+
+#[test]
+fn directories_of_skopeo_are_places_too() {
+    let sandbox = Sandbox::with_busybox();
+    let at = |name: &str| format!("dir:{}", sandbox.work().join(name).display());
+    copy(&sandbox, "busybox", &at("one"));
+    skopeo(&sandbox, "copy")
+        .args([&at("one"), &at("two")])
+        .output()
+        .expect(0);
+    copy(&sandbox, &at("two"), "again");
+    let id = |name: &str| sandbox.bryo(["images", "-q", "--no-trunc", name]).stdout();
+    assert_eq!(id("again"), id("busybox"));
+    sandbox.bryo(["rmi", "again"]).output().expect(0);
+    sandbox.bryo(["rmi", "busybox"]).output().expect(0);
+    let two = sandbox.work().join("two");
+    let loaded = sandbox.bryo(["load", "-i"]).arg(&two).stdout();
+    let loaded = loaded
+        .trim()
+        .strip_prefix("Loaded image ID: ")
+        .unwrap()
+        .to_owned();
+    assert_eq!(sandbox.shell_of(&loaded, &[], "echo hi"), "hi");
+    let config = fs::read_dir(&two).unwrap().count();
+    assert_eq!(config, 4);
+    fs::remove_file(two.join("manifest.json")).unwrap();
+    let refused = sandbox.bryo(["load", "-i"]).arg(&two).output().expect(125);
+    assert!(refused.stderr.contains("no image archive"), "{refused}");
 }

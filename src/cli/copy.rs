@@ -24,8 +24,8 @@ use crate::image::store::Store;
 /// Copy an image from one place to another
 ///
 /// Places: docker://NAME is a registry; docker-archive:FILE[:NAME],
-/// oci-archive:FILE[:TAG] and oci:DIRECTORY[:TAG] are what other tools write;
-/// a name alone, or store:NAME, is the store. From registry to registry
+/// oci-archive:FILE[:TAG], oci:DIRECTORY[:TAG] and dir:DIRECTORY are what other
+/// tools write; a name alone, or store:NAME, is the store. From registry to registry
 /// nothing is unpacked, and digests stay.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -90,6 +90,7 @@ impl Place {
             ("docker-archive:", Form::DockerArchive),
             ("oci-archive:", Form::OciArchive),
             ("oci:", Form::OciDir),
+            ("dir:", Form::Dir),
         ];
         for (prefix, form) in forms {
             let Some(rest) = text.strip_prefix(prefix) else {
@@ -101,8 +102,13 @@ impl Place {
                     Source::OciArchive { path, tag } | Source::OciDir { path, tag } => {
                         Place::File(form, path, tag)
                     }
+                    Source::Dir(path) => Place::File(form, path, None),
                     _ => Place::Store(text.to_owned()),
                 });
+            }
+            if form == Form::Dir {
+                ensure!(!rest.is_empty(), "{prefix} needs a path");
+                return Ok(Place::File(form, rest.into(), None));
             }
             // What is not there yet cannot tell which colon ends its path.
             let (path, tag) = match rest.split_once(':') {
@@ -112,18 +118,11 @@ impl Place {
             ensure!(!path.is_empty(), "{prefix} needs a path");
             return Ok(Place::File(form, path.into(), tag));
         }
-        for other in [
-            "docker-daemon:",
-            "dir:",
-            "tar:",
-            "tarball:",
-            "sif:",
-            "ostree:",
-        ] {
+        for other in ["docker-daemon:", "tar:", "tarball:", "sif:", "ostree:"] {
             ensure!(
                 !text.starts_with(other),
                 "{text}: images are copied between docker://, docker-archive:, oci-archive:, \
-                 oci: and the store"
+                 oci:, dir: and the store"
             );
         }
         Ok(Place::Store(text.to_owned()))
@@ -205,6 +204,7 @@ fn write(
         }
         Place::File(form, path, tag) => {
             let parcel = match form {
+                Form::Dir => parcel,
                 Form::DockerArchive => {
                     if let Some(name) = &tag {
                         parcel.names = vec![name.parse::<Reference>()?.or_latest()];

@@ -16,7 +16,8 @@ use crate::image::platform::Platform;
 /// Load images from an archive
 ///
 /// The archive is what `docker save` and `podman save` write, or a tar of an
-/// OCI image layout; plain or compressed with gzip, zstd or xz.
+/// OCI image layout; plain or compressed with gzip, zstd or xz. With --input
+/// it may be a directory of an image too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Read this file instead of standard input

@@ -21,11 +21,12 @@ use super::budget::{Budget, Tally};
 use super::compress::{self, Compression};
 use super::digest::{self, Digest};
 use super::entry::{self, Kind};
-use super::index::{self, MAX_NESTING, check_platform};
+use super::index::{self, MAX_NESTING, check_platform, configuration};
 use super::layer::copy_plain;
 use super::layout;
 use super::platform::Platform;
 use super::reference::Reference;
+use super::registry::manifest::{self, Document};
 use super::session::Session;
 use super::store::is_manifest;
 use super::tarball::{Members, Skip};
@@ -299,7 +300,10 @@ pub struct Wanted<'a> {
 /// The images in an archive of either kind.
 pub fn images(files: &Files, wanted: Wanted) -> Result<Vec<Found>> {
     if let Some(bytes) = files.read("manifest.json")? {
-        return docker(files, &bytes, wanted);
+        return match bytes.trim_ascii_start().first() {
+            Some(b'{') => Ok(vec![loose(files, bytes, wanted.platform)?]),
+            _ => docker(files, &bytes, wanted),
+        };
     }
     if let Some(bytes) = files.read("index.json")? {
         return oci(files, &bytes, wanted);
@@ -340,7 +344,7 @@ fn docker(files: &Files, manifest: &[u8], wanted: Wanted) -> Result<Vec<Found>> 
         if let Ok(digest) = Digest::try_from(format!("sha256:{name}")) {
             digest::verify(&image.config, &digest, &config)?;
         }
-        let parsed: ImageConfiguration = parse(&image.config, &config)?;
+        let parsed = configuration(&config).with_context(|| image.config.clone())?;
         check_platform(&parsed, wanted.platform)?;
         let paths = image.layers.unwrap_or_default();
         let diff_ids = diff_ids(&parsed)?;
@@ -371,10 +375,66 @@ fn docker(files: &Files, manifest: &[u8], wanted: Wanted) -> Result<Vec<Found>> 
     Ok(found)
 }
 
+/// The image of a directory as skopeo writes it for `dir:`: `manifest.json` and
+/// blobs that are named by the digits of their digests; further manifests, for
+/// several platforms, are `DIGITS.manifest.json`.
+fn loose(files: &Files, mut bytes: Vec<u8>, platform: Option<&Platform>) -> Result<Found> {
+    for _ in 0..=MAX_NESTING {
+        let (document, media_type) = manifest::read(&bytes, None)?;
+        let index = match document {
+            Document::Index(index) => index,
+            Document::Image(manifest) => {
+                let digest = manifest.config().digest();
+                let config = files.must_read(digest.digest())?;
+                digest::verify("the configuration", digest, &config)?;
+                let manifest = (bytes, media_type);
+                let path = |digest: &Digest| digest.digest().to_owned();
+                let found = described(manifest, config, None, path)?;
+                check_platform(&found.parsed, platform)?;
+                return Ok(found);
+            }
+        };
+        let chosen = index::choose(index.manifests(), platform)?[0].digest();
+        bytes = files.must_read(&format!("{}.manifest.json", chosen.digest()))?;
+        digest::verify("a manifest", chosen, &bytes)?;
+    }
+    bail!("indexes are nested too deeply")
+}
+
+/// Which of the entries of `index.json` are meant: of those with one name, or
+/// with none, those for the platform, if they say what they are for.
+fn entries<'a>(index: &'a ImageIndex, platform: Option<&Platform>) -> Result<Vec<&'a Descriptor>> {
+    let name = |entry: &Descriptor| {
+        let full = layout::annotation(entry, "io.containerd.image.name");
+        let name = full.or(layout::annotation(entry, layout::REF_NAME));
+        name.map(str::to_owned)
+    };
+    let all: Vec<&Descriptor> = index.manifests().iter().collect();
+    let mut meant = Vec::new();
+    for (at, &entry) in all.iter().enumerate() {
+        let like = |other: &&&Descriptor| name(other) == name(entry) && other.platform().is_some();
+        if entry.platform().is_none() {
+            if index::may_be_image(entry) || all.len() == 1 {
+                meant.push(entry);
+            }
+            continue;
+        }
+        if all[..at].iter().any(|other| like(&other)) {
+            continue;
+        }
+        let alike: Vec<&Descriptor> = all.iter().filter(like).copied().collect();
+        match alike.len() {
+            1 => meant.push(entry),
+            _ => meant.extend(index::choose(alike, platform)?),
+        }
+    }
+    Ok(meant)
+}
+
 fn oci(files: &Files, index: &[u8], wanted: Wanted) -> Result<Vec<Found>> {
     let index: ImageIndex = parse("index.json", index)?;
     let mut found = Vec::new();
-    for descriptor in index.manifests() {
+    for descriptor in entries(&index, wanted.platform)? {
         let full = layout::annotation(descriptor, "io.containerd.image.name");
         let short = layout::annotation(descriptor, layout::REF_NAME);
         if let Some(tag) = wanted.tag
@@ -400,7 +460,19 @@ fn oci_image(files: &Files, descriptor: &Descriptor, name: Option<&str>) -> Resu
     let bytes = files.blob(descriptor.digest())?;
     let manifest: ImageManifest = parse("the manifest", &bytes)?;
     let config = files.blob(manifest.config().digest())?;
-    let parsed: ImageConfiguration = parse("the configuration", &config)?;
+    let manifest = (bytes, descriptor.media_type().clone());
+    described(manifest, config, name, blob_path)
+}
+
+/// The image of a manifest and a configuration, with its blobs at `path`.
+fn described(
+    (bytes, media_type): (Vec<u8>, MediaType),
+    config: Vec<u8>,
+    name: Option<&str>,
+    path: impl Fn(&Digest) -> String,
+) -> Result<Found> {
+    let manifest: ImageManifest = parse("the manifest", &bytes)?;
+    let parsed = configuration(&config)?;
     let diff_ids = diff_ids(&parsed)?;
     ensure!(
         diff_ids.len() == manifest.layers().len(),
@@ -413,10 +485,10 @@ fn oci_image(files: &Files, descriptor: &Descriptor, name: Option<&str>) -> Resu
         names: name.and_then(full_name).into_iter().collect(),
         config,
         parsed,
-        manifest: Some((bytes, descriptor.media_type().clone())),
+        manifest: Some((bytes, media_type)),
         layers: layers
             .map(|(blob, diff_id)| FoundLayer {
-                path: blob_path(blob.digest()),
+                path: path(blob.digest()),
                 blob: Some(blob.clone()),
                 diff_id,
             })
@@ -444,8 +516,23 @@ fn choose(
     }
     ensure!(depth < MAX_NESTING, "indexes are nested too deeply");
     let index: ImageIndex = parse("an index", &files.blob(descriptor.digest())?)?;
-    let candidate = index::choose(&index, platform)?;
-    choose(files, candidate, platform, depth + 1)
+    let candidates = index::choose(index.manifests(), platform)?;
+    let mut first = None;
+    for &candidate in &candidates {
+        let Some(found) = choose(files, candidate, platform, depth + 1)? else {
+            continue;
+        };
+        // The only one is what it is; of others it is read.
+        if candidates.len() == 1 || candidate.platform().is_some() {
+            return Ok(Some(found));
+        }
+        let fits = oci_image(files, &found, None);
+        if fits.is_ok_and(|image| check_platform(&image.parsed, platform).is_ok()) {
+            return Ok(Some(found));
+        }
+        first = first.or(Some(found));
+    }
+    Ok(first)
 }
 
 fn diff_ids(config: &ImageConfiguration) -> Result<Vec<Digest>> {

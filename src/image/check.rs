@@ -11,13 +11,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
+use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 
 use super::archive::MAX_JSON;
 use super::assemble::{Assembly, parallel};
 use super::compare::difference;
 use super::digest::{self, Digest, Hasher};
 use super::flavour::Flavour;
+use super::index::configuration;
 use super::layer::About;
 use super::layout;
 use super::progress::{Progress, Quiet};
@@ -214,7 +215,8 @@ impl Checking<'_> {
         if !self.document(object, "configuration", manifest.config(), names, false)? {
             return Ok(None);
         }
-        let config = layout.read::<ImageConfiguration>(manifest.config().digest());
+        let config = layout.read_bytes(manifest.config().digest());
+        let config = config.and_then(|bytes| configuration(&bytes));
         let layers = config.and_then(|config| store::layers(&manifest, &config));
         let layers = match layers {
             Ok(layers) => layers,

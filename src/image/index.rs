@@ -2,21 +2,39 @@
 //!
 //! Pure: no files, no clock.
 
-use anyhow::{Result, bail};
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex};
+use anyhow::{Context, Result, bail};
+use oci_spec::image::{Descriptor, ImageConfiguration};
+use serde_json::{Value, json};
 
 use super::platform::Platform;
 
 /// Indexes inside indexes are followed so deep.
 pub const MAX_NESTING: u32 = 4;
 
-/// The entry of an index for `platform`, the host's if None.
-pub fn choose<'a>(index: &'a ImageIndex, platform: Option<&Platform>) -> Result<&'a Descriptor> {
+/// Whether an entry may be an image, and no statement about one (a provenance,
+/// a signature).
+pub fn may_be_image(entry: &Descriptor) -> bool {
+    let attests = "vnd.docker.reference.type";
+    let annotations = entry.annotations().as_ref();
+    let unknown = entry.platform().as_ref();
+    let unknown = unknown.is_some_and(|p| p.os().to_string() == "unknown");
+    entry.artifact_type().is_none()
+        && !unknown
+        && annotations.is_none_or(|a| !a.contains_key(attests))
+}
+
+/// The entries of an index for `platform`, the host's if None. There are several
+/// where none says what it is for: then their configurations tell.
+pub fn choose<'a>(
+    entries: impl IntoIterator<Item = &'a Descriptor>,
+    platform: Option<&Platform>,
+) -> Result<Vec<&'a Descriptor>> {
     let host = Platform::host();
     let target = platform.unwrap_or(&host);
-    let mut best: Option<(u32, &Descriptor)> = None;
+    let mut best: Option<u32> = None;
+    let mut ranked = Vec::new();
     let mut offered = Vec::new();
-    for candidate in index.manifests() {
+    for candidate in entries.into_iter().filter(|entry| may_be_image(entry)) {
         // Without a platform it may be the only one there is.
         let rank = match candidate.platform() {
             None => Some(0),
@@ -26,26 +44,38 @@ pub fn choose<'a>(index: &'a ImageIndex, platform: Option<&Platform>) -> Result<
                     platform.architecture().to_string().as_str(),
                     platform.variant().as_deref(),
                 );
-                // Attestations hide behind this one.
-                if platform.os != "unknown" {
-                    offered.push(platform.to_string());
-                }
+                offered.push(platform.to_string());
                 target.runs(&platform)
             }
         };
-        if let Some(rank) = rank
-            && best.is_none_or(|(known, _)| rank > known)
-        {
-            best = Some((rank, candidate));
+        ranked.extend(rank.map(|rank| (rank, candidate)));
+        best = best.max(rank);
+    }
+    if best.is_none() {
+        let offered = match offered.is_empty() {
+            true => "no image at all".to_owned(),
+            false => format!("only for {}", offered.join(", ")),
+        };
+        bail!("there is no image for {target}, {offered}");
+    }
+    let chosen = ranked.into_iter().filter(|(rank, _)| Some(*rank) == best);
+    Ok(chosen.map(|(_, candidate)| candidate).collect())
+}
+
+/// Reads an image's configuration. One that does not say what it is for is for
+/// this machine, as podman takes it.
+pub fn configuration(bytes: &[u8]) -> Result<ImageConfiguration> {
+    let read = || -> Result<ImageConfiguration> {
+        let mut value: Value = serde_json::from_slice(bytes)?;
+        let host = Platform::host();
+        for (key, own) in [("os", host.os), ("architecture", host.architecture)] {
+            if value[key].as_str().is_none_or(str::is_empty) && value.is_object() {
+                value[key] = json!(own);
+            }
         }
-    }
-    match best {
-        Some((_, candidate)) => Ok(candidate),
-        None => bail!(
-            "there is no image for {target}, only for {}",
-            offered.join(", ")
-        ),
-    }
+        Ok(serde_json::from_value(value)?)
+    };
+    read().context("parse the configuration")
 }
 
 /// What an image says that it is for.

@@ -12,6 +12,7 @@ use super::archive::{self, Files, Found, FoundLayer, Wanted};
 use super::assemble::{Assembly, parallel};
 use super::budget::Budget;
 use super::digest::{self, Digest};
+use super::index::configuration;
 use super::layer::{Blob, Expected, Layer, bring};
 use super::platform::Platform;
 use super::progress::Progress;
@@ -30,7 +31,8 @@ pub struct Loaded {
 }
 
 /// Loads all images of the archive `path` (`-` is standard input): a
-/// docker-archive or a tar of an OCI layout, possibly compressed. Images for
+/// docker-archive or a tar of an OCI layout, possibly compressed, or a directory
+/// with what is in those or in skopeo's `dir:`. Images for
 /// another platform than `platform` (the host's if None) are an error, and so
 /// are layers beyond the `budget`. Either all images come in or none.
 pub fn load(
@@ -45,9 +47,11 @@ pub fn load(
         _ => format!("load {}", path.display()),
     };
     let bring = || {
-        let file = archive::open_file(path)?;
         let session = store.session()?;
-        let files = Files::open(file, &session, budget)?;
+        let files = match path.is_dir() {
+            true => Files::Directory(path.to_owned()),
+            false => Files::open(archive::open_file(path)?, &session, budget)?,
+        };
         let wanted = Wanted {
             platform,
             tag: None,
@@ -302,7 +306,7 @@ pub(super) fn prepared(
     layers: Vec<Descriptor>,
 ) -> Result<Prepared> {
     let id = digest::sha256(&config);
-    let parsed = serde_json::from_slice(&config).context("parse the configuration")?;
+    let parsed = configuration(&config)?;
     let (manifest, media_type) = match manifest {
         Some(manifest) => manifest,
         None => {

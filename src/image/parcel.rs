@@ -8,13 +8,15 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
+use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use serde_json::{Value, json};
 
 use super::archive::{Files, Found, Slice};
 use super::assemble::parallel;
 use super::budget::Budget;
 use super::compress::{self, Compression};
 use super::digest::{self, Digest, HashReader, HashWriter, Hasher};
+use super::index::configuration;
 use super::load::prepared;
 use super::platform::Platform;
 use super::progress::Progress;
@@ -136,7 +138,7 @@ impl Parcel {
         mut open: impl FnMut(&Descriptor) -> Result<Slice>,
     ) -> Result<()> {
         let manifest: ImageManifest = serde_json::from_slice(&self.manifest)?;
-        let config: ImageConfiguration = serde_json::from_slice(&self.config)?;
+        let config = configuration(&self.config)?;
         let layers = store::layers(&manifest, &config)?;
         for (layer, blob) in layers.into_iter().zip(manifest.layers()) {
             self.layers.push(Packed {
@@ -148,8 +150,28 @@ impl Parcel {
         Ok(())
     }
 
-    /// Writes a manifest of the layers as they are.
+    /// Writes a manifest of the layers as they are; what the old one says beside
+    /// (annotations, what it is about) is kept.
     fn describe(&mut self) -> Result<()> {
+        if !self.manifest.is_empty() {
+            let mut manifest: Value = serde_json::from_slice(&self.manifest)?;
+            let kind = self.media_type.to_string();
+            let config = &mut manifest["config"]["mediaType"];
+            let docker = config.as_str().is_some_and(|name| name.contains("docker"));
+            if docker && self.media_type == MediaType::ImageManifest {
+                *config = json!(MediaType::ImageConfig.to_string());
+            }
+            manifest["mediaType"] = json!(kind);
+            let layers = manifest["layers"].as_array_mut();
+            let layers = layers.context("the manifest has no layers")?;
+            for (entry, layer) in layers.iter_mut().zip(&self.layers) {
+                entry["mediaType"] = json!(layer.blob.media_type().to_string());
+                entry["digest"] = json!(layer.blob.digest().to_string());
+                entry["size"] = json!(layer.blob.size());
+            }
+            self.manifest = serde_json::to_vec(&manifest)?;
+            return Ok(());
+        }
         let blobs = self.layers.iter().map(|layer| layer.blob.clone());
         let made = prepared(Vec::new(), self.config.clone(), None, blobs.collect())?;
         (self.manifest, self.media_type) = (made.manifest.1, made.media_type);
@@ -170,7 +192,8 @@ impl Parcel {
         if own && !manifest.layers().iter().any(foreign) && !foreign(manifest.config()) {
             return Ok(self);
         }
-        for layer in &mut self.layers {
+        self.media_type = MediaType::ImageManifest;
+        for layer in self.layers.iter_mut().filter(|layer| foreign(&layer.blob)) {
             let name = layer.blob.media_type().to_string();
             let media_type = match name.rsplit(['.', '+']).next() {
                 Some("gzip") => MediaType::ImageLayerGzip,
@@ -190,6 +213,11 @@ impl Parcel {
             return Ok(self);
         }
         let jobs: Vec<(usize, &Packed)> = self.layers.iter().enumerate().collect();
+        // In the words of its manifest.
+        let gzip_type = match self.media_type.to_string().contains("docker") {
+            true => "application/vnd.docker.image.rootfs.diff.tar.gzip".into(),
+            false => MediaType::ImageLayerGzip,
+        };
         let made = parallel(&jobs, |(n, layer)| {
             if compression(layer)? != Compression::None {
                 return Ok((*n, (*layer).clone()));
@@ -206,7 +234,7 @@ impl Parcel {
             let (_, digest, size) = gzip.finish()?.finish();
             let packed = Packed {
                 diff_id: layer.diff_id.clone(),
-                blob: Descriptor::new(MediaType::ImageLayerGzip, size, digest),
+                blob: Descriptor::new(gzip_type.clone(), size, digest),
                 slice: Slice::whole(File::open(&path)?)?,
             };
             Ok((*n, packed))

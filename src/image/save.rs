@@ -34,6 +34,8 @@ pub enum Form {
     OciArchive,
     /// An OCI layout in a directory.
     OciDir,
+    /// A directory of blobs, as skopeo writes it for `dir:`.
+    Dir,
 }
 
 /// The file `oci-layout`.
@@ -54,7 +56,12 @@ pub fn save(
     progress: &dyn Progress,
 ) -> Result<()> {
     match (form, path) {
-        (Form::OciDir, None) => bail!("a directory cannot be written to standard output"),
+        (Form::Dir, Some(path)) => {
+            loose(parcels, path, progress).with_context(|| path.display().to_string())
+        }
+        (Form::OciDir | Form::Dir, None) => {
+            bail!("a directory cannot be written to standard output")
+        }
         (Form::OciDir, Some(path)) => {
             directory(parcels, path, tag, progress).with_context(|| path.display().to_string())
         }
@@ -391,6 +398,42 @@ fn directory(
     Ok(())
 }
 
+/// Writes an image as skopeo does for `dir:` into a directory of its own:
+/// `version`, `manifest.json`, and blobs named by the digits of their digests.
+fn loose(parcels: Vec<Parcel>, path: &Path, progress: &dyn Progress) -> Result<()> {
+    let [parcel] = &parcels[..] else {
+        bail!("it has room for one image");
+    };
+    if path.exists() {
+        let empty = fs::read_dir(path)?.next().is_none();
+        ensure!(
+            empty || path.join("version").exists(),
+            "it is there, and no directory of an image"
+        );
+    }
+    fs::create_dir_all(path)?;
+    for layer in &parcel.layers {
+        let (digest, size) = (layer.blob.digest(), layer.blob.size());
+        let meter = progress.begin(digest::short(digest), Some(size));
+        write_new(&path.join(digest.digest()), |out| copy_blob(layer, out))
+            .with_context(|| format!("layer {digest}"))?;
+        meter.advance(size);
+    }
+    let config = digest::sha256(&parcel.config);
+    let manifest = path.join("manifest.json");
+    for (place, bytes) in [
+        (
+            path.join("version"),
+            &b"Directory Transport Version: 1.1\n"[..],
+        ),
+        (path.join(config.digest()), &parcel.config),
+        (manifest, &parcel.manifest),
+    ] {
+        write_new(&place, |out| Ok(out.write_all(bytes)?))?;
+    }
+    Ok(())
+}
+
 /// Writes a blob, if it is not there.
 fn put(
     layout: &Layout,
@@ -402,7 +445,12 @@ fn put(
         return Ok(());
     }
     private_dir(place.parent().context("it is in a directory")?)?;
-    let output = Output::new(&place)?;
+    write_new(&place, content)
+}
+
+/// Writes a file that is there when it is complete.
+fn write_new(place: &Path, content: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let output = Output::new(place)?;
     content(&mut &output)?;
     nix::unistd::fdatasync(&output)?;
     output.finish()

@@ -133,11 +133,12 @@ impl Source {
     ) -> Result<(Files, Found)> {
         let (files, tag) = match self {
             Source::OciDir { path, tag } => (Files::Directory(path.to_owned()), tag),
+            Source::Dir(path) => (Files::Directory(path.to_owned()), &None),
             Source::DockerArchive { path, name: tag } | Source::OciArchive { path, tag } => {
                 let file = archive::open_file(path)?;
                 (Files::open(file, session, budget)?, tag)
             }
-            Source::Store(_) | Source::Tar(_) | Source::Dir(_) => bail!("it is no image archive"),
+            Source::Store(_) | Source::Tar(_) => bail!("it is no image archive"),
         };
         let tag = tag.as_deref();
         let mut found = archive::images(&files, Wanted { platform, tag })?;

@@ -35,6 +35,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 use super::assemble::Assembly;
 use super::digest::{self, Digest};
 use super::flavour::Flavour;
+use super::index::configuration;
 use super::layer::About;
 use super::layout::{self, Layout};
 use super::progress::Progress;
@@ -298,7 +299,7 @@ impl Store {
     fn image(&self, descriptors: &[Descriptor], digest: &Digest) -> Result<Image> {
         let manifest: ImageManifest = self.layout.read(digest)?;
         let id = manifest.config().digest().clone();
-        let config: ImageConfiguration = self.layout.read(&id)?;
+        let config = configuration(&self.layout.read_bytes(&id)?)?;
         let layers = layers(&manifest, &config).with_context(|| format!("image {id}"))?;
         let names = descriptors.iter().filter(|d| d.digest() == digest);
         let references = names.filter_map(layout::name_of).map(familiar).collect();

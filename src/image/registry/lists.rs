@@ -6,9 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::image::{
-    Arch, Descriptor, ImageConfiguration, ImageIndexBuilder, MediaType, Os, PlatformBuilder,
-};
+use oci_spec::image::{Arch, Descriptor, ImageIndexBuilder, MediaType, Os, PlatformBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
@@ -19,7 +17,7 @@ use super::push::send_manifest;
 use super::transfer::{Way, send_parcel, tag_of};
 use crate::image::archive::MAX_JSON;
 use crate::image::digest::{self, Digest};
-use crate::image::index::platform_of;
+use crate::image::index::{configuration, platform_of};
 use crate::image::parcel::Parcel;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
@@ -136,8 +134,7 @@ impl List {
         // Whatever it is for, if it is the only one.
         let (fetched, manifest) = image(client, &repository, fetched, platform)?;
         let config = client.small_blob(&repository, manifest.config().digest(), MAX_JSON)?;
-        let config: ImageConfiguration =
-            serde_json::from_slice(&config).context("parse the configuration")?;
+        let config = configuration(&config)?;
         let size = fetched.bytes.len() as u64;
         let mut descriptor = Descriptor::new(fetched.media_type, size, fetched.digest);
         descriptor.set_platform(Some(described(&platform_of(&config))?));

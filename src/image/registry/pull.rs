@@ -15,14 +15,14 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use super::client::{Client, Place, Repository};
 use super::download::{Download, Stop};
 use super::failure::Failure;
-use super::manifest::Document;
+use super::manifest::{self, Document};
 use super::parts::{Held, Part, Parts};
 use super::repository::Fetched;
 use crate::image::archive::MAX_JSON;
 use crate::image::assemble::{Assembly, parallel_on};
 use crate::image::budget::Budget;
 use crate::image::digest::{self, Digest};
-use crate::image::index::{MAX_NESTING, check_platform, choose};
+use crate::image::index::{MAX_NESTING, check_platform, choose, configuration};
 use crate::image::layer::{Expected, Layer, bring};
 use crate::image::load::{Prepared, place_bytes, prepared};
 use crate::image::platform::Platform;
@@ -128,13 +128,33 @@ pub(super) fn image(
     for _ in 0..=MAX_NESTING {
         let index = match &fetched.document {
             Document::Image(manifest) => {
+                manifest::check_image(&fetched.bytes)?;
                 let manifest = (**manifest).clone();
                 return Ok((fetched, manifest));
             }
             Document::Index(index) => index,
         };
-        let chosen = choose(index, platform)?.digest().to_string();
-        fetched = client.manifest(repository, &chosen)?;
+        let candidates = choose(index.manifests(), platform)?;
+        let mut chosen = client.manifest(repository, candidates[0].digest().as_ref())?;
+        for (at, candidate) in candidates.iter().enumerate() {
+            // The only one is what it is; of others it is read.
+            if candidates.len() == 1 || candidate.platform().is_some() {
+                break;
+            }
+            let next = match at {
+                0 => chosen.clone(),
+                _ => client.manifest(repository, candidate.digest().as_ref())?,
+            };
+            if let Document::Image(manifest) = &next.document
+                && let Ok(config) =
+                    client.small_blob(repository, manifest.config().digest(), MAX_JSON)
+                && configuration(&config).is_ok_and(|c| check_platform(&c, platform).is_ok())
+            {
+                chosen = next;
+                break;
+            }
+        }
+        fetched = chosen;
     }
     bail!("indexes are nested too deeply")
 }
@@ -166,7 +186,7 @@ impl Job<'_> {
             image.config.0 == *manifest.config().digest() && image.manifest.0 == fetched.digest,
             "manifests and configurations are named by sha256 only"
         );
-        let parsed = serde_json::from_slice(&image.config.1).context("parse the configuration")?;
+        let parsed = configuration(&image.config.1)?;
         check_platform(&parsed, platform)?;
         self.budget.check_configuration(&parsed)?;
         let session = self.store.session()?;

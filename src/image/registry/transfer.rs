@@ -197,8 +197,11 @@ pub fn transfer(
         let (repository, fetched) = find(from, &source.clone().stored())?;
         let home = to.repository(&to.conf.home(target)?)?;
         let fetched = match which {
-            Which::All => fetched,
-            Which::One(platform) => image(from, &repository, fetched, platform)?.0,
+            Which::One(platform) if matches!(fetched.document, Document::Index(_)) => {
+                image(from, &repository, fetched, platform)?.0
+            }
+            // Whatever it is.
+            _ => fetched,
         };
         let parts = Parts::new(store.root());
         parts.prepare()?;
