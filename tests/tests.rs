@@ -30,6 +30,7 @@ mod observe;
 mod options;
 mod others;
 mod output;
+mod producers;
 mod publish;
 mod registry;
 mod run;

@@ -49,7 +49,9 @@ pub fn changes(container: &Container) -> Result<Vec<(Change, Vec<u8>)>> {
             let _ = become_root();
         }
         let mut said = Vec::new();
-        for (change, path) in found_in(&upper, &lowers, &mount_points(&spec))? {
+        let all: Vec<PathBuf> = [&upper].into_iter().chain(&lowers).cloned().collect();
+        let points = mount_points(&spec, &all)?;
+        for (change, path) in found_in(&upper, &lowers, &points)? {
             said.push(change.letter() as u8);
             said.extend(path);
             said.push(0);

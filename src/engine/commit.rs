@@ -128,7 +128,7 @@ fn write(container: &Container, spec: &Spec, squash: bool, out: PipeWriter) -> R
             export(&trees, Some(&mut owners), true_owners.as_ref(), out)?
         }
         false => {
-            let points = mount_points(spec);
+            let points = mount_points(spec, &trees)?;
             export_layer(&trees[0], &points, &mut owners, true_owners.as_ref(), out)?
         }
     };

@@ -7,6 +7,7 @@ use super::userns;
 use crate::image::export::export as write_tar;
 use crate::image::owners::Owners;
 use crate::image::tarwrite::TarWriter;
+use crate::image::view::View;
 use crate::runtime::plan::TMPFS_UPPER;
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
@@ -29,7 +30,10 @@ pub fn export<W: Write>(container: &Container, out: W) -> Result<W> {
     let _lock = container.try_lock()?;
     let mut trees = trees(&container.spec()?, container).with_context(what)?;
     if container.state == State::Created {
-        only_image(&mut trees, container).with_context(what)?;
+        // Nothing was mounted yet, and its own tree is like the image's root.
+        let root = container.dir.parent().and_then(Path::parent);
+        let points = root.map(mountpoints::place);
+        trees.retain(|tree| Some(tree) != points.as_ref());
     }
     let mut owners = Owners::new(&container.dir);
     let true_owners = userns::enter_owners(&container.spec()?).with_context(what)?;
@@ -39,19 +43,6 @@ pub fn export<W: Write>(container: &Container, out: W) -> Result<W> {
     }
     let out = TarWriter::sparse(out);
     write_tar(&trees, Some(&mut owners), true_owners.as_ref(), out).with_context(what)
-}
-
-/// Leaves away what was made for a container before its start: the places of
-/// mounts, and its own tree as long as nothing is in it.
-fn only_image(trees: &mut Vec<PathBuf>, container: &Container) -> Result<()> {
-    let root = container.dir.parent().and_then(Path::parent);
-    let points = root.map(mountpoints::place);
-    trees.retain(|tree| Some(tree) != points.as_ref());
-    if trees.len() > 1 && trees[0].starts_with(&container.dir) {
-        let empty = std::fs::read_dir(&trees[0])?.next().is_none();
-        trees.drain(..usize::from(empty));
-    }
-    Ok(())
 }
 
 /// The trees that make up the root file system, the topmost first.
@@ -76,14 +67,13 @@ pub fn trees(spec: &Spec, container: &Container) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Where something is mounted in the container, from its root.
-pub fn mount_points(spec: &Spec) -> HashSet<Vec<u8>> {
+/// Where something is mounted in the container that `trees` (the topmost
+/// first) make up, from its root: the true paths, where links lead.
+pub fn mount_points(spec: &Spec, trees: &[PathBuf]) -> Result<HashSet<Vec<u8>>> {
+    let view = View::new(trees)?;
     let mounts = spec.mounts().iter().flatten();
     let bytes = mounts.map(|m| m.destination().as_os_str().as_bytes());
-    bytes
-        .map(|path| path.strip_prefix(b"/").unwrap_or(path))
-        .map(<[u8]>::to_vec)
-        .collect()
+    bytes.map(|path| view.place(path)).collect()
 }
 
 /// Makes this process root of a user namespace, where it may read all files of

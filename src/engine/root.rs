@@ -316,7 +316,8 @@ pub fn substitute(spec: &mut Spec, container: &Container) -> Result<Option<Strin
     let in_memory = words.iter().any(|w| w == TMPFS_UPPER);
     if container.record.auto_remove && !in_memory {
         let kept = words.into_iter();
-        let kept = kept.filter(|w| !w.starts_with("upperdir=") && !w.starts_with("workdir="));
+        // The upper directory stays, for what the root directory is like.
+        let kept = kept.filter(|w| !w.starts_with("workdir="));
         let kept = kept
             .filter(|w| w != "volatile")
             .chain([TMPFS_UPPER.to_owned()]);

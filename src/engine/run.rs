@@ -8,19 +8,22 @@ use super::network::Networks;
 use super::options::{Network, RunOptions, SeccompOption};
 use super::publish::{self, Port};
 use super::record::Record;
-use super::root::{self, Resolved};
+use super::root::{self, Resolved, Root};
 use super::sharing;
 use super::spec::{self, Facts};
 use super::userns::Mapping;
 use super::{etc, mountpoints, names, systemd, user};
+use crate::image::copy::copy_root;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
 use crate::image::store::Store;
+use crate::image::view;
 use crate::runtime::seccomp;
 use crate::sys::{cred, tty};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use nix::sys::stat::Mode;
+use nix::unistd::{getegid, geteuid};
 use oci_spec::runtime::{Capabilities, LinuxSeccomp, Spec};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -128,6 +131,7 @@ pub fn create(
         parts.make(creation.staging())?;
     }
     give_to_root(&creation, &mapping)?;
+    resemble_root(&creation, &resolved.root, &mapping)?;
     super::json::write_json(&creation.staging().join("config.json"), &spec)?;
     let (container, lock) = creation.complete(record)?;
     prepared.publish()?;
@@ -211,8 +215,9 @@ fn facts(
     let file = |path| {
         mapping.read_inside(|| Ok(root::read_file(&resolved.root, path)?.unwrap_or_default()))
     };
+    let image_user = &resolved.defaults.user;
     let wanted = options.user.as_deref().or(mapping.user());
-    let wanted = wanted.unwrap_or(&resolved.defaults.user);
+    let wanted = wanted.unwrap_or(image_user);
     let passwd = file("etc/passwd")?;
     // Root's groups are asked for by nobody, and a number needs no lookup.
     let group = match wanted {
@@ -220,6 +225,12 @@ fn facts(
         _ => file("etc/group")?,
     };
     let mut user = user::resolve(wanted, &passwd, &group)?;
+    // Whom the map makes of the user may be the image's own, who has groups.
+    if options.user.is_none() && mapping.user().is_some() && !image_user.is_empty() {
+        let own = user::resolve(image_user, &passwd, &group);
+        user = own.ok().filter(|own| own.uid == user.uid).unwrap_or(user);
+    }
+    let has_groups = !user.groups.is_empty();
     if !options.groups.is_empty() && mapping.owners().is_none() {
         bail!(
             "--group-add: with one id there are no groups but yours, in which you are anyway \
@@ -251,7 +262,8 @@ fn facts(
         gid_map,
         owners: mapping.owners(),
         // Without a user of the image's there is nothing to put in their place.
-        keep_groups: options.keep_groups || options.user.is_none() && mapping.user().is_some(),
+        keep_groups: options.keep_groups
+            || options.user.is_none() && mapping.user().is_some() && !has_groups,
         user,
         capabilities,
         seccomp,
@@ -359,6 +371,21 @@ fn give_to_root(creation: &Creation, mapping: &Mapping) -> Result<()> {
     })
 }
 
+/// Makes `upper`, which is the container's "/", what the root directory of the
+/// image is. What stands on no image keeps what it has.
+fn resemble_root(creation: &Creation, root: &Root, mapping: &Mapping) -> Result<()> {
+    if root.direct.is_some() || root.parts.is_some() {
+        return Ok(());
+    }
+    let (layer, owner) = view::root_layer(&root.lowers)?;
+    let act = || copy_root(layer, &creation.staging().join("upper"));
+    let user = (geteuid().as_raw(), getegid().as_raw());
+    match owner == user && mapping.foreign_root().is_none() {
+        true => act(),
+        false => mapping.inside(act),
+    }
+}
+
 /// Gives a new tree to somebody, if it is there.
 fn give(path: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
     let Ok(meta) = path.symlink_metadata() else {
@@ -377,8 +404,7 @@ fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result
     let dir = creation.staging();
     // The caller's mask is not for what the container sees.
     let mask = nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
-    // The mode of "upper" is that of the container's "/"; nobody but the user
-    // gets as far as to these directories from outside.
+    // Nobody but the user gets as far as to these directories from outside.
     for name in ["upper", "work"] {
         let mode = Mode::from_bits_truncate(0o755);
         nix::unistd::mkdir(&dir.join(name), mode).with_context(|| format!("create {name}"))?;

@@ -9,6 +9,7 @@ use super::systemd;
 use super::user::User;
 use super::userns::ANNOTATION_OWNERS;
 use crate::idmap::IdMap;
+use crate::image::store::MAX_LAYERS;
 use crate::runtime::plan::{
     ANNOTATION_DEVICES, ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_INTERFACE,
     ANNOTATION_KEEP_GROUPS, ANNOTATION_SECCOMP,
@@ -100,11 +101,10 @@ pub fn build(
     let mut mounts = Vec::new();
     mounts.push(root_mount(root, facts)?);
     mounts.extend(system_mounts(options, systemd)?);
-    mounts.extend(etc_mounts(options, facts)?);
     if let Some(parts) = &root.parts {
         mounts.extend(part_mounts(root, parts, facts)?);
     }
-    add_user_mounts(&mut mounts, asked);
+    add_user_mounts(&mut mounts, asked, etc_mounts(options, facts)?);
 
     let mut annotations: HashMap<String, String> =
         options.annotations.clone().into_iter().collect();
@@ -242,7 +242,9 @@ fn root_mount(root: &Root, facts: &Facts) -> Result<Mount> {
     if root.volatile {
         words.push("volatile".into());
     }
-    for lower in root.lowers.iter().chain([&facts.mount_points]) {
+    // What lies below goes where it would be one too many.
+    let below = (root.lowers.len() < MAX_LAYERS).then_some(&facts.mount_points);
+    for lower in root.lowers.iter().chain(below) {
         let Some(lower) = lower.to_str() else {
             bail!("{}: the path is not UTF-8", lower.display());
         };
@@ -372,10 +374,14 @@ fn etc_mounts(options: &RunOptions, facts: &Facts) -> Result<Vec<Mount>> {
 }
 
 /// Adds what the user asked for: parents before children, and in the place
-/// of a mount of ours with the same destination.
-fn add_user_mounts(mounts: &mut Vec<Mount>, asked: Vec<Mount>) {
-    mounts.retain(|m| !asked.iter().any(|a| a.destination() == m.destination()));
+/// of a mount of ours with the same destination. The files in `/etc` come
+/// last among their like, for they may be links to below what was asked for.
+fn add_user_mounts(mounts: &mut Vec<Mount>, asked: Vec<Mount>, mut etc: Vec<Mount>) {
+    for ours in [&mut *mounts, &mut etc] {
+        ours.retain(|m| !asked.iter().any(|a| a.destination() == m.destination()));
+    }
     mounts.extend(asked);
+    mounts.append(&mut etc);
     // Ours among them: a tmpfs on /etc must not hide /etc/hosts.
     mounts.sort_by_key(|m| m.destination().components().count());
 }

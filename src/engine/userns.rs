@@ -248,8 +248,8 @@ impl Mapping {
         }
         // Where root is not the user, layers have other owners.
         let has_root = |map: &[IdMap]| idmap::outside(map, 0).is_some();
-        let custom = matches!(asked, UserNs::Custom { .. } | UserNs::NoMap);
-        let own_trees = custom && has_root(&uids) && has_root(&gids);
+        let other = kept.is_some() || matches!(asked, UserNs::Custom { .. } | UserNs::NoMap);
+        let own_trees = other && has_root(&uids) && has_root(&gids);
         let owners = match own_trees {
             true => owners(&uids, &gids, &true_uids, &true_gids),
             false => {

@@ -294,9 +294,11 @@ impl Checking<'_> {
 
     /// Those of `blobs` that are damaged or missing.
     fn bad_blobs(&mut self, blobs: &[Descriptor]) -> Result<Vec<Bad>> {
-        let unknown = blobs
-            .iter()
-            .filter(|blob| !self.good.contains(blob.digest()));
+        // An image may have a layer twice.
+        let mut seen = HashSet::new();
+        let unknown = blobs.iter().filter(|blob| {
+            !self.good.contains(blob.digest()) && seen.insert(blob.digest().clone())
+        });
         let unknown: Vec<&Descriptor> = unknown.collect();
         let (store, quick, progress) = (self.store, self.how.quick, self.how.progress);
         let looked = parallel(&unknown, |blob| {

@@ -24,7 +24,7 @@ use nix::unistd::{Gid, Uid, Whence, fchownat, geteuid, linkat, lseek, mkfifoat, 
 
 use super::entry::{join, show};
 use super::unpack::DIRECTORY;
-use super::view::{Merged, Node, Other, View};
+use super::view::{LayerDir, Merged, Node, Other, View};
 use crate::sys::{fs::clone_data, xattr};
 
 /// Where files with more links were copied to, by device and inode.
@@ -60,6 +60,25 @@ pub fn copy_directory(lowers: &[PathBuf], path: &[u8], dest: &Path) -> Result<bo
     };
     copy(&from, dest).with_context(context)?;
     Ok(true)
+}
+
+/// Gives the empty directory `to` what the root of the tree `layer` has:
+/// owner, `user.` attributes, time and mode.
+pub fn copy_root(layer: &Path, to: &Path) -> Result<()> {
+    let context = || format!("the root directory, {}", to.display());
+    let view = View::new(&[layer.to_owned()])?;
+    let to = OwnedFd::from(File::open(to).with_context(context)?);
+    resemble(view.root().deciding(), &to).with_context(context)
+}
+
+/// Makes a copy of a directory what the original is.
+fn resemble(from: &LayerDir, to: &OwnedFd) -> Result<()> {
+    let stat = from.stat()?;
+    own(to, None, &stat)?;
+    xattrs(from, to)?;
+    futimens(to, &TimeSpec::UTIME_OMIT, &mtime(&stat))?;
+    fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
+    Ok(())
 }
 
 /// Gives a file or a whole tree to an owner; links are not followed.
@@ -104,12 +123,7 @@ impl Copying {
                 Node::Other(other) => self.other(&other, to, &here).with_context(context)?,
             }
         }
-        let stat = from.layers[0].stat()?;
-        own(to, None, &stat)?;
-        xattrs(&*from.layers[0], to)?;
-        futimens(to, &TimeSpec::UTIME_OMIT, &mtime(&stat))?;
-        fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
-        Ok(())
+        resemble(from.deciding(), to)
     }
 
     /// Copies a file, or links it to the copy that was made of its inode.

@@ -118,7 +118,7 @@ impl<W: Write> Exporting<'_, W> {
             b"" => "the root directory".to_owned(),
             path => show(path),
         };
-        let top = &*directory.layers[0];
+        let top = directory.deciding();
         let stat = top.stat().with_context(context)?;
         let record = self.record(top.layer, path);
         let attributes = attributes(top, record.as_ref()).with_context(context)?;

@@ -177,6 +177,18 @@ pub fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// What the root of a tree has whose archive does not list it. No archive of
+/// a real file system has that time.
+pub const UNLISTED: (u32, (i64, u32)) = (0o755, (0, 1));
+
+/// Whether the root of a tree with this status was not in its archive, so that
+/// a layer below decides what the root directory of the image is like. In an
+/// overlay it would be the topmost one, whatever it is.
+pub fn says_nothing(root: &nix::sys::stat::FileStat) -> bool {
+    let (mode, (seconds, nanos)) = UNLISTED;
+    (root.st_mode & 0o7777, root.st_mtime, root.st_mtime_nsec) == (mode, seconds, i64::from(nanos))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,8 +43,9 @@ use super::reference::Reference;
 use super::session::{Session, private_dir};
 use crate::sys::replace::is_unwritable;
 
-/// Most layers of an image: the kernel stacks so many (`OVL_MAX_STACK`).
-const MAX_LAYERS: usize = 500;
+/// Most different layers of an image: the kernel stacks so many
+/// (`OVL_MAX_STACK`).
+pub const MAX_LAYERS: usize = 500;
 
 mod removal;
 mod weight;
@@ -321,9 +322,20 @@ impl Store {
     /// The unpacked layers of an image, the **topmost first**, as overlay's
     /// `lowerdir=` wants them; None if one is not unpacked. Costs one system
     /// call per layer.
+    ///
+    /// Each tree stands there once, where it is topmost: the kernel refuses a
+    /// directory that is below itself (ELOOP). What it would hide or show
+    /// further down it hides or shows above as well.
     pub fn lowers(&self, image: &Image) -> Option<Vec<PathBuf>> {
-        let layers = image.layers.iter().rev();
-        layers.map(|layer| self.unpacked(layer)).collect()
+        let mut seen = HashSet::new();
+        let mut lowers = Vec::with_capacity(image.layers.len());
+        for layer in image.layers.iter().rev() {
+            let tree = self.unpacked(layer)?;
+            if seen.insert(tree.clone()) {
+                lowers.push(tree);
+            }
+        }
+        Some(lowers)
     }
 
     /// Unpacks, from the blobs, what of an image is not unpacked. The caller
@@ -604,10 +616,10 @@ pub(super) fn list(
 /// The layers that manifest and configuration agree on.
 pub fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<Vec<LayerInfo>> {
     let diff_ids = config.rootfs().diff_ids();
+    let different = diff_ids.iter().collect::<HashSet<_>>().len();
     ensure!(
-        manifest.layers().len() <= MAX_LAYERS,
-        "it has {} layers, and the kernel stacks {MAX_LAYERS}",
-        manifest.layers().len()
+        different <= MAX_LAYERS,
+        "it has {different} different layers, and the kernel stacks {MAX_LAYERS}"
     );
     ensure!(
         diff_ids.len() == manifest.layers().len(),

@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -18,9 +19,9 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat, stat};
 
-use super::record::OPAQUE;
+use super::record::{OPAQUE, says_nothing};
 use super::unpack::{DIRECTORY, is_whiteout};
 use crate::sys::xattr;
 
@@ -79,13 +80,43 @@ impl LayerDir {
         Ok(LayerDir { fd, shut, layer })
     }
 
-    /// Its status, with the mode that it really has.
+    /// The root of a layer.
+    fn root(path: &Path, layer: usize) -> io::Result<LayerDir> {
+        let open = || File::open(path);
+        let (file, shut) = match open() {
+            Err(closed) if closed.kind() == io::ErrorKind::PermissionDenied => {
+                let mode = fs::symlink_metadata(path)?.mode() & 0o7777;
+                let opened = fs::set_permissions(path, Permissions::from_mode(0o700));
+                // Somebody else's: who asks may know where it is readable.
+                if mode & 0o500 == 0o500 || opened.is_err() {
+                    return Err(closed);
+                }
+                (open()?, Some(mode))
+            }
+            other => (other?, None),
+        };
+        Ok(LayerDir {
+            fd: file.into(),
+            shut,
+            layer,
+        })
+    }
+
+    /// Its status, with the mode that it really has. A root of which nothing
+    /// is known has the time zero.
     pub fn stat(&self) -> Result<FileStat> {
         let mut stat = fstat(&self.fd)?;
         if let Some(mode) = self.shut {
             stat.st_mode = stat.st_mode & !0o7777 | mode;
         }
+        if says_nothing(&stat) {
+            stat.st_mtime_nsec = 0;
+        }
         Ok(stat)
+    }
+
+    fn says_nothing(&self) -> bool {
+        fstat(&self.fd).is_ok_and(|stat| says_nothing(&stat))
     }
 }
 
@@ -110,12 +141,10 @@ impl View {
         ensure!(!lowers.is_empty(), "an image without layers has no files");
         let mut layers = Vec::with_capacity(lowers.len());
         for (layer, path) in lowers.iter().enumerate() {
-            let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-            layers.push(Rc::new(LayerDir {
-                fd: file.into(),
-                shut: None,
-                layer,
-            }));
+            let root = LayerDir::root(path, layer);
+            layers.push(Rc::new(
+                root.with_context(|| format!("open {}", path.display()))?,
+            ));
         }
         let root = Rc::new(Merged { layers });
         Ok(View { root })
@@ -163,6 +192,42 @@ impl View {
     /// What is at `path`, all links followed, with its true path.
     pub fn locate_followed(&self, path: &[u8]) -> Result<Option<(Vec<u8>, Node)>> {
         self.resolve(path, true)
+    }
+
+    /// The true path of what is at `path`, all links followed; what is missing
+    /// keeps its name. A mount that is made there stands on it.
+    pub fn place(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let mut trail: Vec<(Vec<u8>, Option<Rc<Merged>>)> = Vec::new();
+        let mut pending = Vec::new();
+        let mut links = 0;
+        push(&mut pending, path);
+        while let Some(name) = pending.pop() {
+            if name == b".." {
+                trail.pop();
+                continue;
+            }
+            let here = trail.last().map_or(Some(&self.root), |(_, d)| d.as_ref());
+            let node = here.map(|directory| directory.child(&name)).transpose()?;
+            let directory = match node.flatten() {
+                Some(Node::Directory(directory)) => Some(directory),
+                Some(Node::Other(other)) if other.stat.st_mode & libc::S_IFMT == libc::S_IFLNK => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        bail!("too many symbolic links");
+                    }
+                    let target = readlinkat(&other.parent, &*name)?.into_vec();
+                    if target.starts_with(b"/") {
+                        trail.clear();
+                    }
+                    push(&mut pending, &target);
+                    continue;
+                }
+                _ => None,
+            };
+            trail.push((name, directory));
+        }
+        let names: Vec<&[u8]> = trail.iter().map(|(name, _)| name.as_slice()).collect();
+        Ok(names.join(&b'/'))
     }
 
     fn resolve(&self, path: &[u8], follow: bool) -> Result<Option<(Vec<u8>, Node)>> {
@@ -216,7 +281,29 @@ impl View {
     }
 }
 
+/// The layer of a stack, the **topmost first**, that says what the root
+/// directory is like, and the owner of its root.
+pub fn root_layer(lowers: &[PathBuf]) -> Result<(&Path, (u32, u32))> {
+    let mut first = None;
+    for path in lowers {
+        let stat = stat(path).with_context(|| path.display().to_string())?;
+        let found = (path.as_path(), (stat.st_uid, stat.st_gid));
+        if !says_nothing(&stat) {
+            return Ok(found);
+        }
+        first.get_or_insert(found);
+    }
+    first.context("an image without layers has no files")
+}
+
 impl Merged {
+    /// The layer that says what the directory itself is like: the topmost one
+    /// that knows.
+    pub fn deciding(&self) -> &LayerDir {
+        let known = self.layers.iter().find(|layer| !layer.says_nothing());
+        known.unwrap_or(&self.layers[0])
+    }
+
     /// What `name` is here.
     pub fn child(&self, name: &[u8]) -> Result<Option<Node>> {
         let mut found = Vec::new();

@@ -11,6 +11,7 @@ pub mod message;
 pub mod options;
 mod outside;
 mod overlay;
+mod place;
 pub mod plan;
 pub mod process;
 mod reaper;

@@ -75,9 +75,9 @@ impl Outside {
     }
 
     fn open_overlay(&mut self, overlay: &Overlay) -> Result<()> {
-        // Those in memory are made later.
-        let changes = overlay.upper.iter().chain(&overlay.work);
-        let changes = changes.filter(|_| !overlay.in_memory);
+        // In memory both are made later; the first is like this one.
+        let work = overlay.work.iter().filter(|_| !overlay.in_memory);
+        let changes = overlay.upper.iter().chain(work);
         overlay
             .lower
             .iter()

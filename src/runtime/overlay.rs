@@ -6,10 +6,12 @@ use super::plan::Overlay;
 use crate::sys;
 use crate::sys::fd::open_in_root;
 use crate::sys::mount::{self, FsContext, attr};
+use crate::sys::xattr;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, futimens, mkdirat};
+use nix::sys::time::TimeSpec;
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -32,11 +34,38 @@ pub fn in_memory(overlay: &Overlay, target: &Path) -> Result<Overlay> {
         let mode = Mode::from_bits_truncate(0o755);
         nix::unistd::mkdir(&target.join(name), mode).with_context(what)?;
     }
+    if let Some(model) = &overlay.upper {
+        let open = |path: &Path| nix::fcntl::open(path, DIRECTORY, Mode::empty());
+        let (from, to) = (open(model)?, open(&target.join("upper"))?);
+        resemble(&from, &to).with_context(what)?;
+    }
     Ok(Overlay {
         upper: Some(target.join("upper")),
         work: Some(target.join("work")),
         ..overlay.clone()
     })
+}
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC);
+
+/// Gives a directory in memory what one on the disk has: owner, attributes,
+/// time and mode, as far as a tmpfs can have them (attributes since Linux 6.6).
+fn resemble(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+    let stat = fstat(from)?;
+    nix::unistd::fchown(to, Some(stat.st_uid.into()), Some(stat.st_gid.into()))?;
+    for name in xattr::list(from)? {
+        if name.to_bytes().starts_with(b"user.")
+            && let Some(value) = xattr::get(from, &name)?
+        {
+            let _ = xattr::set(to, &name, &value);
+        }
+    }
+    let time = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec);
+    futimens(to, &TimeSpec::UTIME_OMIT, &time)?;
+    fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
+    Ok(())
 }
 
 /// The kernel takes at most a page of options, NUL included.
@@ -188,8 +217,12 @@ pub fn in_opened_memory(
     for name in ["upper", "work"] {
         let mode = Mode::from_bits_truncate(0o755);
         mkdirat(&tree, name, mode).with_context(what)?;
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let directory = open_in_root(&tree, Path::new(name), flags).with_context(what)?;
+        let directory = open_in_root(&tree, Path::new(name), DIRECTORY).with_context(what)?;
+        if let ("upper", Some(model)) = (name, &overlay.upper) {
+            let model = outside.directory(model)?;
+            let from = open_in_root(model, Path::new("."), DIRECTORY).with_context(what)?;
+            resemble(&from, &directory).with_context(what)?;
+        }
         outside.add(&target.join(name), directory);
     }
     Ok(Overlay {

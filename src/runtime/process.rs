@@ -2,6 +2,7 @@
 //! last steps to execve. Shared by the first process and by `exec`.
 
 use super::message::{Message, Step};
+use super::place;
 use super::plan::c_string;
 use super::seccomp::{self, Filter, RootEmulation};
 use crate::sys::channel::Channel;
@@ -262,7 +263,9 @@ impl ProcessPlan {
         let what = || self.cwd.display().to_string();
         match nix::unistd::chdir(&self.cwd) {
             Err(nix::errno::Errno::ENOENT) => {
-                make_directories(&self.cwd).with_context(what)?;
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                let root = nix::fcntl::open("/", flags, Mode::empty()).with_context(what)?;
+                place::open(root, &self.cwd, true).with_context(what)?;
                 nix::unistd::chdir(&self.cwd).with_context(what)?;
             }
             other => other.with_context(what)?,
@@ -448,18 +451,4 @@ fn hand_over(page: &OwnedFd, report: &Channel, sockets: u32) -> Result<OwnedFd> 
 pub fn open_null() -> Result<OwnedFd> {
     nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
         .context("/dev/null")
-}
-
-fn make_directories(path: &Path) -> Result<()> {
-    let mut so_far = PathBuf::new();
-    for part in path.components() {
-        so_far.push(part);
-        match nix::unistd::mkdir(&so_far, Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
-            // A read-only directory that has the next one already.
-            Err(nix::errno::Errno::EROFS) if so_far.exists() => {}
-            Err(e) => return Err(e).with_context(|| format!("create {}", so_far.display())),
-        }
-    }
-    Ok(())
 }

@@ -7,14 +7,14 @@
 use super::options::{Attributes, Bind, Options};
 use super::outside::Outside;
 use super::plan::{Device, Mount, MountSource, Plan, RootMount};
-use super::{copyup, overlay, remount};
+use super::{copyup, overlay, place, remount};
 use crate::sys::mount::{self, FsContext, MountAttr, attr};
-use crate::sys::{self, fd::create_in_root, fd::open_in_root};
+use crate::sys::{self, fd::open_in_root};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -289,7 +289,10 @@ pub fn attach_all(root: &OwnedFd, mounts: &[Gathered<'_>]) -> Result<()> {
 }
 
 fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
-    let target = mount_point(root, mount.destination, mount.directory)?;
+    let target = place::open(root, mount.destination, mount.directory)?;
+    if !mount.directory && is_directory(&target)? {
+        bail!("what is mounted there is a file, and the container has a directory in its place");
+    }
     if mount.options.is_some_and(|o| o.tmpcopyup) {
         copyup::copy_into(target.as_fd(), mount.tree.as_fd())?;
     }
@@ -351,50 +354,6 @@ fn set_options(tree: &OwnedFd, options: &Options) -> Result<()> {
 
 fn change(tree: &OwnedFd, attributes: &MountAttr, recursive: bool) -> Result<()> {
     Ok(mount::set_attributes(tree, attributes, recursive)?)
-}
-
-/// Opens the place of a mount inside `root`, made if it is missing.
-fn mount_point(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> {
-    let flags = match directory {
-        true => OFlag::O_PATH | OFlag::O_DIRECTORY,
-        false => OFlag::O_PATH,
-    };
-    if path.as_os_str().is_empty() {
-        return Ok(open_in_root(root, Path::new("."), flags)?);
-    }
-    match open_in_root(root, path, flags) {
-        Ok(fd) => return Ok(fd),
-        Err(e) if e.errno == Errno::ENOENT => {}
-        Err(e) => return Err(anyhow!(e)),
-    }
-    let what = || format!("create /{}", path.display());
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        bail!("{}: not a place for a mount", path.display());
-    };
-    // openat2 takes no empty path for the root itself.
-    let parent = match parent.as_os_str().is_empty() {
-        true => open_in_root(root, Path::new("."), OFlag::O_PATH | OFlag::O_DIRECTORY)?,
-        false => mount_point(root, parent, true)?,
-    };
-    let made = match directory {
-        true => mkdirat(&parent, name, Mode::from_bits_truncate(0o755)),
-        false => mknodat(
-            &parent,
-            name,
-            SFlag::S_IFREG,
-            Mode::from_bits_truncate(0o644),
-            0,
-        ),
-    };
-    match made {
-        // A link whose target is missing: that one is made, inside.
-        Err(Errno::EEXIST) if !directory => {
-            let mode = Mode::from_bits_truncate(0o644);
-            create_in_root(root, path, OFlag::O_WRONLY, mode).with_context(what)?;
-        }
-        other => other.with_context(what)?,
-    }
-    Ok(open_in_root(root, path, flags)?)
 }
 
 /// Puts the links that every `/dev` has into a fresh one (runtime-spec,

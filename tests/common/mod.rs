@@ -5,6 +5,7 @@
 //! users, says so in the same variables.
 #![allow(dead_code, unused_imports)]
 
+pub mod archive;
 pub mod hostile;
 mod podman;
 pub mod process;

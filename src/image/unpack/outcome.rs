@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, fchmod, futimens};
 
 use super::{DIRECTORY, OMIT, open_root, time};
 use crate::image::entry::{show, split};
-use crate::image::record::Records;
+use crate::image::record::{Records, UNLISTED};
 
 /// What an unpacked layer is like, and what it still needs.
 #[derive(Debug, Default)]
@@ -52,7 +52,8 @@ impl Unpacked {
 
     /// Sets modes and times of the directories of `root`, after which the tree
     /// is finished. Until then their owner can enter them all. Those that
-    /// nothing is known of get mode 0755 and the time zero.
+    /// nothing is known of get mode 0755 and the time zero; a root that is not
+    /// listed is marked, see [`UNLISTED`].
     pub fn seal(&mut self, root: &Path) -> Result<()> {
         let mut here = Cursor {
             path: Vec::new(),
@@ -61,7 +62,11 @@ impl Unpacked {
         // The deepest first: a directory may end up closed to its owner.
         while let Some((path, attributes)) = self.directories.pop_last() {
             let context = || format!("directory {}", show(&path));
-            let (mode, mtime) = attributes.unwrap_or((0o755, (0, 0)));
+            let unknown = match path.is_empty() {
+                true => UNLISTED,
+                false => (0o755, (0, 0)),
+            };
+            let (mode, mtime) = attributes.unwrap_or(unknown);
             let directory = here.open(&path).with_context(context)?;
             futimens(&directory, &OMIT, &time(mtime)).with_context(context)?;
             fchmod(&directory, Mode::from_bits_truncate(mode)).with_context(context)?;
