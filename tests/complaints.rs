@@ -255,6 +255,27 @@ fn the_host_is_known_by_a_name_wherever_it_is() {
     assert_eq!(output.stdout, wanted, "{output}");
 }
 
+/// Options of the host's resolver hold on named networks too.
+#[test]
+fn options_of_the_hosts_resolver_are_kept() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.write(
+        "resolv.conf",
+        "nameserver 192.0.2.1\nsearch a.example b.example\noptions ndots:3 timeout:2\n",
+    );
+    let script = "mount --bind $PWD/resolv.conf /etc/resolv.conf
+         $bryo network create net >/dev/null
+         $bryo run --rm --network net busybox grep -v nameserver /etc/resolv.conf
+         $bryo run --rm --network net --dns-option rotate --dns-search c busybox \
+           grep -v nameserver /etc/resolv.conf";
+    let output = in_a_world(&sandbox, script);
+    assert_eq!(
+        output.stdout,
+        "search a.example b.example\noptions ndots:3 timeout:2\nsearch c\noptions rotate ndots:0\n",
+        "{output}"
+    );
+}
+
 /// Pings are answered by who is meant where the host lets users send them, and
 /// known to be filtered where it does not.
 #[test]

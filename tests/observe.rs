@@ -243,6 +243,41 @@ fn ps_shows_and_filters() {
 }
 
 #[test]
+fn commands_are_shown_on_one_line() {
+    let sandbox = Sandbox::with_busybox();
+    let create = |name: &str, command: &[&str]| {
+        let create = sandbox.bryo(["create", "--name", name, "busybox"]);
+        create.args(command).output().expect(0);
+    };
+    create("lines", &["sh", "-c", "echo a\n\techo \"b\\c\"\x1b[2J"]);
+    create("short", &["sleep", "12345678901234"]);
+    create("long", &["sleep", "123456789012345"]);
+    let shown = |flags: &[&str]| {
+        let ps = ["ps", "-a", "--format", "{{.Command}}"];
+        lines(&sandbox, &[&ps[..], flags].concat())
+    };
+    assert_eq!(
+        shown(&["--no-trunc"]),
+        [
+            r#""sleep 123456789012345""#,
+            r#""sleep 12345678901234""#,
+            r#""sh -c 'echo a\n\techo \"b\\c\"\x1b[2J'""#,
+        ]
+    );
+    assert_eq!(
+        shown(&[]),
+        [
+            r#""sleep 1234567890123…""#,
+            r#""sleep 12345678901234""#,
+            r#""sh -c 'echo a\n\techo…""#,
+        ]
+    );
+    // A line for each in the table too.
+    assert_eq!(lines(&sandbox, &["ps", "-a"]).len(), 4);
+    remove(&sandbox);
+}
+
+#[test]
 fn top_and_stats() {
     let sandbox = Sandbox::with_busybox();
     for flags in [&[][..], &["--init"], &["--pid=host"]] {

@@ -1,7 +1,7 @@
 //! Flags of `bryo run` that shape the process: its variables, ids,
 //! capabilities, filters, limits, names.
 
-use crate::common::{Sandbox, field};
+use crate::common::{Sandbox, busybox_tar, field};
 use std::fs;
 
 /// `/proc/self/status` in a container run with these flags.
@@ -41,11 +41,59 @@ fn variables() {
     for absent in ["SECRET", "ABSENT", "BRYO_ROOT", "XDG_RUNTIME_DIR", "TERM="] {
         assert!(!printed.contains(absent), "{absent} in {printed}");
     }
-    let refused = sandbox.run(&["-e", "=x", "busybox", "true"]).expect(125);
-    assert!(refused.stderr.contains("'=x'"), "{refused}");
+    for bad in ["=x", ""] {
+        let refused = sandbox.run(&["-e", bad, "busybox", "true"]).expect(125);
+        assert!(refused.stderr.contains("has no name"), "{refused}");
+    }
     sandbox
         .run(&["--env-file", "/nowhere", "busybox", "true"])
         .expect(125);
+}
+
+#[test]
+fn files_of_variables_are_dockers() {
+    let sandbox = Sandbox::with_busybox();
+    let good = "\u{feff}FIRST=1\r\n  QUOTED=\"a b\" # c\nLAST='x'";
+    let file = sandbox.write("good", good).display().to_string();
+    let said = sandbox.shell(&["--env-file", &file], "env | grep -E 'FIRST|QUOTED|LAST'");
+    let mut lines: Vec<&str> = said.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["FIRST=1", "LAST='x'", "QUOTED=\"a b\" # c"]);
+    for (text, line, word) in [
+        ("OK=1\nexport X=1\n", "line 2", "leave out 'export'"),
+        ("A B=1\n", "line 1", "'A B' contains blanks"),
+        ("#\n\n=1\n", "line 3", "no name"),
+    ] {
+        let file = sandbox.write("bad", text).display().to_string();
+        for verb in ["run", "create"] {
+            let refused = sandbox.bryo([verb, "--env-file", &file, "busybox", "true"]);
+            let refused = refused.output().expect(125);
+            for part in [&file, line, word] {
+                assert!(refused.stderr.contains(part), "{refused}");
+            }
+        }
+    }
+    // A name that is not set here takes the image's away, with exec the container's.
+    let import = sandbox.bryo(["import", "-c", "ENV X=1 Y=2"]);
+    import
+        .arg(busybox_tar())
+        .arg("with")
+        .output()
+        .expect(0);
+    let run = sandbox.bryo([
+        "run", "-d", "--name", "c", "-e", "X", "with", "sleep", "1000",
+    ]);
+    run.env_remove("X").output().expect(0);
+    let exec = |flags: &[&str]| {
+        let exec = sandbox.bryo(["exec"]).args(flags).args(["c", "env"]);
+        let said = exec.env_remove("Y").stdout();
+        let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
+        lines.retain(|line| line.starts_with(['X', 'Y']));
+        lines
+    };
+    assert_eq!(exec(&[]), ["Y=2"]);
+    assert!(exec(&["-e", "Y"]).is_empty());
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
 }
 
 #[test]
@@ -323,6 +371,11 @@ fn hosts_and_name_servers() {
         resolv,
         "search example.org\nnameserver 192.0.2.1\noptions ndots:2"
     );
+    let several = ["--add-host", "a;b=[fd00::2]", "--add-host", "c=10.0.0.4"];
+    let hosts = sandbox.shell(&several, "cat /etc/hosts");
+    for line in ["fd00::2\ta\n", "fd00::2\tb\n", "10.0.0.4\tc\n"] {
+        assert!(hosts.contains(line), "{hosts}");
+    }
     // They can be written to, but nothing lasts.
     sandbox.shell(
         &[],

@@ -139,6 +139,43 @@ fn a_port_that_cannot_be_had_is_an_error_that_says_why() {
 }
 
 #[test]
+fn a_port_is_published_once() {
+    let sandbox = Sandbox::with_busybox();
+    let create = |ports: &[&str]| {
+        let flags = ports.iter().flat_map(|port| ["-p", port]);
+        let create = sandbox.bryo(["create", "--network", "user"]);
+        create.args(flags).args(["busybox", "true"]).output()
+    };
+    for ports in [
+        &["8080:80", "8080:81"][..],
+        &["8080:80", "127.0.0.1:8080:80"],
+        &["8000-8002:90-92", "8001:99"],
+    ] {
+        let refused = create(ports).expect(125);
+        assert!(refused.stderr.contains("is published already"), "{refused}");
+    }
+    assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
+    create(&[
+        "8080:80",
+        "8080:80/udp",
+        "127.0.0.1:8081:80",
+        "127.0.0.2:8081:81",
+    ])
+    .expect(0);
+    // Who may choose leaves the port to who must have it.
+    let port = free_port();
+    let (range, one) = (
+        format!("127.0.0.1:{port}-{}:80", port.saturating_add(20)),
+        format!("127.0.0.1:{port}:81"),
+    );
+    let run = sandbox.bryo(["run", "-d", "--name", "c", "-p", &range, "-p", &one]);
+    run.args(["busybox", "sleep", "1000"]).output().expect(0);
+    let said = sandbox.bryo(["port", "c", "81"]).stdout();
+    assert_eq!(said, format!("127.0.0.1:{port}"));
+    sandbox.bryo(["rm", "-f", "-a"]).output().expect(0);
+}
+
+#[test]
 fn a_port_is_free_when_its_container_has_ended() {
     let sandbox = Sandbox::with_busybox();
     // An address from which nobody connects who asks for any port.

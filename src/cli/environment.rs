@@ -1,36 +1,137 @@
-//! `--env` and `--env-file`.
+//! `--env` and `--env-file`, read as docker reads them.
 
-use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use anyhow::{Context, Result, bail, ensure};
+use std::env::VarError;
+use std::path::{Path, PathBuf};
 
-/// Variables of files, then of flags; a name alone passes ours on.
-pub fn read(files: &[PathBuf], flags: &[String]) -> Result<Vec<(String, String)>> {
+/// Bytes at the beginning of a file that say that it is UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A variable; without a value it is taken away.
+pub type Variable = (String, Option<String>);
+
+/// Variables of files, then of flags. A name alone passes ours on; where we
+/// have none, that of a flag takes away what the image sets.
+pub fn read(files: &[PathBuf], flags: &[String]) -> Result<Vec<Variable>> {
     let mut all = Vec::new();
-    let mut add = |text: &str| match text.split_once('=') {
-        Some(("", _)) => bail!("variable '{text}' has no name"),
-        Some((key, value)) => {
-            all.push((key.to_owned(), value.to_owned()));
-            Ok(())
-        }
-        None => {
-            all.extend(
-                std::env::var(text)
-                    .ok()
-                    .map(|value| (text.to_owned(), value)),
-            );
-            Ok(())
-        }
-    };
     for path in files {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("--env-file {}", path.display()))?;
-        let lines = text.lines().map(str::trim_start);
-        for line in lines.filter(|l| !l.is_empty() && !l.starts_with('#')) {
-            add(line).with_context(|| format!("--env-file {}", path.display()))?;
-        }
+        let text = std::fs::read(path).with_context(|| format!("--env-file {}", path.display()))?;
+        of_file(path, &text, &mut all)?;
     }
     for flag in flags {
-        add(flag)?;
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag.as_str(), None),
+        };
+        ensure!(
+            !name.is_empty(),
+            "-e '{flag}': the variable has no name; NAME=VALUE or NAME is wanted"
+        );
+        let value = match value {
+            Some(value) => Some(value),
+            None => own(name).with_context(|| format!("-e {flag}"))?,
+        };
+        all.push((name.to_owned(), value));
     }
     Ok(all)
+}
+
+/// A line each: blanks before the name go, all behind `=` is the value, quotes
+/// and `#` too.
+fn of_file(path: &Path, text: &[u8], all: &mut Vec<Variable>) -> Result<()> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+        let what = || format!("--env-file {}, line {number}", path.display());
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = str::from_utf8(line)
+            .with_context(what)?
+            .trim_start_matches(char::is_whitespace);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = match line.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (line, None),
+        };
+        if name.is_empty() {
+            bail!("{}: '{line}' has no name before the '='", what());
+        }
+        if name.contains(char::is_whitespace) {
+            let hint = match name.split_once(char::is_whitespace) {
+                Some(("export", _)) => "leave out 'export', this is no script",
+                _ => "there can be none before the '='",
+            };
+            bail!("{}: variable '{name}' contains blanks; {hint}", what());
+        }
+        ensure!(
+            !line.contains('\0'),
+            "{}: variable '{name}' contains a zero byte",
+            what()
+        );
+        match value {
+            Some(value) => all.push((name.to_owned(), Some(value.to_owned()))),
+            None => all.extend(
+                own(name)
+                    .with_context(what)?
+                    .map(|value| (name.to_owned(), Some(value))),
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// What the variable is in bryo's own environment.
+fn own(name: &str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => bail!("the value of '{name}' here is not UTF-8"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &[u8]) -> Result<Vec<Variable>> {
+        let mut all = Vec::new();
+        of_file(Path::new("f"), text, &mut all)?;
+        Ok(all)
+    }
+
+    #[test]
+    fn files_are_read_as_docker_reads_them() {
+        for (text, wanted) in [
+            (&b"A=1\nB=2"[..], &[("A", "1"), ("B", "2")][..]),
+            (b"\xef\xbb\xbfA=1\n", &[("A", "1")]),
+            (b"A=1\r\n \tB= x \r", &[("A", "1"), ("B", " x ")]),
+            (b"A=\"q\" # c\n", &[("A", "\"q\" # c")]),
+            (b"# A=1\n   # B=1\n\n", &[]),
+            (b"A=\nB==\n", &[("A", ""), ("B", "=")]),
+            ("\u{a0}A=1\n".as_bytes(), &[("A", "1")]),
+            (
+                "A=1\n\u{feff}B=1\n".as_bytes(),
+                &[("A", "1"), ("\u{feff}B", "1")],
+            ),
+            (b"BRYO_IS_NOT_SET\n", &[]),
+        ] {
+            let wanted: Vec<Variable> = wanted
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), Some((*v).to_owned())))
+                .collect();
+            assert_eq!(parse(text).unwrap(), wanted, "{}", text.escape_ascii());
+        }
+        for (text, said) in [
+            (&b"A=1\nexport B=1\n"[..], "line 2: variable 'export B'"),
+            (b"A B=1\n", "line 1: variable 'A B' contains blanks"),
+            (b"A =1\n", "'A '"),
+            (b"A\tB\n", "blanks"),
+            (b"\n=1\n", "line 2: '=1' has no name"),
+            (b"A=\xff\n", "line 1: invalid utf-8"),
+            (b"A=\0\n", "zero byte"),
+        ] {
+            let error = format!("{:#}", parse(text).unwrap_err());
+            assert!(error.contains(said), "{error}");
+        }
+    }
 }

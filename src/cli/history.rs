@@ -105,9 +105,9 @@ struct Row {
 impl Row {
     fn shown(&self, id: &str, args: &Args, now: Timestamp) -> Value {
         let by = self.by.replace(['\t', '\n'], " ");
-        let by = match by.chars().count() > WIDTH && !args.no_trunc {
-            true => by.chars().take(WIDTH - 1).chain(['…']).collect(),
-            false => by,
+        let by = match args.no_trunc {
+            true => by,
+            false => output::ellipsis(&by, WIDTH),
         };
         json!({
             "ID": id,

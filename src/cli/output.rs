@@ -27,8 +27,13 @@ impl Table {
         }
     }
 
-    /// Adds a row.
-    pub fn row(&mut self, cells: Vec<String>) {
+    /// Adds a row. What an image says of itself moves no cursor.
+    pub fn row(&mut self, mut cells: Vec<String>) {
+        for cell in &mut cells {
+            if cell.contains(char::is_control) {
+                *cell = cell.escape_debug().to_string();
+            }
+        }
         self.rows.push(cells);
     }
 
@@ -68,6 +73,47 @@ pub fn closed_is_fine(result: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// At most `width` characters of a text; what is cut off leaves an ellipsis.
+pub fn ellipsis(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width.saturating_sub(1)) {
+        Some((at, last)) if at + last.len_utf8() < text.len() => format!("{}…", &text[..at]),
+        _ => text.to_owned(),
+    }
+}
+
+/// A text in quotes on one line, as Go's `strconv.Quote` writes it.
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\x07' => quoted.push_str("\\a"),
+            '\x08' => quoted.push_str("\\b"),
+            '\x0c' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\x0b' => quoted.push_str("\\v"),
+            c if is_printable(c) => quoted.push(c),
+            c if c.is_ascii() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if u32::from(c) < 0x1_0000 => {
+                quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Whether it is a letter, a mark, a number, punctuation, a symbol or the
+/// blank.
+fn is_printable(c: char) -> bool {
+    // A mark is one only behind something that it can mark.
+    format!("{:?}", format!("x{c}")).len() == 3 + c.len_utf8()
 }
 
 /// A size in bytes for people, in powers of a thousand with three digits, as
@@ -157,15 +203,40 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_quoted_and_cut_as_docker_does() {
+        for (text, quoted) in [
+            ("sh -c 'a b'", r#""sh -c 'a b'""#),
+            ("a\"b\\c", r#""a\"b\\c""#),
+            ("a\nb\tc\rd", r#""a\nb\tc\rd""#),
+            ("\x07\x08\x0b\x0c\x1b[31m\x7f", r#""\a\b\v\f\x1b[31m\x7f""#),
+            ("é e\u{301} 漢 😀", "\"é e\u{301} 漢 😀\""),
+            (
+                "\u{85}\u{a0}\u{202e}\u{feff}",
+                r#""\u0085\u00a0\u202e\ufeff""#,
+            ),
+            ("\u{e0001}", r#""\U000e0001""#),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
+        assert_eq!(ellipsis("12345678901234567890", 20), "12345678901234567890");
+        assert_eq!(
+            ellipsis("123456789012345678901", 20),
+            "1234567890123456789…"
+        );
+        assert_eq!(ellipsis("é".repeat(21).as_str(), 20), "é".repeat(19) + "…");
+        assert_eq!(ellipsis("", 20), "");
+    }
+
+    #[test]
     fn columns_are_aligned() {
         let mut table = Table::new(&["A", "LONG"]);
         table.row(vec!["wide é".to_owned(), String::new()]);
-        table.row(vec![String::new(), "x".to_owned()]);
+        table.row(vec![String::new(), "x\x1b".to_owned()]);
         let mut out = Vec::new();
         table.write(&mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "A        LONG\nwide é\n         x\n"
+            "A        LONG\nwide é\n         x\\u{1b}\n"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! `bryo ps`.
 
 use super::format::{self, Form};
-use super::output::{Table, duration, size};
+use super::output::{Table, duration, ellipsis, quote, size};
 use super::{Context, output};
 use crate::engine::changes::written;
 use crate::engine::cleaner::empty_trash_behind;
@@ -119,13 +119,20 @@ fn head(field: &str) -> String {
     }
 }
 
+/// The command as docker shows it: arguments with blanks in quotes of their
+/// own, and all on one line.
 fn command(container: &Container, whole: bool) -> String {
-    let command = container.record.command.join(" ");
-    match command.char_indices().nth(19) {
-        Some((at, _)) if !whole && command.chars().count() > 20 => {
-            format!("\"{}…\"", &command[..at])
+    let mut words = container.record.command.iter();
+    let mut line = words.next().cloned().unwrap_or_default();
+    for word in words {
+        match word.contains(' ') {
+            true => line.push_str(&format!(" '{word}'")),
+            false => line.push_str(&format!(" {word}")),
         }
-        _ => format!("\"{command}\""),
+    }
+    match whole {
+        true => quote(&line),
+        false => quote(&ellipsis(&line, 20)),
     }
 }
 

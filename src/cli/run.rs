@@ -13,7 +13,7 @@ use crate::engine::options::{
     Unmask,
 };
 use crate::engine::policy::Restart;
-use crate::engine::publish::{self, Port};
+use crate::engine::publish;
 use crate::engine::run::{Subject, create as create_container};
 use crate::engine::share::Share;
 use crate::engine::systemd::SystemdMode;
@@ -280,9 +280,9 @@ pub struct Args {
     #[arg(long, value_name = "CLOCK=SECONDS")]
     time_offset: Vec<String>,
 
-    /// Add a line to /etc/hosts; the address host-gateway is the host's as the
+    /// Add names to /etc/hosts; the address host-gateway is the host's as the
     /// container can reach it
-    #[arg(long, value_name = "NAME:ADDRESS")]
+    #[arg(long, value_name = "NAME[;NAME…]:ADDRESS")]
     add_host: Vec<String>,
     /// Ask this name server
     #[arg(long, value_name = "ADDRESS")]
@@ -529,9 +529,14 @@ impl Args {
             sysctls: pairs("sysctl", &self.sysctl)?,
             shm_size: options::parse_bytes(&self.shm_size)?,
             network,
-            ports: ports(&self.publish, publish::parse)?,
+            ports: publish::parse_all(&self.publish)?,
             publish_all: self.publish_all,
-            exposed: ports(&self.expose, publish::exposed)?,
+            exposed: self
+                .expose
+                .iter()
+                .map(|e| publish::exposed(e))
+                .collect::<Result<Vec<_>>>()?
+                .concat(),
             pid: sharing("pid", &self.pid)?,
             ipc: sharing("ipc", &self.ipc)?,
             uts: sharing("uts", &self.uts)?,
@@ -548,7 +553,8 @@ impl Args {
                 .add_host
                 .iter()
                 .map(|h| values::add_host(h))
-                .collect::<Result<_>>()?,
+                .collect::<Result<Vec<_>>>()?
+                .concat(),
             dns: Dns {
                 servers: self.dns.clone(),
                 search: self.dns_search.clone(),
@@ -636,11 +642,6 @@ fn add_writable(asked: &mut Vec<MountOption>) {
             asked.extend(mounts::parse_tmpfs(path));
         }
     }
-}
-
-fn ports(texts: &[String], parse: impl Fn(&str) -> Result<Vec<Port>>) -> Result<Vec<Port>> {
-    let all = texts.iter().map(|text| parse(text));
-    Ok(all.collect::<Result<Vec<_>>>()?.concat())
 }
 
 fn sharing(flag: &str, text: &str) -> Result<Sharing> {

@@ -3,6 +3,7 @@
 use crate::engine::etc;
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A clock and how far it is shifted.
 pub fn time_offset(text: &str) -> Result<(String, i64)> {
@@ -31,19 +32,30 @@ pub fn parse_entrypoint(text: &str) -> Result<Vec<String>> {
     }
 }
 
-/// A name and an address.
-pub fn add_host(text: &str) -> Result<(String, String)> {
-    let parts = text.split_once([':', '=']);
-    let (name, address) =
-        parts.with_context(|| format!("--add-host {text}: NAME:ADDRESS is wanted"))?;
-    if address == etc::HOST_GATEWAY {
-        return Ok((name.to_owned(), address.to_owned()));
+/// `NAME[;NAME…]:ADDRESS`, or with `=`: the names, each with the address.
+pub fn add_host(text: &str) -> Result<Vec<(String, String)>> {
+    let fail = |why: String| format!("--add-host {text}: {why}");
+    // With "=" an address may have colons in plain sight, as docker has it.
+    let parts = text.split_once('=').or_else(|| text.split_once(':'));
+    let (names, address) = parts.with_context(|| fail("NAME:ADDRESS is wanted".into()))?;
+    let bare = match address.strip_prefix('[').and_then(|a| a.strip_suffix(']')) {
+        Some(inside) if inside.parse::<IpAddr>().is_ok() => inside,
+        _ => address,
+    };
+    if bare != etc::HOST_GATEWAY && bare.parse::<IpAddr>().is_err() {
+        bail!(fail(format!(
+            "'{address}' is not an address; an IPv4 or IPv6 address or {} is wanted",
+            etc::HOST_GATEWAY
+        )));
     }
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<std::net::IpAddr>().is_err() {
-        bail!("--add-host {text}: '{address}' is not an address");
-    }
-    Ok((name.to_owned(), bare.to_owned()))
+    let all = names.split(';').map(|name| {
+        let word = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '#' | ':');
+        if name.is_empty() || !name.chars().all(word) {
+            bail!(fail(format!("'{name}' is not a host's name")));
+        }
+        Ok((name.to_owned(), bare.to_owned()))
+    });
+    all.collect()
 }
 
 /// `NAME[=VALUE]`s.
@@ -53,4 +65,48 @@ pub fn labels(list: &[String]) -> BTreeMap<String, String> {
         (key.to_owned(), value.to_owned())
     };
     list.iter().map(label).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_added_by_name_and_address() {
+        for (text, lines) in [
+            ("a:1.2.3.4", &[("a", "1.2.3.4")][..]),
+            ("a=1.2.3.4", &[("a", "1.2.3.4")]),
+            ("a:::1", &[("a", "::1")]),
+            ("a=::1", &[("a", "::1")]),
+            ("a:[::1]", &[("a", "::1")]),
+            ("a=[fd00::2]", &[("a", "fd00::2")]),
+            ("a;b.c:1.2.3.4", &[("a", "1.2.3.4"), ("b.c", "1.2.3.4")]),
+            (
+                "a;b=host-gateway",
+                &[("a", "host-gateway"), ("b", "host-gateway")],
+            ),
+        ] {
+            let wanted: Vec<(String, String)> = lines
+                .iter()
+                .map(|(name, address)| ((*name).into(), (*address).into()))
+                .collect();
+            assert_eq!(add_host(text).unwrap(), wanted, "{text}");
+        }
+        for text in [
+            "a",
+            "a:",
+            "a::",
+            ":1.2.3.4",
+            "=1.2.3.4",
+            "a=b:1.2.3.4",
+            "a:x=1.2.3.4",
+            "a:[::1",
+            "a;:1.2.3.4",
+            "a b:1.2.3.4",
+            "a\n:1.2.3.4",
+            "#a:1.2.3.4",
+        ] {
+            assert!(add_host(text).is_err(), "{text:?}");
+        }
+    }
 }

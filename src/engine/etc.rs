@@ -2,6 +2,7 @@
 //! Pure.
 
 use super::options::{Dns, Network};
+use crate::net::dns::ResolvConf;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -51,49 +52,50 @@ pub fn hosts(
 /// `/etc/resolv.conf` (resolv.conf(5)): the host's, each part replaced by the
 /// user's where given. Without a network there is nobody to ask.
 pub fn resolv_conf(dns: &Dns, network: &Network, host_file: &str) -> String {
-    let from_host = |keyword: &str| -> Vec<String> {
-        match network {
-            Network::None => return Vec::new(),
-            // The network's own are put in at each start.
-            Network::Named if keyword == "nameserver" => return Vec::new(),
-            // It asks the host's, wherever they are.
-            Network::User(user) if keyword == "nameserver" => {
-                return vec![user.gateway().to_string()];
-            }
-            _ => {}
-        }
-        let lines = host_file.lines().map(str::trim_start);
-        let mut found: Vec<String> = lines
-            .filter_map(|line| line.strip_prefix(keyword))
-            .filter(|rest| rest.starts_with([' ', '\t']))
-            .map(|rest| rest.trim().to_owned())
-            .collect();
-        // Of several "search" or "options" lines the last one counts.
-        if keyword != "nameserver" {
-            found = found.pop().into_iter().collect();
-        }
-        found
+    let host = match network {
+        Network::None => ResolvConf::default(),
+        _ => ResolvConf::parse(host_file),
     };
-    let choose = |given: &[String], keyword| match given {
-        _ if *network == Network::Named && keyword == "nameserver" => from_host(keyword),
-        // A name without a dot may be a container's.
-        [] if *network == Network::Named && keyword == "options" => vec!["ndots:0".to_owned()],
-        [] => from_host(keyword),
-        given if keyword == "nameserver" => given.to_vec(),
-        given if given == ["."] => Vec::new(),
-        given => vec![given.join(" ")],
+    let servers = match (network, &dns.servers[..]) {
+        // The network's own are put in at each start.
+        (Network::Named, _) => Vec::new(),
+        (_, given @ [_, ..]) => given.to_vec(),
+        (Network::None, []) => Vec::new(),
+        // It asks the host's, wherever they are.
+        (Network::User(user), []) => vec![user.gateway().to_string()],
+        // Those of a link (`fe80::1%eth0`) too.
+        (_, []) => lines_of(host_file, "nameserver").collect(),
     };
+    let choose = |given: &[String], host: Vec<String>| match given {
+        [] => host,
+        [one] if one == "." => Vec::new(),
+        given => given.to_vec(),
+    };
+    let search = choose(&dns.search, host.search);
+    let mut options = choose(&dns.options, host.options);
+    // A name without a dot may be a container's; who says otherwise goes first.
+    if *network == Network::Named && !options.iter().any(|o| o.starts_with("ndots:")) {
+        options.push("ndots:0".to_owned());
+    }
     let mut text = String::new();
-    for (keyword, values) in [
-        ("search", choose(&dns.search, "search")),
-        ("nameserver", choose(&dns.servers, "nameserver")),
-        ("options", choose(&dns.options, "options")),
-    ] {
-        for value in values {
-            let _ = writeln!(text, "{keyword} {value}");
-        }
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {}", search.join(" "));
+    }
+    for server in servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if !options.is_empty() {
+        let _ = writeln!(text, "options {}", options.join(" "));
     }
     text
+}
+
+/// What stands behind a keyword at the beginning of lines.
+fn lines_of<'a>(text: &'a str, keyword: &'a str) -> impl Iterator<Item = String> + 'a {
+    let lines = text.lines().map(str::trim_start);
+    let rests = lines.filter_map(move |line| line.strip_prefix(keyword));
+    let rests = rests.filter(|rest| rest.starts_with([' ', '\t']));
+    rests.map(|rest| rest.trim().to_owned())
 }
 
 /// `/etc/hosts` with these addresses as those of the host name, in the place of
@@ -146,6 +148,27 @@ mod tests {
         let text = resolv_conf(&dns, &Network::Host, HOST);
         assert_eq!(text, "nameserver 1.1.1.1\nnameserver ::1\noptions edns0\n");
         assert_eq!(resolv_conf(&Dns::default(), &Network::None, HOST), "");
+    }
+
+    #[test]
+    fn the_hosts_options_hold_on_named_networks() {
+        let named = |dns: &Dns, host: &str| resolv_conf(dns, &Network::Named, host);
+        let none = Dns::default();
+        assert_eq!(named(&none, HOST), "search a b\noptions edns0 ndots:0\n");
+        let host = "domain old\nsearch svc.local local\noptions ndots:5\noptions timeout:1 # x\n";
+        assert_eq!(
+            named(&none, host),
+            "search svc.local local\noptions ndots:5 timeout:1\n"
+        );
+        let dns = Dns {
+            servers: vec!["1.1.1.1".into()],
+            search: vec!["mine".into()],
+            options: vec!["rotate".into()],
+        };
+        assert_eq!(named(&dns, host), "search mine\noptions rotate ndots:0\n");
+        assert_eq!(named(&none, "domain d\n"), "search d\noptions ndots:0\n");
+        let text = resolv_conf(&none, &Network::Host, "nameserver fe80::1%eth0\n");
+        assert_eq!(text, "nameserver fe80::1%eth0\n");
     }
 
     #[test]

@@ -42,8 +42,9 @@ use std::time::Instant;
 pub struct ExecOptions {
     /// Command and arguments.
     pub command: Vec<String>,
-    /// Variables, after those of the container.
-    pub env: Vec<(String, String)>,
+    /// Variables, after those of the container; one without a value takes that
+    /// of the container away.
+    pub env: Vec<(String, Option<String>)>,
     /// Working directory.
     pub workdir: Option<PathBuf>,
     /// `user[:group]`.
@@ -323,16 +324,16 @@ fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
         process.set_cwd(Path::new("/").join(workdir));
     }
     let mut env = process.env().clone().unwrap_or_default();
-    let mut set = |key: &str, value: &str| {
+    let mut set = |key: &str, value: Option<&str>| {
         env.retain(|e| e.split_once('=').is_none_or(|(k, _)| k != key));
-        env.push(format!("{key}={value}"));
+        env.extend(value.map(|value| format!("{key}={value}")));
     };
     if options.tty {
-        set("TERM", "xterm");
+        set("TERM", Some("xterm"));
     }
     if let Some(text) = &options.user {
         let user = find_user(pid, text)?;
-        set("HOME", &user.home);
+        set("HOME", Some(&user.home));
         let mut account = process.user().clone();
         account.set_uid(user.uid);
         account.set_gid(user.gid);
@@ -340,7 +341,7 @@ fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
         process.set_user(account);
     }
     for (key, value) in &options.env {
-        set(key, value);
+        set(key, value.as_deref());
     }
     process.set_env(Some(env));
     if options.privileged {

@@ -27,8 +27,9 @@ pub struct RunOptions {
     pub command: Vec<String>,
     /// In place of the image's `Entrypoint`; empty for none.
     pub entrypoint: Option<Vec<String>>,
-    /// Variables, after those of the image.
-    pub env: Vec<(String, String)>,
+    /// Variables, after those of the image; one without a value takes that of
+    /// the image away.
+    pub env: Vec<(String, Option<String>)>,
     /// `--share`: what the image `host` shows beyond its default.
     pub share: Share,
     /// Working directory.

@@ -105,6 +105,53 @@ pub fn parse(text: &str) -> Result<Vec<Port>> {
     Ok((0..several).map(port).collect())
 }
 
+/// All ports that are published, each once.
+///
+/// # Errors
+/// As [`parse`]; one port of the host for two of the container.
+pub fn parse_all(texts: &[String]) -> Result<Vec<Port>> {
+    let mut all: Vec<Port> = Vec::new();
+    for text in texts {
+        for port in parse(text)? {
+            if all.contains(&port) && port.fixed().is_some() {
+                continue;
+            }
+            if let Some(other) = all.iter().find(|other| other.collides(&port)) {
+                bail!(
+                    "-p {text}: port {}/{} of the host is published already, for port {} of the \
+                     container; choose another port or address",
+                    port.host.0,
+                    port.transport,
+                    other.container
+                );
+            }
+            all.push(port);
+        }
+    }
+    Ok(all)
+}
+
+impl Port {
+    /// Its port of the host, if it can be only one.
+    fn fixed(&self) -> Option<u16> {
+        let (first, last) = self.host;
+        (first == last && first != 0).then_some(first)
+    }
+
+    /// Whether both cannot be had.
+    fn collides(&self, other: &Port) -> bool {
+        let shared = match (self.address, other.address) {
+            (Some(one), Some(two)) => {
+                one.is_ipv4() == two.is_ipv4()
+                    && (one == two || one.is_unspecified() || two.is_unspecified())
+            }
+            _ => true,
+        };
+        let one_port = self.fixed().is_some() && self.fixed() == other.fixed();
+        shared && one_port && self.transport == other.transport
+    }
+}
+
 /// Splits `/tcp` or `/udp` off.
 pub fn transport(text: &str) -> Result<(&str, Transport)> {
     match text.rsplit_once('/') {
@@ -137,8 +184,18 @@ fn range(text: &str) -> Option<(u16, u16)> {
 /// may not have.
 pub fn listen(ports: &[Port]) -> Result<(Vec<Listener>, Vec<Published>)> {
     let (mut listeners, mut published) = (Vec::new(), Vec::new());
-    for port in ports {
-        for (host, socket) in sockets(port)? {
+    // Who can have one port only is served before who may choose.
+    let mut order: Vec<usize> = (0..ports.len()).collect();
+    order.sort_by_key(|n| match ports[*n].host {
+        (0, _) => u16::MAX,
+        (first, last) => last - first,
+    });
+    let mut found: Vec<_> = ports.iter().map(|_| Vec::new()).collect();
+    for n in order {
+        found[n] = sockets(&ports[n])?;
+    }
+    for (port, sockets) in ports.iter().zip(found) {
+        for (host, socket) in sockets {
             published.push(Published {
                 host,
                 container: port.container,
@@ -316,6 +373,41 @@ mod tests {
             parse("7000-7001").unwrap()[1],
             port(None, (0, 0), 7001, tcp)
         );
+    }
+
+    #[test]
+    fn a_port_of_the_host_is_published_once() {
+        let all = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
+            parse_all(&texts).map(|ports| ports.len())
+        };
+        for (texts, count) in [
+            (&["80:80", "80:80/udp"][..], 2),
+            (&["127.0.0.1:80:80", "127.0.0.2:80:81"], 2),
+            (&["0.0.0.0:80:80", "[::]:80:81"], 2),
+            (&["80", "80"], 2),
+            (&["8000-8001:80", "8000:81"], 2),
+            (&["80:80", "80:80"], 1),
+            (&["8000-8002:90-92", "8001:91"], 3),
+        ] {
+            assert_eq!(all(texts).unwrap(), count, "{texts:?}");
+        }
+        for texts in [
+            &["80:80", "80:81"][..],
+            &["80:80/udp", "80:81/udp"],
+            &["80:80", "127.0.0.1:80:80"],
+            &["127.0.0.1:80:80", "80:80"],
+            &["0.0.0.0:80:80", "127.0.0.1:80:80"],
+            &["[::]:80:80", "[::1]:80:80"],
+            &["8000-8002:90-92", "8001:99"],
+            &["8000-8002:90-92", "8002-8004:93-95"],
+        ] {
+            let error = all(texts).unwrap_err().to_string();
+            assert!(
+                error.contains("of the host is published already"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

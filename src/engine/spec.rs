@@ -434,27 +434,33 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
         bail!("no command: the image has none, so give one after its name");
     }
 
-    let mut env: Vec<(String, String)> = vec![("PATH".into(), DEFAULT_PATH.into())];
+    let mut env: Vec<(String, Option<String>)> = vec![("PATH".into(), Some(DEFAULT_PATH.into()))];
     let mut places = HashMap::from([("PATH".to_owned(), 0)]);
-    let mut set = |key: &str, value: &str| match places.get(key) {
-        Some(place) => env[*place].1 = value.to_owned(),
-        None => {
-            places.insert(key.to_owned(), env.len());
-            env.push((key.to_owned(), value.to_owned()));
+    let mut set = |key: &str, value: Option<&str>| {
+        let value = value.map(str::to_owned);
+        match places.get(key) {
+            Some(place) => env[*place].1 = value,
+            None => {
+                places.insert(key.to_owned(), env.len());
+                env.push((key.to_owned(), value));
+            }
         }
     };
     if options.tty {
-        set("TERM", "xterm");
+        set("TERM", Some("xterm"));
     }
     if options.uts == Sharing::Private {
         set(
             "HOSTNAME",
-            options.hostname.as_deref().unwrap_or(&facts.id[..12]),
+            Some(options.hostname.as_deref().unwrap_or(&facts.id[..12])),
         );
     }
-    set("HOME", &facts.user.home);
-    for (key, value) in image.env.iter().chain(&options.env) {
-        set(key, value);
+    set("HOME", Some(&facts.user.home));
+    for (key, value) in &image.env {
+        set(key, Some(value));
+    }
+    for (key, value) in &options.env {
+        set(key, value.as_deref());
     }
 
     let workdir = options.workdir.as_deref().unwrap_or(&image.workdir);
@@ -495,7 +501,7 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
         .args(args)
         .env(
             env.iter()
-                .map(|(k, v)| format!("{k}={v}"))
+                .filter_map(|(k, v)| v.as_ref().map(|v| format!("{k}={v}")))
                 .collect::<Vec<_>>(),
         )
         .cwd(workdir)
