@@ -147,8 +147,55 @@ fn the_configuration_is_the_containers_and_the_changes() {
             .stdout,
         "hi\n"
     );
+    let changes = [
+        "ENV B=$A-${A:+b} C=${D:-d}",
+        "LABEL said=\"$A is one\"",
+        "EXPOSE 80$A",
+        "WORKDIR sub$A",
+        "STOPSIGNAL SIGQUIT",
+        "HEALTHCHECK --interval=7s CMD test -e /$A",
+        "ONBUILD RUN true",
+        "USER=0",
+    ];
+    let changes = changes.iter().flat_map(|change| ["-c", change]);
+    let commit = sandbox.bryo(["commit"]).args(changes);
+    commit.args(["c", "made:3"]).output().expect(0);
+    let config = &inspect("made:3")["Config"];
+    let env = config["Env"].to_string();
+    assert!(
+        env.contains("\"B=1-b\"") && env.contains("\"C=d\""),
+        "{env}"
+    );
+    assert_eq!(config["Labels"]["said"], "1 is one");
+    assert!(config["ExposedPorts"].get("801/tcp").is_some(), "{config}");
+    assert_eq!(config["WorkingDir"], "/tmp/sub1");
+    assert_eq!(config["StopSignal"], "SIGQUIT");
+    assert_eq!(config["User"], "0");
+    let create = sandbox.bryo(["create", "--name", "h", "made:3", "true"]);
+    create.output().expect(0);
+    let check = &sandbox.inspect("h")["Config"]["Healthcheck"];
+    assert_eq!(
+        check["Test"],
+        serde_json::json!(["CMD-SHELL", "test -e /$A"])
+    );
+    assert_eq!(check["Interval"], 7_000_000_000u64);
+    sandbox.bryo(["rm", "h"]).output().expect(0);
+    for (change, why) in [
+        ("STOPSIGNAL SIGFOO", "signal 'SIGFOO'"),
+        ("STOPSIGNAL $A$A$A", "signal '111'"),
+        ("EXPOSE http", "\"http\" is no port"),
+        ("HEALTHCHECK --interval=x CMD y", "--interval=x"),
+        ("ENV ${X:?say it}=1", "X: say it"),
+    ] {
+        let refused = sandbox
+            .bryo(["commit", "-c", change, "c"])
+            .output()
+            .expect(125);
+        assert!(refused.stderr.contains(why), "{refused}");
+        assert!(refused.stderr.contains(change), "{refused}");
+    }
     let events = ["events", "--no-stream", "--filter", "event=commit"];
-    assert_eq!(sandbox.bryo(events).stdout().lines().count(), 2);
+    assert_eq!(sandbox.bryo(events).stdout().lines().count(), 3);
     // A name is not needed; one that cannot be is refused.
     let id = sandbox.bryo(["commit", "-q", "c"]).stdout();
     sandbox.bryo(["rmi", &id]).output().expect(0);

@@ -215,6 +215,23 @@ fn long_forms_of_a_mount() {
             .run(&["--mount", bad, "busybox", "true"])
             .expect(125);
     }
+    // A comma in a path, in quotes as CSV has it.
+    sandbox.write("a,b/file", "comma\n");
+    let comma = format!(
+        r#"type=bind,"source={}","dst=/d,e",ro"#,
+        sandbox.work().join("a,b").display()
+    );
+    let said = sandbox.shell(
+        &["--mount", &comma],
+        "cat /d,e/file; touch /d,e/x 2>/dev/null || echo ro",
+    );
+    assert_eq!(said, "comma\nro");
+    // Places are cleaned.
+    let up = format!("{}:/x/../y", source.display());
+    assert_eq!(
+        sandbox.shell(&["-v", &up], "ls /y; ls -d /x 2>/dev/null || true"),
+        "file\nx"
+    );
     let all = mounts(&sandbox, &["--mount", &mount(",noexec,nosuid")]);
     assert!(
         find(&all, "/data").starts_with("rw,nosuid,noexec"),

@@ -243,6 +243,59 @@ fn ps_shows_and_filters() {
 }
 
 #[test]
+fn containers_are_found_by_what_they_stand_on() {
+    let sandbox = Sandbox::with_busybox();
+    ended(&sandbox, "base", &[], "echo x >/f");
+    let id = sandbox.bryo(["commit", "-q", "base", "child:1"]).stdout();
+    sandbox
+        .bryo(["tag", "child:1", "r.test/other:2"])
+        .output()
+        .expect(0);
+    let create = sandbox.bryo(["create", "--name", "child", "child:1", "true"]);
+    create.output().expect(0);
+    let of = |name: &str| {
+        let filter = format!("ancestor={name}");
+        lines(
+            &sandbox,
+            &["ps", "-a", "--format", "{{.Names}}", "-f", &filter],
+        )
+        .join(" ")
+    };
+    let image = &sandbox
+        .bryo(["inspect", "--type=image", "child:1"])
+        .stdout();
+    let image: Value = serde_json::from_str::<Value>(image).unwrap()[0].clone();
+    let digest = image["Digest"].as_str().unwrap();
+    let hex = id.strip_prefix("sha256:").unwrap_or(&id);
+    for name in [
+        "child:1",
+        "docker.io/library/child:1",
+        "r.test/other:2",
+        &id,
+        hex,
+        &hex[..12],
+        digest,
+        &format!("child@{digest}"),
+    ] {
+        assert_eq!(of(name), "child", "{name}");
+    }
+    for name in ["busybox", "busybox:latest", "docker.io/library/busybox"] {
+        assert_eq!(of(name), "child base", "{name}");
+    }
+    for name in ["child", "other", "none", "r.test/other", "busy"] {
+        assert_eq!(of(name), "", "{name}");
+    }
+    // A name means what it means now.
+    sandbox
+        .bryo(["tag", "busybox", "child:1"])
+        .output()
+        .expect(0);
+    assert_eq!(of("child:1"), "child base");
+    assert_eq!(of("r.test/other:2"), "child");
+    remove(&sandbox);
+}
+
+#[test]
 fn commands_are_shown_on_one_line() {
     let sandbox = Sandbox::with_busybox();
     let create = |name: &str, command: &[&str]| {
@@ -372,6 +425,35 @@ fn events_are_kept_and_come() {
     ];
     let json: Value = serde_json::from_str(&lines(&sandbox, &json)[0]).unwrap();
     assert_eq!(json["Actor"]["Attributes"]["oldName"], "c");
+    let fields = "{{.Type}} {{.Action}} {{.Status}} {{.From}} {{.Image}} {{.Name}} {{.Scope}} \
+                  {{.Actor.Attributes.oldName}} {{index .Attributes \"oldName\"}} {{.Actor.ID}} {{.ID}} \
+                  {{.Time}} {{.TimeNano}}";
+    let shown = [
+        "events",
+        "--no-stream",
+        "--filter",
+        "event=rename",
+        "--format",
+        fields,
+    ];
+    let id = json["id"].as_str().unwrap();
+    assert_eq!(
+        lines(&sandbox, &shown),
+        [format!(
+            "container rename rename busybox busybox e local c c {id} {id} {} {}",
+            json["time"], json["timeNano"]
+        )]
+    );
+    let whole = [
+        "events",
+        "--no-stream",
+        "--filter",
+        "event=rename",
+        "--format",
+        "{{json .}}",
+    ];
+    let whole: Value = serde_json::from_str(&lines(&sandbox, &whole)[0]).unwrap();
+    assert_eq!(whole, json);
     remove(&sandbox);
 }
 
@@ -476,6 +558,47 @@ fn health_is_checked() {
     assert!(events.len() >= 2, "{events:?}");
     let refused = sandbox.bryo(["create", "--health-on-failure=kill", "busybox"]);
     refused.output().expect(125);
+    for (flags, word) in [
+        (&["--health-interval=-1s"][..], "cannot be negative"),
+        (&["--health-start-interval=1us"], "less than 1ms"),
+        (&["--health-timeout=x"], "--health-timeout x"),
+        (&["--no-healthcheck", "--health-cmd=x"], "--no-healthcheck"),
+    ] {
+        let refused = sandbox
+            .bryo(["create"])
+            .args(flags)
+            .args(["busybox", "true"]);
+        let refused = refused.output().expect(125);
+        assert!(refused.stderr.contains(word), "{refused}");
+    }
+    // 0 is what it would be without the flag.
+    let zero = [
+        "--health-cmd=true",
+        "--health-interval=0",
+        "--health-retries=0",
+    ];
+    let create = sandbox.bryo(["create", "--name", "zero"]).args(zero);
+    create.args(["busybox", "true"]).output().expect(0);
+    assert_eq!(
+        sandbox.inspect("zero")["Config"]["Healthcheck"],
+        serde_json::json!({
+            "Test": ["CMD-SHELL", "true"],
+            "Interval": 30_000_000_000u64,
+            "Timeout": 30_000_000_000u64,
+            "StartPeriod": 0,
+            "StartInterval": 5_000_000_000u64,
+            "Retries": 3,
+        })
+    );
+    // In the time of the start it is asked more often, until it is well.
+    let starting = [
+        "--health-cmd=true",
+        "--health-interval=1h",
+        "--health-start-period=1h",
+        "--health-start-interval=50ms",
+    ];
+    detached(&sandbox, "starting", &starting, STAY);
+    becomes("starting", "healthy");
     remove(&sandbox);
 }
 

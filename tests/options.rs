@@ -75,11 +75,7 @@ fn files_of_variables_are_dockers() {
     }
     // A name that is not set here takes the image's away, with exec the container's.
     let import = sandbox.bryo(["import", "-c", "ENV X=1 Y=2"]);
-    import
-        .arg(busybox_tar())
-        .arg("with")
-        .output()
-        .expect(0);
+    import.arg(busybox_tar()).arg("with").output().expect(0);
     let run = sandbox.bryo([
         "run", "-d", "--name", "c", "-e", "X", "with", "sleep", "1000",
     ]);

@@ -75,6 +75,29 @@ fn what_skopeo_pushes_is_pulled_and_runs() {
         let pinned = format!("{}@{digest}", registry.name("some/where"));
         let quiet = pull(&other).args(["-q", &pinned]).stdout();
         assert_eq!(quiet, pinned);
+        // Saved by its digest, it keeps what name an archive can have.
+        let tagged = format!("{name}@{digest}");
+        for (asked, format, kept) in [
+            (&tagged, "docker-archive", name.as_str()),
+            (&tagged, "oci-archive", &name),
+            (&pinned, "docker-archive", "null"),
+        ] {
+            let file = other.work().join("saved.tar");
+            let save = other.bryo(["save", "--format", format, "-o"]).arg(&file);
+            save.arg(asked).output().expect(0);
+            let third = Sandbox::new();
+            third
+                .bryo(["load", "-q", "-i"])
+                .arg(&file)
+                .output()
+                .expect(0);
+            let names = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+            let names = third.bryo(names).stdout();
+            match kept {
+                "null" => assert!(names.contains("<none>"), "{names}"),
+                kept => assert_eq!(names, kept, "{asked} {format}"),
+            }
+        }
         assert_eq!(fs::read_dir(other.root().join("parts")).unwrap().count(), 0);
     }
     let all = Sandbox::new();

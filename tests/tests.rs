@@ -45,3 +45,4 @@ mod traffic;
 mod transfer;
 mod vm;
 mod volumes;
+mod words;

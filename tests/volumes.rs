@@ -274,6 +274,21 @@ fn images_are_mounted_read_only() {
         "cat /other/second; test -e /other/bin/sh; ! test -e /other/bin/ls",
     );
     assert_eq!(found, "second");
+    // A part of it: a directory of both layers, of one, a file.
+    let part = |path: &str| format!("type=image,src=two,dst=/other,image-subpath={path}");
+    let look = "cd /other; test -e sh; ! test -e ls; ls -d . | wc -l";
+    assert_eq!(shell(&sandbox, &["--mount", &part("bin")], look), "1");
+    let look = "cat /other";
+    assert_eq!(
+        shell(&sandbox, &["--mount", &part("second")], look),
+        "second"
+    );
+    let refused = sandbox.run(&["--mount", &part("data"), "busybox", "true"]);
+    let refused = refused.expect(125);
+    assert!(
+        refused.stderr.contains("subpath data is not in the image"),
+        "{refused}"
+    );
     // The image is in use while a container has it.
     let create = sandbox.bryo(["create", "--name", "c"]).args(flags);
     create.args(["busybox", "true"]).output().expect(0);
@@ -285,12 +300,62 @@ fn images_are_mounted_read_only() {
 }
 
 #[test]
+fn a_part_of_a_volume_is_mounted_and_no_more() {
+    let sandbox = Sandbox::with_busybox();
+    let fill = "mkdir -p /v/a/b; echo in >/v/a/b/f; ln -s a/b /v/link; ln -s / /v/root
+        ln -s ../../../../../../etc /v/up; ln -s /proc/self/root /v/magic; mkdir /v/etc";
+    shell(&sandbox, &["-v", "vol:/v"], fill);
+    let part = |path: &str| format!("src=vol,dst=/part,volume-subpath={path}");
+    let see = |flag: &str| shell(&sandbox, &["--mount", flag], "ls /part | tr '\\n' ' '");
+    assert_eq!(see(&part("a")), "b ");
+    assert_eq!(see("source=vol,dest=/part,subpath=link"), "f ");
+    assert_eq!(see(&part("a/b/f")), "/part ");
+    // Links of the volume lead nowhere else.
+    let all = "a etc link magic root up ";
+    assert_eq!(see(&part("root")), all);
+    assert_eq!(see(&part("up")), "");
+    // What was made through it is in the volume.
+    shell(
+        &sandbox,
+        &["-v", "vol:/part:subpath=a/b"],
+        "echo new >/part/g",
+    );
+    assert_eq!(shell(&sandbox, &["-v", "vol:/v"], "cat /v/a/b/g"), "new");
+    for (path, word) in [
+        ("none", "subpath none is not in it"),
+        ("magic/etc", "subpath magic/etc is not in it"),
+        ("../x", "without '..'"),
+        ("/a", "a relative path"),
+    ] {
+        let refused = sandbox.run(&["--mount", &part(path), "busybox", "true"]);
+        let refused = refused.expect(125);
+        assert!(refused.stderr.contains(word), "{refused}");
+    }
+    let refused = sandbox.run(&["--mount", "src=new,dst=/x,subpath=y", "busybox", "true"]);
+    refused.expect(125);
+    assert_eq!(volumes(&sandbox, &[]), ["vol"]);
+    // It is looked up anew at each start.
+    let create = sandbox.bryo(["create", "--name", "c", "--network", "none"]);
+    let create = create.args(["--mount", &part("a/b"), "busybox", "ls", "/part"]);
+    create.output().expect(0);
+    let swap = "rm -r /v/a; ln -s /../../.. /v/a";
+    shell(&sandbox, &["-v", "vol:/v"], swap);
+    let refused = sandbox.bryo(["start", "-a", "c"]).output().expect(125);
+    assert!(refused.stderr.contains("subpath a/b"), "{refused}");
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}
+
+#[test]
 fn what_cannot_be_mounted_is_refused_and_leaves_nothing() {
     let sandbox = Sandbox::with_busybox();
     for (flags, word) in [
         (&["-v", "/no/such/path:/x"][..], "make it first"),
         (&["-v", "v:/x", "-v", "w:/x"], "two mounts on /x"),
         (&["-v", "v:/"], "would hide the image"),
+        (&["-v", "v:/a/.."], "would hide the image"),
+        (&["-v", "v:/x", "-v", "w:/a/../x/"], "two mounts on /x"),
+        (&["-v", "v:."], ". is not an absolute path"),
+        (&["-v", "v:x"], "x is not an absolute path"),
         (&["-v", "v:/x:O"], "not supported yet"),
         (&["--volumes-from", "none"], "no such container: none"),
         (&["--volumes-from", "none:x"], "is none of ro, rw, z"),

@@ -29,7 +29,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
             remedy::bad_runtime_dir(cause).hint()
         })
     });
-    if let Some(hint) = hint.or_else(|| registry_hint(error)) {
+    let hint = hint.or_else(|| registry_hint(error));
+    let hint = hint.or_else(|| errno_hint(start, error).map(str::to_owned));
+    if let Some(hint) = hint {
         let mut lines = hint.lines();
         eprintln!("hint:  {}", lines.next().unwrap_or_default());
         for line in lines {
@@ -92,6 +94,49 @@ pub fn store_is_at(root: &Path) {
     let _ = ROOT.set(root.to_owned());
 }
 
+/// What the kernel said, wherever it stands among the causes.
+fn errno(error: &anyhow::Error) -> Option<Errno> {
+    error.chain().find_map(|e| {
+        let io = e.downcast_ref::<std::io::Error>();
+        let io = io.and_then(std::io::Error::raw_os_error);
+        let call = || e.downcast_ref::<sys::Error>().map(|e| e.errno);
+        io.map(Errno::from_raw)
+            .or_else(|| e.downcast_ref::<Errno>().copied())
+            .or_else(call)
+    })
+}
+
+/// What the kernel's word for it means here, where nothing better is known.
+fn errno_hint(start: Option<&StartError>, error: &anyhow::Error) -> Option<&'static str> {
+    let mounting = start.is_some_and(|start| start.step == Step::Mount);
+    let said = start.and_then(|start| start.errno);
+    Some(match said.or_else(|| errno(error))? {
+        Errno::ENOENT => {
+            "there is nothing of that name: see the path, which begins in the current directory \
+             unless it starts with a slash"
+        }
+        Errno::ENOTDIR if mounting => {
+            "a part of that path is a file in the container, or a directory is to be mounted on a \
+             file"
+        }
+        Errno::ENOTDIR => "a part of that path is a file where a directory has to be",
+        Errno::EISDIR => "that is a directory, and a file is wanted",
+        Errno::EACCES => {
+            "you may not: see the mode and owner of it and of the directories above (namei -l PATH)"
+        }
+        Errno::ENAMETOOLONG => "a name has 255 bytes at most, and a path 4095",
+        Errno::ELOOP => "links on that path point to each other in a circle",
+        Errno::EEXIST => "it is there already: remove it, or choose another name",
+        Errno::ENXIO => "that is a socket, or a device or pipe with nobody at its other end",
+        Errno::EMFILE | Errno::ENFILE => "too many files are open: ulimit -n says how many may be",
+        Errno::EINVAL if mounting => {
+            "an option that this file system does not know, or a file and a directory: what is \
+             mounted and its place have to be of one kind"
+        }
+        _ => return None,
+    })
+}
+
 /// What to do about a full or failing disk.
 fn storage_hint(error: &anyhow::Error) -> Option<String> {
     // Where the kernel has other limits of that name, and other hints.
@@ -106,12 +151,7 @@ fn storage_hint(error: &anyhow::Error) -> Option<String> {
     let start = start
         .and_then(|start| start.errno)
         .map(|errno| errno as i32);
-    let io = error.chain().find_map(|e| {
-        let io = e
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::raw_os_error);
-        io.or_else(|| e.downcast_ref::<Errno>().map(|e| *e as i32))
-    });
+    let io = errno(error).map(|errno| errno as i32);
     // Processes of ours tell their errors in words.
     let text = format!("{error:#}");
     let told = [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS].into_iter();

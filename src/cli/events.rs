@@ -111,16 +111,21 @@ fn print(event: &Event, form: &Form) -> Result<()> {
     Ok(output::line(line)?)
 }
 
+/// Docker's fields, and what podman has beside them.
 fn describe(event: &Event) -> Value {
+    let attribute = |key: &str| event.attributes.get(key).map_or("", String::as_str);
     json!({
         "status": event.action,
         "id": event.id,
-        "from": event.attributes.get("image"),
+        "from": attribute("image"),
         "Type": event.kind,
         "Action": event.action,
         "Actor": {"ID": event.id, "Attributes": event.attributes},
         "scope": "local",
         "time": event.time.as_second(),
         "timeNano": event.time.as_nanosecond() as i64,
+        "Name": attribute("name"),
+        "Image": attribute("image"),
+        "Attributes": event.attributes,
     })
 }

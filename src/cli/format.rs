@@ -2,7 +2,7 @@
 
 use super::output::{self, Table};
 use super::template::Template;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde_json::Value;
 
 /// A form of output.
@@ -23,7 +23,10 @@ impl std::str::FromStr for Form {
         Ok(match text {
             "table" | "" => Form::Table,
             "json" => Form::Json,
-            template => Form::Template(Template::parse(template)?),
+            template => Form::Template(
+                // In one line, for it is a flag's error.
+                Template::parse(template).map_err(|why| anyhow!("{why:#}"))?,
+            ),
         })
     }
 }

@@ -4,6 +4,7 @@ use super::format::{self, Form};
 use super::{Context, output};
 use crate::engine::changes::written;
 use crate::engine::containers::{Container, NotFound};
+use crate::engine::health::HealthCheck;
 use crate::engine::limits;
 use crate::engine::mounts;
 use crate::engine::policy::Restart;
@@ -149,6 +150,7 @@ fn describe(container: &Container, volumes: &Volumes) -> Result<Value> {
             "StopTimeout": record.keeping.stop_timeout,
             "OpenStdin": record.keeping.interactive,
             "StdinOnce": record.keeping.input_once,
+            "Healthcheck": record.keeping.health.as_ref().map(HealthCheck::describe),
         },
         "HostConfig": host_config(container, &spec),
         "Mounts": mounts(container, volumes),

@@ -1,7 +1,8 @@
 //! `bryo kill`.
 
 use super::Context;
-use crate::engine::{lifecycle, signals};
+use crate::engine::lifecycle;
+use crate::sys::signals;
 use anyhow::Result;
 
 /// Send a signal to containers

@@ -113,7 +113,7 @@ pub fn quote(text: &str) -> String {
 /// blank.
 fn is_printable(c: char) -> bool {
     // A mark is one only behind something that it can mark.
-    format!("{:?}", format!("x{c}")).len() == 3 + c.len_utf8()
+    format!("x{c}").escape_debug().nth(2).is_none()
 }
 
 /// A size in bytes for people, in powers of a thousand with three digits, as

@@ -9,6 +9,7 @@ use crate::engine::containers::{Container, short};
 use crate::engine::filter::Filters;
 use crate::engine::publish;
 use crate::engine::record::State;
+use crate::image::store::Store;
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -46,13 +47,14 @@ pub struct Args {
 /// Prints the containers, the newest first.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let containers = context.containers()?.list()?;
-    print(args, containers)?;
+    let store = context.store()?;
+    print(args, containers, &store)?;
     // What a process that was killed had no time to delete.
-    empty_trash_behind(&context.store()?)
+    empty_trash_behind(&store)
 }
 
-fn print(args: &Args, mut containers: Vec<Container>) -> Result<()> {
-    let filters = Filters::parse(&args.filter, &containers)?;
+fn print(args: &Args, mut containers: Vec<Container>, store: &Store) -> Result<()> {
+    let filters = Filters::parse(&args.filter, &containers, store)?;
     let newest = if args.latest { Some(1) } else { args.last };
     if let Some(count) = newest {
         containers.truncate(count);

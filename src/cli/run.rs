@@ -18,10 +18,11 @@ use crate::engine::run::{Subject, create as create_container};
 use crate::engine::share::Share;
 use crate::engine::systemd::SystemdMode;
 use crate::engine::userns::UserNs;
-use crate::engine::{detach, names, signals};
+use crate::engine::{detach, names};
 use crate::image::platform::Platform;
 use crate::image::registry::pull::{self, Policy};
 use crate::image::store::Store;
+use crate::sys::signals;
 use anyhow::{Context as _, Result, bail};
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
@@ -320,14 +321,17 @@ pub struct Args {
     #[arg(long, value_name = "COMMAND")]
     health_cmd: Option<String>,
     /// Time between two checks
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     health_interval: Option<String>,
     /// Time that a check may take
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     health_timeout: Option<String>,
     /// Time in which failures do not count
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     health_start_period: Option<String>,
+    /// Time between two checks in that time, until one is passed
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    health_start_interval: Option<String>,
     /// Failures in a row that make it unhealthy
     #[arg(long, value_name = "NUMBER")]
     health_retries: Option<u32>,
@@ -467,6 +471,10 @@ impl Args {
         if let Some(name) = &self.name {
             names::check(name)?;
         }
+        let hostname = self.hostname.as_deref().unwrap_or_default();
+        if hostname.len() > 64 {
+            bail!("-h {hostname}: a host name has 64 bytes at most");
+        }
         let keep_groups = self.group_add.iter().any(|group| group == "keep-groups");
         if keep_groups && self.group_add.len() > 1 {
             bail!("--group-add keep-groups goes with no other --group-add");
@@ -589,6 +597,7 @@ impl Args {
                 interval: self.health_interval.clone(),
                 timeout: self.health_timeout.clone(),
                 start_period: self.health_start_period.clone(),
+                start_interval: self.health_start_interval.clone(),
                 retries: self.health_retries,
                 on_failure: self.health_on_failure,
             },

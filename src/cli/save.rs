@@ -40,6 +40,16 @@ fn form(text: &str) -> Result<Form> {
     })
 }
 
+/// What an image is called in the archive that was asked for by a digest. The
+/// tag that was given with it stays; docker takes no other name from an archive
+/// of its own format.
+fn by_digest(name: Reference, format: Form) -> Option<Reference> {
+    match name.tag() {
+        Some(tag) => name.with_tag(tag).ok(),
+        None => (format != Form::DockerArchive).then(|| name.stored()),
+    }
+}
+
 /// Writes the archive.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.output.is_none() && stdout().is_terminal() {
@@ -55,6 +65,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let mut parcel = Parcel::of_store(&store, &image)?;
         let reference = name.parse::<Reference>().map(Reference::or_latest);
         let wanted = reference.ok().and_then(|wanted| {
+            if wanted.digest().is_some() && store.has(name).is_ok_and(|has| has) {
+                return by_digest(wanted, args.format);
+            }
             let known = |known: &&Reference| {
                 **known == wanted || wanted.local().is_some_and(|local| **known == local)
             };

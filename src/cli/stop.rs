@@ -5,7 +5,7 @@ use crate::engine::containers::{Container, Containers};
 use crate::engine::events::{self, Action};
 use crate::engine::launch::Launch;
 use crate::engine::lifecycle::{self, Stopping};
-use crate::engine::signals;
+use crate::sys::signals;
 use anyhow::{Result, bail};
 
 /// Stop containers: ask them to end, and kill those that do not

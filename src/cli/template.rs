@@ -3,7 +3,7 @@
 //! JSON values. Pure.
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A template, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -316,6 +316,16 @@ fn label(row: &Value, name: &str) -> Value {
     found.map_or("", |(_, value)| value).into()
 }
 
+/// A field by its name; where JSON has it in other letters than Go, as `id` for
+/// `ID`, by those.
+fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    map.get(name).or_else(|| {
+        let mut all = map.iter();
+        let found = all.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value)
+    })
+}
+
 fn value(word: &Word, dot: &Value) -> Result<Value> {
     match word {
         Word::Literal(value) => Ok(value.clone()),
@@ -325,7 +335,7 @@ fn value(word: &Word, dot: &Value) -> Result<Value> {
             let mut here = dot;
             for name in path {
                 here = match here {
-                    Value::Object(map) => map.get(name).with_context(|| {
+                    Value::Object(map) => field(map, name).with_context(|| {
                         let known: Vec<&str> = map.keys().map(String::as_str).collect();
                         format!("there is no field {name}, only {}", known.join(", "))
                     })?,

@@ -7,7 +7,7 @@ use super::events::{self, Action};
 use super::export::{become_root, mount_points, trees};
 use super::userns::{self, UserNs};
 use crate::idmap::size;
-use crate::image::change::Change;
+use crate::image::change::{Change, apply_to};
 use crate::image::commit::{self, About};
 use crate::image::export::{export, export_layer};
 use crate::image::owners::Owners;
@@ -68,6 +68,8 @@ pub fn commit(
     if !options.squash {
         layers(container).with_context(|| format!("{}: --squash takes all files", what()))?;
     }
+    let base_config = store.config_json(&base)?;
+    let config = apply_to(config(container, &spec, &base_config), &options.changes)?;
     let (reader, writer) = std::io::pipe().context("pipe")?;
     let reader = Cell::new(Some(reader));
     let source = Beside::start(|| {
@@ -76,11 +78,9 @@ pub fn commit(
         unless_unread(write(container, &spec, options.squash, writer))
     })?;
     let reader = reader.take().context("pipe")?;
-    let base_config = store.config_json(&base)?;
     let about = About {
-        config: config(container, &spec, &base_config),
+        config,
         base: base_config,
-        changes: options.changes.clone(),
         author: options.author.clone(),
         message: options.message.clone(),
         command: container.record.command.join(" "),

@@ -522,7 +522,7 @@ impl Container {
     pub fn stop_signal(&self) -> i32 {
         let signal = self.record.stop_signal.as_deref();
         signal
-            .and_then(|text| super::signals::parse(text).ok())
+            .and_then(|text| crate::sys::signals::parse(text).ok())
             .unwrap_or(libc::SIGTERM)
     }
 

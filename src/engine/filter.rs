@@ -1,17 +1,22 @@
 //! `ps --filter`: docker's filters of containers. Those of one key are
-//! alternatives, those of several have to hold together. Pure.
+//! alternatives, those of several have to hold together.
 
 use super::containers::Container;
 use super::network::members::wanted;
-use super::record::State;
+use super::record::{Record, State};
+use crate::image::reference::Reference;
+use crate::image::store::Store;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Filters, read.
 #[derive(Debug, Clone, Default)]
 pub struct Filters {
     by_key: BTreeMap<String, Vec<String>>,
+    /// Images of `ancestor`, each with all that stand on it, by their ids; none
+    /// for one that is not in the store.
+    ancestors: BTreeMap<String, BTreeSet<String>>,
     /// Created before, and after.
     before: Option<Timestamp>,
     since: Option<Timestamp>,
@@ -27,11 +32,12 @@ const STATES: [&str; 6] = [
 ];
 
 impl Filters {
-    /// Reads `KEY=VALUE`s; `all` are the containers that they may refer to.
+    /// Reads `KEY=VALUE`s; `all` are the containers that they may refer to,
+    /// `store` has the images.
     ///
     /// # Errors
     /// An unknown key, or a value that it cannot have.
-    pub fn parse(texts: &[String], all: &[Container]) -> Result<Filters> {
+    pub fn parse(texts: &[String], all: &[Container], store: &Store) -> Result<Filters> {
         let mut filters = Filters::default();
         for text in texts {
             let fail = || format!("filter '{text}': KEY=VALUE is wanted");
@@ -54,8 +60,12 @@ impl Filters {
                 "health" if !["none", "starting", "healthy", "unhealthy"].contains(&value) => {
                     bail!("filter '{text}': none, starting, healthy or unhealthy is wanted")
                 }
-                "id" | "name" | "label" | "ancestor" | "status" | "exited" | "health"
-                | "volume" | "network" => {
+                "ancestor" => {
+                    let found = store.with_descendants(value);
+                    let found = found.with_context(|| format!("filter '{text}'"))?;
+                    filters.ancestors.insert(value.to_owned(), found);
+                }
+                "id" | "name" | "label" | "status" | "exited" | "health" | "volume" | "network" => {
                     let values = filters.by_key.entry(key.to_owned()).or_default();
                     values.push(value.to_owned());
                 }
@@ -79,14 +89,21 @@ impl Filters {
         let record = &container.record;
         let ages = self.before.is_none_or(|time| record.created < time)
             && self.since.is_none_or(|time| record.created > time);
-        ages && self.by_key.iter().all(|(key, values)| {
-            // All labels have to be there, of all others one is enough.
-            let one = |value: &String| passes(container, key, value);
-            match key.as_str() {
-                "label" => values.iter().all(one),
-                _ => values.iter().any(one),
-            }
-        })
+        let stands_on = |(name, ids): (&String, &BTreeSet<String>)| match &record.image_id {
+            Some(id) if !ids.is_empty() => ids.contains(id),
+            // The image went, the container knows what it was.
+            _ => was_of(record, name),
+        };
+        let ancestry = self.ancestors.is_empty() || self.ancestors.iter().any(stands_on);
+        ages && ancestry
+            && self.by_key.iter().all(|(key, values)| {
+                // All labels have to be there, of all others one is enough.
+                let one = |value: &String| passes(container, key, value);
+                match key.as_str() {
+                    "label" => values.iter().all(one),
+                    _ => values.iter().any(one),
+                }
+            })
     }
 }
 
@@ -111,16 +128,6 @@ fn passes(container: &Container, key: &str, value: &str) -> bool {
             Some((key, value)) => record.labels.get(key).is_some_and(|found| found == value),
             None => record.labels.contains_key(value),
         },
-        "ancestor" => {
-            let id = record.image_id.as_deref().unwrap_or_default();
-            let id = id.strip_prefix("sha256:").unwrap_or(id);
-            let hex = value.strip_prefix("sha256:").unwrap_or(value);
-            let untagged = record.image.split(':').next();
-            record.image == value
-                || untagged == Some(value)
-                || record.image == format!("{value}:latest")
-                || hex.len() >= 6 && id.starts_with(hex)
-        }
         "volume" => {
             let place = std::path::Path::new(value);
             let mut mounts = record.mounts.iter();
@@ -145,4 +152,20 @@ fn passes(container: &Container, key: &str, value: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a container was made of an image of this name, id or beginning of an
+/// id.
+fn was_of(record: &Record, name: &str) -> bool {
+    let id = record.image_id.as_deref().unwrap_or_default();
+    let id = id.strip_prefix("sha256:").unwrap_or(id);
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    let same = |wanted: &str| match (
+        wanted.parse::<Reference>(),
+        record.image.parse::<Reference>(),
+    ) {
+        (Ok(wanted), Ok(image)) => wanted.or_latest() == image.or_latest(),
+        _ => false,
+    };
+    record.image == name || same(name) || hex.len() >= 6 && id.starts_with(hex)
 }

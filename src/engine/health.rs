@@ -8,7 +8,7 @@ use crate::sys::socket;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,18 @@ pub struct HealthCheck {
     pub timeout: Duration,
     /// How long failures after the start do not count.
     pub start_period: Duration,
+    /// Between two checks in that time, until one is passed.
+    #[serde(default = "start_interval")]
+    pub start_interval: Duration,
     /// Failures in a row that make it unhealthy.
     pub retries: u32,
     /// What happens then.
     pub on_failure: OnFailure,
+}
+
+/// Docker's default, also for what was recorded before there was another.
+fn start_interval() -> Duration {
+    Duration::from_secs(5)
 }
 
 /// `--health-on-failure`.
@@ -57,6 +65,8 @@ pub struct HealthOptions {
     pub timeout: Option<String>,
     /// See `interval`.
     pub start_period: Option<String>,
+    /// See `interval`.
+    pub start_interval: Option<String>,
     /// `--health-retries`.
     pub retries: Option<u32>,
     /// `--health-on-failure`.
@@ -74,9 +84,27 @@ impl HealthOptions {
             OnFailure::None => Ok(None),
             _ => bail!("--health-on-failure: there is no health check; --health-cmd makes one"),
         };
+        let times = [
+            ("interval", &self.interval),
+            ("timeout", &self.timeout),
+            ("start-period", &self.start_period),
+            ("start-interval", &self.start_interval),
+        ];
         if self.off {
+            let given = times.iter().any(|(_, text)| text.is_some());
+            if given || self.command.is_some() || self.retries.is_some() {
+                bail!(
+                    "--no-healthcheck leaves no check out of which --health-… could make another"
+                );
+            }
             return none();
         }
+        // Checked also where there is nothing to do them with.
+        let mut read = [None; 4];
+        for (time, (name, text)) in read.iter_mut().zip(times) {
+            *time = given(name, text.as_deref())?;
+        }
+        let [interval, timeout, start_period, start_interval] = read;
         let words = image.and_then(|check| check["Test"].as_array());
         let words = words.into_iter().flatten().filter_map(Value::as_str);
         let words: Vec<String> = words.map(str::to_owned).collect();
@@ -85,38 +113,77 @@ impl HealthOptions {
             (Some(list), _) if list.starts_with('[') => {
                 serde_json::from_str(list).with_context(|| format!("--health-cmd {list}"))?
             }
-            (Some(text), _) => shell(text),
-            (None, Some((first, rest))) => match (first.as_str(), rest) {
+            (Some(text), _) if !text.is_empty() => shell(text),
+            (_, Some((first, rest))) => match (first.as_str(), rest) {
                 ("CMD", rest) => rest.to_vec(),
                 ("CMD-SHELL", [text]) => shell(text),
                 _ => return none(),
             },
-            (None, None) => return none(),
+            (_, None) => return none(),
         };
         if command.is_empty() {
             return none();
         }
-        let time = |flag: &Option<String>, key: &str, default: u64| match flag {
-            Some(text) => parse_duration(text),
-            None => {
-                let nanos = image
-                    .and_then(|check| check[key].as_u64())
-                    .filter(|n| *n > 0);
-                Ok(nanos.map_or(Duration::from_secs(default), Duration::from_nanos))
-            }
+        // None, or 0, is what the image says, and that docker's default.
+        let time = |given: Option<Duration>, key: &str, default: Duration| {
+            let of_image = image.and_then(|check| check[key].as_u64());
+            let of_image = of_image.map(Duration::from_nanos);
+            let mut known = [given, of_image].into_iter().flatten();
+            known.find(|time| !time.is_zero()).unwrap_or(default)
         };
         let retries = image.and_then(|check| check["Retries"].as_u64());
-        let retries = retries
-            .and_then(|n| u32::try_from(n).ok())
-            .filter(|n| *n > 0);
+        let retries = retries.and_then(|n| u32::try_from(n).ok());
+        let mut retries = self.retries.into_iter().chain(retries);
+        let usual = Duration::from_secs(30);
         Ok(Some(HealthCheck {
             command,
-            interval: time(&self.interval, "Interval", 30)?.max(Duration::from_millis(1)),
-            timeout: time(&self.timeout, "Timeout", 30)?.max(Duration::from_millis(1)),
-            start_period: time(&self.start_period, "StartPeriod", 0)?,
-            retries: self.retries.or(retries).unwrap_or(3).max(1),
+            interval: time(interval, "Interval", usual),
+            timeout: time(timeout, "Timeout", usual),
+            start_period: time(start_period, "StartPeriod", Duration::ZERO),
+            start_interval: time(start_interval, "StartInterval", self::start_interval()),
+            retries: retries.find(|n| *n > 0).unwrap_or(3),
             on_failure: self.on_failure,
         }))
+    }
+}
+
+/// A time of a flag.
+fn given(name: &str, text: Option<&str>) -> Result<Option<Duration>> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let what = || format!("--health-{name} {text}");
+    if text.starts_with('-') {
+        bail!("{}: it cannot be negative", what());
+    }
+    if text == "0" {
+        return Ok(Some(Duration::ZERO));
+    }
+    let time = parse_duration(text).with_context(what)?;
+    if !time.is_zero() && time < Duration::from_millis(1) {
+        bail!("{}: it cannot be less than 1ms", what());
+    }
+    Ok(Some(time))
+}
+
+impl HealthCheck {
+    /// As docker describes it, times in nanoseconds.
+    pub fn describe(&self) -> Value {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let test = match self.command.as_slice() {
+            [sh, c, text] if sh == "/bin/sh" && c == "-c" => vec!["CMD-SHELL", text],
+            words => std::iter::once("CMD")
+                .chain(words.iter().map(String::as_str))
+                .collect(),
+        };
+        json!({
+            "Test": test,
+            "Interval": nanos(self.interval),
+            "Timeout": nanos(self.timeout),
+            "StartPeriod": nanos(self.start_period),
+            "StartInterval": nanos(self.start_interval),
+            "Retries": self.retries,
+        })
     }
 }
 
@@ -236,9 +303,16 @@ pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
             let _ = crate::sys::signal::reset();
             crate::sys::fd::close_all_but(&[theirs.as_raw_fd()]);
             let mut container = container.clone();
+            let begun = Instant::now();
+            let mut passed = false;
             loop {
-                std::thread::sleep(check.interval);
+                let starting = !passed && begun.elapsed() < check.start_period;
+                std::thread::sleep(match starting {
+                    true => check.start_interval,
+                    false => check.interval,
+                });
                 let finding = check_once(&mut container, check);
+                passed |= finding.exit_code == 0;
                 let Ok(message) = serde_json::to_vec(&finding) else {
                     exit_now(1)
                 };
@@ -277,7 +351,6 @@ fn check_once(container: &mut Container, check: &HealthCheck) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn finding(exit_code: i32) -> Finding {
         Finding {
@@ -320,6 +393,42 @@ mod tests {
             (found.command, found.interval.as_secs()),
             (vec!["a".into()], 1)
         );
+        let zero = HealthOptions {
+            interval: Some("0".into()),
+            timeout: Some("0s".into()),
+            start_period: Some("2s".into()),
+            retries: Some(0),
+            ..HealthOptions::default()
+        };
+        assert_eq!(
+            check(&zero).unwrap().describe(),
+            json!({
+                "Test": ["CMD-SHELL", "true"],
+                "Interval": 5_000_000_000u64,
+                "Timeout": 30_000_000_000u64,
+                "StartPeriod": 2_000_000_000u64,
+                "StartInterval": 5_000_000_000u64,
+                "Retries": 3,
+            })
+        );
+        for (interval, word) in [
+            ("-1s", "negative"),
+            ("1us", "1ms"),
+            ("1", "--health-interval 1"),
+        ] {
+            let flags = HealthOptions {
+                interval: Some(interval.into()),
+                ..HealthOptions::default()
+            };
+            let error = format!("{:#}", flags.check(None).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+        let contrary = HealthOptions {
+            off: true,
+            command: Some("true".into()),
+            ..HealthOptions::default()
+        };
+        assert!(contrary.check(None).is_err());
         let off = HealthOptions {
             off: true,
             ..HealthOptions::default()

@@ -45,7 +45,6 @@ pub mod root;
 pub mod run;
 pub mod share;
 pub mod sharing;
-pub mod signals;
 pub mod spec;
 pub mod supervisor;
 pub mod systemd;

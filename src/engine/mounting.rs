@@ -12,9 +12,15 @@ use super::userns::Mapping;
 use super::volumes::{First, Guard, Volumes, give_tree};
 use crate::image::progress::Progress;
 use crate::image::store::Store;
+use crate::image::view::{Node, View};
+use crate::sys::fd::open_in_root;
+use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
 use oci_spec::runtime::Mount;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Where mounts are prepared for.
@@ -116,7 +122,7 @@ pub fn wanted(
                     &mut all,
                     MountOption::Volume {
                         name: None,
-                        destination: plain(&path),
+                        destination: clean(&path),
                         options: vec!["rbind".into(), "rprivate".into()],
                         fill: true,
                         chown: false,
@@ -128,14 +134,6 @@ pub fn wanted(
         }
     }
     Ok(all)
-}
-
-/// A path of an image without `.` and `..`, which it may not have.
-fn plain(path: &Path) -> PathBuf {
-    use std::path::Component;
-    let parts = path.components();
-    let parts = parts.filter(|c| matches!(c, Component::RootDir | Component::Normal(_)));
-    parts.collect()
 }
 
 /// Makes volumes and finds images for what is [`wanted`].
@@ -162,7 +160,9 @@ pub fn prepare(site: &Site, wanted: Vec<MountOption>) -> Result<Prepared> {
                 let source = String::new();
                 (mounted(Kind::Tmpfs, source, &destination, options), mount)
             }
-            MountOption::Image { image, .. } => site.image(&image, &destination)?,
+            MountOption::Image { image, subpath, .. } => {
+                site.image(&image, subpath.as_deref(), &destination)?
+            }
             volume @ MountOption::Volume { .. } => {
                 site.volume(volume, &destination, &mut prepared)?
             }
@@ -204,6 +204,10 @@ impl Site<'_> {
             prepared._lock = Some(volumes.lock_shared()?);
             prepared.volumes = Some(volumes.clone());
         }
+        let subpath = mounts::subpath(&options);
+        if let (Some(name), Some(path)) = (&name, subpath) {
+            self.part_of(&volumes, name, path)?;
+        }
         let volume = match &name {
             Some(name) => volumes.create(name, &BTreeMap::new())?,
             None => {
@@ -212,7 +216,7 @@ impl Site<'_> {
                 volume
             }
         };
-        if fill && !volume.used {
+        if fill && !volume.used && subpath.is_none() {
             let first = First {
                 lowers: &self.image.root.lowers,
                 destination,
@@ -239,7 +243,29 @@ impl Site<'_> {
         given.with_context(|| format!("give {} to the container's user", path.display()))
     }
 
-    fn image(&self, name: &str, destination: &Path) -> Result<(Mounted, Mount)> {
+    /// Sees that a volume has what is to be mounted of it. When it is mounted it
+    /// is looked for again, for it may have changed by then.
+    fn part_of(&self, volumes: &Volumes, name: &str, path: &str) -> Result<()> {
+        volumes
+            .find(name)
+            .with_context(|| format!("subpath={path}"))?;
+        let data = volumes.data(name);
+        let look = || {
+            let directory = std::fs::File::open(&data)?;
+            open_in_root(directory, Path::new(path), OFlag::O_PATH)?;
+            Ok(())
+        };
+        self.mapping
+            .inside(look)
+            .with_context(|| format!("volume {name}: subpath {path} is not in it; make it first"))
+    }
+
+    fn image(
+        &self,
+        name: &str,
+        subpath: Option<&str>,
+        destination: &Path,
+    ) -> Result<(Mounted, Mount)> {
         let what = || format!("mount image {name}");
         let found = root::resolve(
             self.store,
@@ -254,9 +280,33 @@ impl Site<'_> {
             bail!("mount image {name}: the host's root is no image in another container");
         }
         let id = found.image.map(|image| image.id.to_string());
-        let mount = spec::layers(destination, &found.root.lowers).with_context(what)?;
+        let lowers = match subpath {
+            Some(path) => self.part_of_image(&found.root.lowers, path),
+            None => Ok(found.root.lowers),
+        };
+        let mount = spec::layers(destination, &lowers.with_context(what)?).with_context(what)?;
         let source = id.unwrap_or_else(|| name.to_owned());
-        let options = vec!["ro".to_owned()];
+        let part = subpath.map(|path| format!("subpath={path}"));
+        let options = std::iter::once("ro".to_owned()).chain(part).collect();
         Ok((mounted(Kind::Image, source, destination, options), mount))
+    }
+
+    /// Where a part of an image is in its layers, the topmost first; links in
+    /// it are followed inside the image.
+    fn part_of_image(&self, lowers: &[PathBuf], path: &str) -> Result<Vec<PathBuf>> {
+        let look = || {
+            let found = View::new(lowers)?.locate_followed(path.as_bytes())?;
+            let (place, node) =
+                found.with_context(|| format!("subpath {path} is not in the image"))?;
+            let layers: Vec<usize> = match node {
+                Node::Directory(merged) => merged.layers.iter().map(|l| l.layer).collect(),
+                Node::Other(other) => vec![other.parent.layer],
+            };
+            Ok(serde_json::to_vec(&(place, layers))?)
+        };
+        let said = self.mapping.read_inside(look)?;
+        let (place, layers): (Vec<u8>, Vec<usize>) = serde_json::from_slice(&said)?;
+        let place = Path::new(OsStr::from_bytes(&place));
+        Ok(layers.into_iter().map(|n| lowers[n].join(place)).collect())
     }
 }

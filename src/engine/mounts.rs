@@ -2,9 +2,14 @@
 //! read; and what a container's record keeps of it. Pure, but for a look at
 //! whether a directory of the host exists.
 
+use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+mod long;
+
+pub use long::parse_mount;
 
 /// A mount given by `-v`, `--mount` or `--tmpfs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,8 @@ pub enum MountOption {
         image: String,
         /// In the container, absolute.
         destination: PathBuf,
+        /// The part of the image, relative; all of it without.
+        subpath: Option<String>,
     },
 }
 
@@ -120,6 +127,11 @@ impl Mounted {
         let read_only = |word: &String| word == "ro" || word == "rro";
         self.kind != Kind::Image && !self.options.iter().any(read_only)
     }
+
+    /// The part of the volume or image that it shows, if not all of it.
+    pub fn subpath(&self) -> Option<&str> {
+        subpath(&self.options)
+    }
 }
 
 /// Whether a volume can have this name: as docker's, letters, digits, `_`,
@@ -163,7 +175,10 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
             )),
             "copy" => fill = true,
             "nocopy" => fill = false,
-            other => words.push(other.into()),
+            other => match other.strip_prefix("subpath=") {
+                Some(path) => words.push(format!("subpath={}", long::inner(path)?)),
+                None => words.push(other.into()),
+            },
         }
     }
     let destination = absolute(destination).with_context(|| fail("destination"))?;
@@ -187,107 +202,6 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
                 chown,
             })
         }
-    }
-}
-
-/// Parses `--mount type=bind,source=…,target=…,…`.
-///
-/// # Errors
-/// An unknown type or key, a missing target.
-pub fn parse_mount(text: &str) -> Result<MountOption> {
-    let fail = |why: String| format!("mount '{text}': {why}");
-    let (mut kind, mut source, mut target) = ("volume", None, None);
-    let (mut fill, mut chown) = (true, false);
-    let mut words: Vec<String> = Vec::new();
-    for field in text.split(',') {
-        let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None => (field, None),
-        };
-        let flag = || match value {
-            None | Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(other) => bail!(fail(format!("{key}={other} is neither true nor false"))),
-        };
-        let needed = || value.with_context(|| fail(format!("{key} needs a value")));
-        match key {
-            "type" => kind = needed()?,
-            "source" | "src" => source = Some(needed()?),
-            "target" | "destination" | "dst" => target = Some(needed()?),
-            "readonly" | "ro" => {
-                if flag()? {
-                    words.push("rro".into());
-                }
-            }
-            "rw" | "readwrite" => {
-                if flag()? {
-                    words.push("rw".into());
-                }
-            }
-            "bind-propagation" => words.push(needed()?.into()),
-            "bind-nonrecursive" => {
-                if flag()? {
-                    words.push("bind".into());
-                }
-            }
-            "bind-recursive" => match needed()? {
-                "enabled" | "readonly" => {}
-                "writable" => words.retain(|w| w != "rro"),
-                "disabled" => words.push("bind".into()),
-                other => bail!(fail(format!("bind-recursive={other} is unknown"))),
-            },
-            "volume-nocopy" | "nocopy" => fill = !flag()?,
-            "U" | "chown" => chown = flag()?,
-            "volume-driver" if value == Some("local") => {}
-            "tmpfs-size" => words.push(format!("size={}", needed()?)),
-            "tmpfs-mode" => words.push(format!("mode={}", needed()?)),
-            "consistency" | "relabel" | "z" | "Z" => {}
-            "nosuid" | "nodev" | "noexec" | "exec" | "suid" | "dev" | "notmpcopyup"
-            | "tmpcopyup" => words.push(key.into()),
-            other => bail!(fail(format!("'{other}' is unknown or not supported yet"))),
-        }
-    }
-    let target = target.with_context(|| fail("target: missing".into()))?;
-    let destination = absolute(target).with_context(|| fail("target".into()))?;
-    match kind {
-        "bind" => {
-            let source = source.with_context(|| fail("source: missing".into()))?;
-            Ok(MountOption::Bind {
-                source: absolute_source(source).with_context(|| fail("source".into()))?,
-                destination,
-                options: bind_words(words),
-                chown,
-            })
-        }
-        "volume" => {
-            let checked = source.map(check_volume_name).transpose();
-            checked.with_context(|| fail("source".into()))?;
-            Ok(MountOption::Volume {
-                name: source.map(str::to_owned),
-                destination,
-                options: bind_words(words),
-                fill,
-                chown,
-            })
-        }
-        "tmpfs" if source.is_some() => bail!(fail("a tmpfs has no source".into())),
-        "tmpfs" => Ok(MountOption::Tmpfs {
-            destination,
-            options: tmpfs_words(words),
-        }),
-        "image" => {
-            if words.iter().any(|word| word != "rro") {
-                bail!(fail("an image is mounted read-only".into()));
-            }
-            let image = source.with_context(|| fail("source: an image is missing".into()))?;
-            Ok(MountOption::Image {
-                image: image.to_owned(),
-                destination,
-            })
-        }
-        other => bail!(fail(format!(
-            "type '{other}' is none of bind, volume, tmpfs, image"
-        ))),
     }
 }
 
@@ -345,6 +259,7 @@ pub fn again(mounted: &Mounted, read_only: bool) -> MountOption {
         Kind::Image => MountOption::Image {
             image: mounted.source.clone(),
             destination,
+            subpath: mounted.subpath().map(str::to_owned),
         },
     }
 }
@@ -375,18 +290,22 @@ fn tmpfs_words(words: Vec<String>) -> Vec<String> {
     all
 }
 
+/// The part that is mounted, among words of mount(8).
+pub fn subpath(words: &[String]) -> Option<&str> {
+    words.iter().find_map(|word| word.strip_prefix("subpath="))
+}
+
 fn absolute(path: &str) -> Result<PathBuf> {
-    let path = Path::new(path);
-    if !path.is_absolute() {
-        bail!("{} is not an absolute path", path.display());
+    if !path.starts_with('/') {
+        bail!("{path} is not an absolute path; it is a place in the container, as /data");
     }
-    Ok(path.to_owned())
+    Ok(clean(Path::new(path)))
 }
 
 fn absolute_source(path: &str) -> Result<PathBuf> {
     let path = match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => std::path::absolute(path)?,
+        _ => std::path::absolute(path).context("the current directory")?,
     };
     match path.symlink_metadata() {
         Ok(_) => Ok(path),
@@ -463,12 +382,32 @@ mod tests {
     }
 
     #[test]
+    fn places_in_the_container_are_cleaned() {
+        for (text, wanted) in [
+            ("x:/a/../b", "/b"),
+            ("x:/a/./b//c/", "/a/b/c"),
+            ("x:/../../a", "/a"),
+            ("/a/..", "/"),
+            ("/etc:/a/b/..:ro", "/a"),
+        ] {
+            let parsed = parse_volume(text).unwrap();
+            assert_eq!(parsed.destination(), Path::new(wanted), "{text}");
+        }
+        let tmpfs = parse_tmpfs("/a/../t:size=1m").unwrap();
+        assert_eq!(tmpfs.destination(), Path::new("/t"));
+        for text in ["x:.", "x:b", "x:../b", "x:./b", ".", "x:"] {
+            let error = format!("{:#}", parse_volume(text).unwrap_err());
+            assert!(error.contains("not an absolute path"), "{error}");
+        }
+    }
+
+    #[test]
     fn mounts() {
         let parsed = parse_mount("type=tmpfs,target=/t,tmpfs-size=1m").unwrap();
         let MountOption::Tmpfs { options, .. } = parsed else {
             panic!("not a tmpfs")
         };
-        assert!(options.contains(&"size=1m".to_owned()));
+        assert!(options.contains(&"size=1048576".to_owned()));
         let parsed = parse_mount("src=data,dst=/x,readonly,volume-nocopy=true").unwrap();
         let MountOption::Volume {
             fill: false,

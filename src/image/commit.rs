@@ -7,7 +7,6 @@ use oci_spec::image::{Descriptor, ImageConfiguration, MediaType};
 use serde_json::{Map, Value, json};
 
 use super::assemble::Assembly;
-use super::change::{Change, apply_to};
 use super::layer::{Expected, bring};
 use super::load::{place_blob, place_bytes, prepared};
 use super::progress::Progress;
@@ -19,10 +18,8 @@ use super::store::{self, Image, LayerInfo, Store};
 pub struct About {
     /// The configuration of the image that it stands on, as it was written.
     pub base: Value,
-    /// Its `config` object, before the changes.
+    /// Its `config` object.
     pub config: Map<String, Value>,
-    /// Instructions that change it.
-    pub changes: Vec<Change>,
     /// Who made it.
     pub author: Option<String>,
     /// What the history says.
@@ -124,8 +121,7 @@ fn configuration(diff_id: &str, below: &[LayerInfo], about: About) -> Result<Vec
     fields.insert("history".into(), json!(history));
     let rootfs = json!({ "type": "layers", "diff_ids": diff_ids });
     fields.insert("rootfs".into(), rootfs);
-    let config_object = apply_to(about.config, &about.changes);
-    fields.insert("config".into(), Value::Object(config_object));
+    fields.insert("config".into(), Value::Object(about.config));
     let bytes = serde_json::to_vec(&config)?;
     // What is written must be readable again.
     serde_json::from_slice::<ImageConfiguration>(&bytes).context("the configuration")?;

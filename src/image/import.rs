@@ -115,7 +115,7 @@ fn configuration(diff_id: &str, options: &Options, path: &Path) -> Result<Vec<u8
         "created": options.created,
         "architecture": platform.architecture,
         "os": platform.os,
-        "config": apply(&options.changes),
+        "config": apply(&options.changes)?,
         "rootfs": { "type": "layers", "diff_ids": [diff_id] },
         "history": [{ "created": options.created, "comment": comment }],
     });

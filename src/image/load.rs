@@ -168,7 +168,14 @@ pub(super) fn bring_in(
         if image.manifest.is_none() {
             image.manifest = store.manifest_of(&digest::sha256(&image.config))?;
         }
-        prepared.push(prepare(image, &blobs, &known)?);
+        let mut image = prepare(image, &blobs, &known)?;
+        // What an archive says of a digest has to be true: who runs an image by
+        // its digest trusts nobody else.
+        let digest = image.manifest.0.clone();
+        image
+            .names
+            .retain(|name| name.digest().is_none_or(|said| said == digest));
+        prepared.push(image);
     }
     // From here on things move into the store; a process that dies now leaves
     // blobs and trees without a name, which the next sweep removes.

@@ -47,6 +47,7 @@ use crate::sys::replace::is_unwritable;
 /// (`OVL_MAX_STACK`).
 pub const MAX_LAYERS: usize = 500;
 
+mod ancestry;
 mod removal;
 mod weight;
 

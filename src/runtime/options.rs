@@ -3,6 +3,7 @@
 use crate::sys::mount::attr;
 use anyhow::{Context, Result, bail};
 use std::ffi::CString;
+use std::path::PathBuf;
 
 /// What a list of mount options asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Options {
     pub tmpcopyup: bool,
     /// What it shows may be gone by now: it is left out then, as in fstab(5).
     pub nofail: bool,
+    /// Of what a bind mount shows, this part, looked up with it as the root.
+    pub subpath: Option<PathBuf>,
     /// Parameters left for the file system: name, and value unless a flag.
     pub parameters: Vec<(CString, Option<CString>)>,
 }
@@ -136,6 +139,10 @@ impl Options {
                     Some((name, value)) => (name, Some(value)),
                     None => (word, None),
                 };
+                if let ("subpath", Some(path)) = (name, value) {
+                    self.subpath = Some(path.into());
+                    return Ok(());
+                }
                 let text = |s: &str| {
                     CString::new(s).with_context(|| format!("mount option '{word}' has a NUL byte"))
                 };

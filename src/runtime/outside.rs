@@ -49,8 +49,7 @@ impl Outside {
             let what = || format!("/{}", mount.destination.display());
             match &mount.source {
                 MountSource::Bind(source) => {
-                    let recursive = mount.options.bind == Some(Bind::Recursive);
-                    let tree = clone_bind(source, recursive).with_context(what)?;
+                    let tree = clone_bind(source, &mount.options).with_context(what)?;
                     outside.binds.push_back(tree);
                 }
                 MountSource::Overlay(overlay) => {

@@ -491,6 +491,9 @@ fn plan_mount(
     if options.tmpcopyup && fstype != "tmpfs" {
         bail!("tmpcopyup: only for a tmpfs");
     }
+    if options.subpath.is_some() && options.bind.is_none() {
+        bail!("subpath: only for what is there already");
+    }
     Ok(Mount {
         destination: inside(mount.destination())?,
         source,

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -146,10 +146,9 @@ fn gather_mount<'a>(
 ) -> Result<Option<Gathered<'a>>> {
     let (tree, directory) = match &mount.source {
         MountSource::Bind(source) => {
-            let recursive = mount.options.bind == Some(Bind::Recursive);
             let tree = match outside.as_mut().and_then(Outside::take_bind) {
                 Some(tree) => tree,
-                None => clone_bind(source, recursive)?,
+                None => clone_bind(source, &mount.options)?,
             };
             let directory = is_directory(&tree)?;
             (tree, directory)
@@ -176,15 +175,28 @@ fn gather_mount<'a>(
     }))
 }
 
-/// Clones what is at `source`, to be attached elsewhere.
-pub fn clone_bind(source: &CStr, recursive: bool) -> Result<OwnedFd> {
-    mount::clone_tree(AT_FDCWD, source, recursive).map_err(|e| {
+/// Clones what is at `source`, or a part of it, to be attached elsewhere. The
+/// part is looked up as if `source` were the root directory: what writes there
+/// may be hostile.
+pub fn clone_bind(source: &CStr, options: &Options) -> Result<OwnedFd> {
+    let recursive = options.bind == Some(Bind::Recursive);
+    let name = source.to_string_lossy();
+    let cloned = match &options.subpath {
+        None => mount::clone_tree(AT_FDCWD, source, recursive),
+        Some(path) => {
+            let root = open_directory(Path::new(OsStr::from_bytes(source.to_bytes())))?;
+            let part = open_in_root(&root, path, OFlag::O_PATH)
+                .with_context(|| format!("bind {name}: subpath {}", path.display()))?;
+            mount::clone_tree(part, c"", recursive)
+        }
+    };
+    cloned.map_err(|e| {
         let hint = match e.errno {
             // A mount with others locked on it cannot be shown without them.
             Errno::EINVAL if !recursive => " (it has mounts below it: use rbind)",
             _ => "",
         };
-        anyhow!(e).context(format!("bind {}{hint}", source.to_string_lossy()))
+        anyhow!(e).context(format!("bind {name}{hint}"))
     })
 }
 

@@ -1,10 +1,11 @@
-//! File-system calls that nix does not wrap, and files that are nobody else's.
+//! File-system calls that nix does not wrap, files that are nobody else's, and
+//! paths by their words.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -113,4 +114,18 @@ pub fn spread(directory: impl AsFd) -> nix::Result<()> {
     // SAFETY: the descriptor is open, and the kernel reads at most a long.
     Errno::result(unsafe { libc::ioctl(fd, libc::FS_IOC_SETFLAGS, &raw const flags) })?;
     Ok(())
+}
+
+/// An absolute path without `.`, `..` and needless slashes, by its words alone
+/// (Go's `path.Clean`).
+pub fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
 }

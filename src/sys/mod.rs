@@ -22,6 +22,7 @@ pub mod random;
 pub mod replace;
 pub mod seccomp;
 pub mod signal;
+pub mod signals;
 pub mod socket;
 pub mod tap;
 pub mod title;
