@@ -218,16 +218,88 @@ fn the_filter_is_on_unless_told_otherwise() {
 }
 
 #[test]
-fn new_privileges_are_off_unless_asked_for() {
+fn new_privileges_are_off_with_one_id_and_where_asked_for() {
     let sandbox = Sandbox::with_busybox();
-    let bit = |flags: &[&str]| field(&status(&sandbox, flags), "NoNewPrivs").to_owned();
-    assert_eq!(bit(&[]), "1");
-    assert_eq!(bit(&["--security-opt", "no-new-privileges"]), "1");
-    assert_eq!(bit(&["--security-opt", "no-new-privileges=false"]), "0");
-    // The filter works without the bit too.
-    let flags = ["--security-opt", "no-new-privileges=false"];
-    assert_eq!(field(&status(&sandbox, &flags), "Seccomp"), "2");
+    let all = |flags: &[&str]| status(&sandbox, flags);
+    let bit = |flags: &[&str]| field(&all(flags), "NoNewPrivs").to_owned();
+    let ranged = sandbox.shell(&[], "wc -l </proc/self/uid_map") != "1";
+    let by_itself = if ranged { "0" } else { "1" };
+    assert_eq!(bit(&[]), by_itself);
+    assert_eq!(bit(&["--userns", "single"]), "1");
     assert_eq!(bit(&["--privileged"]), "0");
+    for (value, expected) in [
+        ("", "1"),
+        ("=true", "1"),
+        (":1", "1"),
+        ("=false", "0"),
+        (":False", "0"),
+    ] {
+        let option = format!("no-new-privileges{value}");
+        assert_eq!(bit(&["--security-opt", &option]), expected, "{option}");
+    }
+    let flags = ["--privileged", "--security-opt", "no-new-privileges"];
+    assert_eq!(bit(&flags), "1");
+    let wrong = ["--security-opt", "no-new-privileges=maybe", "busybox"];
+    let refused = sandbox.run(&wrong).expect(125);
+    assert!(refused.stderr.contains("'maybe'"), "{refused}");
+}
+
+/// Without the bit the filter is loaded by a right that a new user id, and the
+/// container's own set, take away.
+#[test]
+fn the_filter_is_in_force_without_the_bit_too() {
+    let sandbox = Sandbox::with_busybox();
+    let off = ["--security-opt", "no-new-privileges=false"];
+    for flags in [
+        &[][..],
+        &["-u", "1000"],
+        &["-u", "1000", "--cap-drop", "ALL"],
+        &["-u", "1000", "--cap-add", "ALL"],
+        &["--userns", "single"],
+        &["--userns", "single", "-u", "1000"],
+        &["--userns", "single", "--root-emulation", "off"],
+        &["--userns", "single", "-u", "1000", "--root-emulation", "on"],
+        &["--userns", "keep-id"],
+    ] {
+        let flags = [&off[..], flags].concat();
+        let asked = flags.contains(&"1000");
+        let check = |status: &str| {
+            assert_eq!(field(status, "NoNewPrivs"), "0", "{flags:?}");
+            assert_eq!(field(status, "Seccomp"), "2", "{flags:?}");
+            if asked {
+                assert!(field(status, "Uid").starts_with("1000"), "{status}");
+                for set in ["CapEff", "CapPrm", "CapAmb", "CapInh"] {
+                    assert_eq!(field(status, set), "0000000000000000", "{flags:?} {set}");
+                }
+            }
+        };
+        check(&status(&sandbox, &flags));
+        // With all capabilities the profile lets that pass.
+        if !flags.contains(&"--cap-add") {
+            let refused = sandbox.shell(&flags, "unshare -U true 2>&1 || true");
+            assert!(refused.contains("not permitted"), "{flags:?} {refused}");
+        }
+        // What comes later follows the container's setting.
+        let running = sandbox.start("c", &flags);
+        for user in [&[][..], &["-u", "1000"]] {
+            if user.len() > 1 && sandbox.shell(&flags, "wc -l </proc/self/uid_map") == "1" {
+                continue;
+            }
+            let exec = sandbox.bryo(["exec"]).args(user);
+            let status = exec.args(["c", "cat", "/proc/self/status"]).output();
+            let status = status.expect(0).stdout;
+            assert_eq!(field(&status, "NoNewPrivs"), "0", "{flags:?} {user:?}");
+            assert_eq!(field(&status, "Seccomp"), "2", "{flags:?} {user:?}");
+        }
+        let inspected = sandbox.inspect("c");
+        assert_eq!(
+            inspected["HostConfig"]["SecurityOpt"],
+            serde_json::json!([])
+        );
+        running.signal(nix::sys::signal::Signal::SIGTERM);
+        running.wait().expect(0);
+        sandbox.bryo(["rm", "c"]).output().expect(0);
+    }
 }
 
 #[test]

@@ -424,23 +424,85 @@ fn setuid_programs_gain_nothing() {
     let program = tree.join("bin/gain");
     fs::copy(tree.join("bin/busybox"), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o6755)).unwrap();
-    let flags = ["-u", "1000"];
-    let output = run_tree(
-        &sandbox,
-        &tree,
-        &flags,
-        &[
-            "/bin/busybox",
-            "sh",
-            "-c",
-            "grep NoNewPrivs /proc/self/status; exec -a id /bin/gain -u",
-        ],
+    let script = "grep NoNewPrivs /proc/self/status; exec -a id /bin/gain -u";
+    let gained = |flags: &[&str]| {
+        let flags = [flags, &["-u", "1000"]].concat();
+        let command = ["/bin/busybox", "sh", "-c", script];
+        let output = run_tree(&sandbox, &tree, &flags, &command).expect(0);
+        let words = output.stdout.split_whitespace().map(str::to_owned);
+        words.collect::<Vec<_>>()
+    };
+    let nothing = ["NoNewPrivs:", "1", "1000"];
+    assert_eq!(gained(&["--userns", "single"]), nothing);
+    assert_eq!(gained(&["--security-opt", "no-new-privileges"]), nothing);
+    // With one id there is nobody to become, whatever is said.
+    let flags = [
+        "--userns",
+        "single",
+        "--security-opt",
+        "no-new-privileges:0",
+    ];
+    assert_eq!(gained(&flags), ["NoNewPrivs:", "0", "1000"]);
+}
+
+/// With a range `su` works, and gives what the container has and no more.
+#[test]
+fn setuid_programs_gain_what_is_the_containers() {
+    let sandbox = Sandbox::with_busybox();
+    let import = sandbox.bryo(["import"]).arg(crate::common::debian_tar());
+    import.arg("debian").output().expect(0);
+    if sandbox.shell(&[], "wc -l </proc/self/uid_map") == "1" {
+        let refused = sandbox.run(&["--userns", "range", "busybox", "true"]);
+        refused.expect(125);
+        return;
+    }
+    // Debian's own program, and an account without a password.
+    let script = "useradd -m joe; passwd -d root >/dev/null; cp /usr/bin/id /gain
+        chmod 6755 /gain; echo ready; exec sleep infinity";
+    let run = sandbox.bryo(["run", "--name", "c", "--network", "none", "debian"]);
+    let mut running = run.args(["sh", "-ec", script]).spawn();
+    running.expect_line("ready");
+    let script = "id -u; /gain -u; su -c 'id -u; grep -E \"Cap(Bnd|Eff)\" /proc/self/status
+        mount -t tmpfs none /mnt 2>/dev/null || echo confined'
+        grep CapBnd /proc/self/status; unshare -U true 2>/dev/null || echo filtered";
+    let check = |output: Output| {
+        let words = output.expect(0).stdout;
+        let words: Vec<_> = words.split_whitespace().collect();
+        let [
+            user,
+            gained,
+            root,
+            "CapEff:",
+            effective,
+            "CapBnd:",
+            all,
+            rest @ ..,
+        ] = &words[..]
+        else {
+            panic!("{words:?}")
+        };
+        assert_eq!([*user, *gained, *root], ["1000", "0", "0"], "{words:?}");
+        assert_eq!(all, effective, "root has the whole set");
+        let expected = ["confined", "CapBnd:", all, "filtered"];
+        assert_eq!(rest, &expected[..], "{words:?}");
+    };
+    check(
+        sandbox
+            .bryo(["exec", "-u", "joe", "c", "sh", "-c", script])
+            .output(),
     );
-    let output = output.expect(0);
-    assert_eq!(
-        output.stdout.split_whitespace().collect::<Vec<_>>(),
-        ["NoNewPrivs:", "1", "1000"]
-    );
+    // The bits are in an image of it too, and hold from the first process on.
+    sandbox.bryo(["commit", "c", "image"]).output().expect(0);
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+    running.wait();
+    let run = |flags: &[&str]| {
+        let run = sandbox.bryo(["run", "--rm", "--network", "none", "-u", "joe"]);
+        run.args(flags).args(["image", "sh", "-c", script]).output()
+    };
+    check(run(&[]));
+    let refused = run(&["--security-opt", "no-new-privileges"]);
+    assert!(refused.stdout.starts_with("1000\n1000\n"), "{refused}");
+    assert!(refused.stderr.contains("su: "), "{refused}");
 }
 
 #[test]

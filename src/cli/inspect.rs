@@ -10,6 +10,7 @@ use crate::engine::mounts;
 use crate::engine::policy::Restart;
 use crate::engine::record::State;
 use crate::engine::volumes::Volumes;
+use crate::runtime::plan::ANNOTATION_SECCOMP;
 use anyhow::{Result, bail};
 use oci_spec::runtime::{LinuxResources, Spec};
 use serde_json::{Value, json};
@@ -202,6 +203,7 @@ fn host_config(container: &Container, spec: &Spec) -> Value {
         "LogConfig": {"Type": record.keeping.log.driver.name()},
         "RestartPolicy": restart_policy(container),
         "ReadonlyRootfs": spec.root().as_ref().and_then(|r| r.readonly()),
+        "SecurityOpt": security_options(spec),
         "CgroupManager": limits::manager(spec),
         "CgroupParent": spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()),
         "Memory": memory.limit().unwrap_or(0),
@@ -223,6 +225,23 @@ fn host_config(container: &Container, spec: &Spec) -> Value {
         "CgroupConf": asked.unified(),
         "OomScoreAdj": spec.process().as_ref().and_then(|p| p.oom_score_adj()).unwrap_or(0),
     })
+}
+
+/// What was asked for, or is so by itself, in the words of `--security-opt`.
+fn security_options(spec: &Spec) -> Vec<&'static str> {
+    let process = spec.process().as_ref();
+    let bit = process.and_then(|p| p.no_new_privileges()).unwrap_or(false);
+    let annotations = spec.annotations().as_ref();
+    let default = annotations.is_some_and(|all| all.contains_key(ANNOTATION_SECCOMP));
+    let profile = spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some());
+    let mut options = Vec::new();
+    if bit {
+        options.push("no-new-privileges");
+    }
+    if !default && !profile {
+        options.push("seccomp=unconfined");
+    }
+    options
 }
 
 fn state(container: &Container) -> Value {

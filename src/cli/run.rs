@@ -526,7 +526,6 @@ impl Args {
                 add: capabilities(&self.cap_add)?,
                 drop: capabilities(&self.cap_drop)?,
             },
-            no_new_privileges: true,
             privileged: self.privileged,
             devices: self.devices()?,
             ulimits: self
@@ -671,6 +670,16 @@ fn pairs(flag: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
     list.iter().map(pair).collect()
 }
 
+/// The value of a `--security-opt` that is on or off, in the words that docker
+/// takes; without one it is on.
+fn switch(option: &str, value: &str) -> Result<bool> {
+    match value {
+        "" | "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => bail!("--security-opt {option}: true or false is wanted, not '{value}'"),
+    }
+}
+
 fn security(run: &mut RunOptions, option: &str) -> Result<()> {
     // Docker's old form has a colon.
     let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
@@ -678,14 +687,12 @@ fn security(run: &mut RunOptions, option: &str) -> Result<()> {
         ("seccomp", "unconfined") => run.seccomp = SeccompOption::Unconfined,
         ("seccomp", "" | "builtin") => run.seccomp = SeccompOption::Default,
         ("seccomp", file) => run.seccomp = SeccompOption::File(file.into()),
-        ("no-new-privileges", "" | "true") => run.no_new_privileges = true,
-        ("no-new-privileges", "false") => run.no_new_privileges = false,
+        ("no-new-privileges", value) => run.no_new_privileges = Some(switch(option, value)?),
         ("unmask", "ALL" | "all") => run.unmask = Unmask::Everything,
         ("unmask", paths) => {
             run.unmask = Unmask::Paths(paths.split(':').map(PathBuf::from).collect());
         }
-        ("writable-cgroups", "" | "true") => run.writable_cgroups = true,
-        ("writable-cgroups", "false") => run.writable_cgroups = false,
+        ("writable-cgroups", value) => run.writable_cgroups = switch(option, value)?,
         ("systempaths", "unconfined") => run.unmask = Unmask::Everything,
         // There is nothing to switch off: no such label was ever set.
         ("label", "disable") | ("apparmor", "unconfined") => {}

@@ -52,8 +52,10 @@ pub struct RunOptions {
     pub capabilities: CapabilityChanges,
     /// The system call filter.
     pub seccomp: SeccompOption,
-    /// `no_new_privs`.
-    pub no_new_privileges: bool,
+    /// Whether execve(2) may grant no privileges, if that was said. By itself so
+    /// where there is one id; with several the kernel lets set-user-ID programs
+    /// become those of the container and nobody else.
+    pub no_new_privileges: Option<bool>,
     /// `--privileged`.
     pub privileged: bool,
     /// Paths that stay visible and writable.

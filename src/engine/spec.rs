@@ -507,7 +507,11 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
         .cwd(workdir)
         .capabilities(capabilities)
         .rlimits(rlimits)
-        .no_new_privileges(options.no_new_privileges && !options.privileged)
+        .no_new_privileges(
+            options
+                .no_new_privileges
+                .unwrap_or(facts.owners.is_none() && !options.privileged),
+        )
         .build()?;
     process.set_oom_score_adj(options.oom_score_adj);
     process.set_console_size(console_size(facts.terminal)?);

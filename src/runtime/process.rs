@@ -8,6 +8,7 @@ use super::seccomp::{self, Filter, RootEmulation};
 use crate::sys::channel::Channel;
 use crate::sys::{self, cred, trampoline};
 use anyhow::{Context, Result, anyhow, bail};
+use caps::CapSet;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
@@ -288,39 +289,37 @@ impl ProcessPlan {
         if let Some(mask) = self.umask {
             nix::sys::stat::umask(mask);
         }
-        match &self.capabilities {
-            Some(caps) => {
-                cred::limit_bounding(caps.bounding)?;
-                self.set_ids()?;
-                // The set of ids must not take what the spec grants.
-                let filter_first = !self.no_new_privileges;
-                if filter_first {
-                    self.install_filters(report)?;
-                }
-                cred::set_capabilities(caps)?;
-                cred::raise_ambient(caps.ambient)?;
-                if !filter_first {
-                    self.forbid_new_privileges()?;
-                    self.install_filters(report)?;
-                }
-            }
-            None => {
-                self.set_ids()?;
-                self.forbid_new_privileges()?;
-                self.install_filters(report)?;
-            }
+        if let Some(caps) = &self.capabilities {
+            cred::limit_bounding(caps.bounding)?;
         }
-        Ok(())
-    }
-
-    fn forbid_new_privileges(&self) -> Result<()> {
+        let new_user = self.set_ids()?;
         if self.no_new_privileges {
+            // As late as it can be: then it need not let the rest pass.
+            self.set_capabilities()?;
             nix::sys::prctl::set_no_new_privs().context("set no_new_privs")?;
+            return self.install_filters(report);
+        }
+        // Without that bit a filter takes CAP_SYS_ADMIN (seccomp(2)), which a
+        // new user id makes permitted only (capabilities(7)).
+        if new_user && (self.emulate_root.is_some() || self.seccomp.is_some()) {
+            caps::raise(None, CapSet::Effective, caps::Capability::CAP_SYS_ADMIN)
+                .context("keep CAP_SYS_ADMIN for the filter")?;
+        }
+        self.install_filters(report)?;
+        self.set_capabilities()
+    }
+
+    /// Sets what the spec grants, which a change of ids would take away again.
+    fn set_capabilities(&self) -> Result<()> {
+        if let Some(caps) = &self.capabilities {
+            cred::set_capabilities(caps)?;
+            cred::raise_ambient(caps.ambient)?;
         }
         Ok(())
     }
 
-    fn set_ids(&self) -> Result<()> {
+    /// Whether the user is another one than before.
+    fn set_ids(&self) -> Result<bool> {
         if let Some(groups) = &self.groups {
             nix::unistd::setgroups(groups).context("set supplementary groups")?;
         }
@@ -328,13 +327,14 @@ impl ProcessPlan {
             nix::unistd::setresgid(self.gid, self.gid, self.gid)
                 .with_context(|| format!("set group id {}", self.gid))?;
         }
-        if nix::unistd::getuid() != self.uid {
+        let new_user = nix::unistd::getuid() != self.uid;
+        if new_user {
             nix::sys::prctl::set_keepcaps(true).context("keep capabilities")?;
             nix::unistd::setresuid(self.uid, self.uid, self.uid)
                 .with_context(|| format!("set user id {}", self.uid))?;
             nix::sys::prctl::set_keepcaps(false).context("keep capabilities")?;
         }
-        Ok(())
+        Ok(new_user)
     }
 
     fn install_filters(&self, report: &Channel) -> Result<()> {
