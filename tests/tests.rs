@@ -38,6 +38,7 @@ mod security;
 mod services;
 mod sharing;
 mod store;
+mod streams;
 mod terminal;
 mod tidy;
 mod titles;

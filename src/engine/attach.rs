@@ -3,8 +3,10 @@
 
 use super::control::{Data, MAX_DATA, Reply, Request};
 use super::detach::Keys;
+use super::pump::Pump;
 use crate::runtime::StartError;
 use crate::sys::channel::Channel;
+use crate::sys::clone::Child;
 use crate::sys::signal::SignalFd;
 use crate::sys::{pidfd, socket, tty};
 use anyhow::{Context, Result, anyhow, bail};
@@ -20,8 +22,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Attachment {
     /// Its supervisor.
     pub control: Channel,
-    /// What carries its streams, unless they are the caller's own.
+    /// What carries its streams, if its supervisor holds them.
     pub data: Option<OwnedFd>,
+    /// What carries them otherwise.
+    pub pump: Option<Pump>,
     /// The caller's signals, held since before the start: none may be lost
     /// or end the caller alone.
     pub signals: SignalFd,
@@ -87,12 +91,19 @@ struct Ready {
     output: bool,
     input: bool,
     room: bool,
+    /// What is said of what the pump watches.
+    carried: Vec<PollFlags>,
 }
 
 impl Relay {
     fn carry(mut self, warn: &dyn Fn(&str)) -> Result<End> {
         loop {
-            if let (Some(code), false) = (self.exited, self.data_open) {
+            if let (Some(code), false) = (self.exited, self.data_open)
+                && self.at.pump.as_ref().is_none_or(Pump::is_done)
+            {
+                if let Some(pump) = &self.at.pump {
+                    pump.finish()?;
+                }
                 return Ok(End::Exited(code));
             }
             let ready = self.wait()?;
@@ -113,6 +124,9 @@ impl Relay {
             }
             if ready.room {
                 self.push();
+            }
+            if let Some(pump) = &mut self.at.pump {
+                pump.serve(&ready.carried);
             }
         }
     }
@@ -141,11 +155,15 @@ impl Relay {
                 .flatten()
                 .map(|(fd, events)| PollFd::new(*fd, *events)),
         );
+        let own = fds.len();
+        fds.extend(self.at.pump.iter().flat_map(Pump::watched));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e).context("poll"),
         }
-        let mut seen = fds[1..].iter().map(|fd| fd.revents().unwrap_or(none));
+        let seen = |fd: &PollFd| fd.revents().unwrap_or(none);
+        let carried = fds[own..].iter().map(seen).collect();
+        let mut seen = fds[1..own].iter().map(|fd| fd.revents().unwrap_or(none));
         let mut next = |place: usize| match places[place] {
             Some(_) => seen.next().unwrap_or(none),
             None => none,
@@ -156,6 +174,7 @@ impl Relay {
             output: data.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR),
             room: data.contains(PollFlags::POLLOUT),
             input: !input.is_empty(),
+            carried,
         })
     }
 
@@ -167,11 +186,15 @@ impl Relay {
     fn pass_signals(&mut self) -> Result<Option<End>> {
         let signals: Vec<i32> = pending(&self.at.signals).collect();
         for signal in signals {
+            let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&signal);
             if signal == libc::SIGWINCH && self.at.tty {
                 self.copy_size();
+            } else if let (Some(code), true) = (self.exited, ends) {
+                // Whoever should read the rest takes his time.
+                return Ok(Some(End::Exited(code)));
             } else if !self.at.keep_signals {
                 self.request(Request::Signal(signal));
-            } else if [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&signal) {
+            } else if ends {
                 return Ok(Some(End::Left));
             }
         }
@@ -193,7 +216,12 @@ impl Relay {
             Reply::Warning(text) => warn(&text),
             Reply::Started => return self.begin().map(|()| !self.at.stays),
             Reply::Failed(error) => return Err(anyhow!(error)),
-            Reply::Exited(code) => self.exited = Some(code),
+            Reply::Exited(code) => {
+                self.exited = Some(code);
+                if let Some(pump) = &mut self.at.pump {
+                    pump.end();
+                }
+            }
             Reply::Refused(text) => bail!(text),
             Reply::Done => {}
         }
@@ -206,6 +234,9 @@ impl Relay {
             self.raw = Some(Raw::set(settings)?);
         }
         self.input_open = self.at.input && self.data_open;
+        if let Some(pump) = &mut self.at.pump {
+            pump.begin();
+        }
         if self.at.tty && self.at.stays {
             // It may have changed since the container was asked for.
             self.copy_size();
@@ -304,6 +335,7 @@ pub fn attachment(
     Ok(Attachment {
         control,
         data: Some(data.into()),
+        pump: None,
         signals: SignalFd::new()?,
         input,
         tty: keeping.tty,
@@ -329,8 +361,48 @@ pub fn join(attachment: Attachment) -> Result<End> {
     relay.carry(&|_| {})
 }
 
-/// Waits for a process that this one started itself (`exec`) with the same
-/// care for terminal and signals.
+/// Waits for a process that this one started itself (`exec`), and carries its
+/// streams until it ends. What it leaves behind has nobody to print to then.
+pub fn carry_child(child: &Child, signals: &SignalFd, mut pump: Pump) -> Result<i32> {
+    pump.begin();
+    let mut code = None;
+    loop {
+        if let (Some(code), true) = (code, pump.is_done()) {
+            return pump.finish().map(|()| code);
+        }
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        if code.is_none() {
+            fds.push(PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN));
+        }
+        let own = fds.len();
+        fds.extend(pump.watched());
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e).context("poll"),
+        }
+        let seen = fds
+            .iter()
+            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let seen: Vec<PollFlags> = seen.collect();
+        for signal in pending(signals) {
+            let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&signal);
+            match code {
+                // Whoever should read the rest takes his time.
+                Some(code) if ends => return Ok(code),
+                // It may have ended by now.
+                _ => drop(pidfd::kill(&child.pidfd, signal)),
+            }
+        }
+        pump.serve(&seen[own..]);
+        if code.is_none() && !seen[1].is_empty() {
+            let status = nix::sys::wait::waitpid(child.pid, None).context("wait")?;
+            code = Some(super::supervisor::exit_code(status));
+            pump.end();
+        }
+    }
+}
+
+/// As [`carry_child`], for one with a terminal.
 pub fn wait_for_child(
     started: crate::runtime::Started,
     signals: &SignalFd,

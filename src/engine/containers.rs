@@ -10,6 +10,7 @@ mod creation;
 
 pub use creation::Creation;
 
+use super::health::OnFailure;
 use super::json::{read_json, replace_json};
 use super::names;
 use super::network::Attachment;
@@ -479,6 +480,13 @@ impl Container {
         let changes: Option<Changes> = read_json(&self.dir.join("changes.json")).ok().flatten();
         let changed = changes.and_then(|changes| changes.restart);
         changed.unwrap_or(self.record.keeping.restart)
+    }
+
+    /// Whether it may have to be started a second time.
+    pub fn may_come_again(&self) -> bool {
+        let check = self.record.keeping.health.as_ref();
+        check.is_some_and(|check| check.on_failure == OnFailure::Restart)
+            || self.restart_policy() != Restart::No
     }
 
     /// Whether the user asked for its end: then it is not started again.

@@ -5,6 +5,8 @@ use super::containers::{Container, short};
 use super::control::Reply;
 use super::emulation::Emulator;
 use super::options::CapabilityChanges;
+use super::pipes;
+use super::pump::Pump;
 use super::record::State;
 use super::spec::console_size;
 use super::user;
@@ -17,10 +19,10 @@ use crate::runtime::plan::{
 };
 use crate::runtime::process::{ProcessPlan, Seccomp};
 use crate::runtime::seccomp::RootEmulation;
-use crate::runtime::{StartError, Step};
+use crate::runtime::{StartError, Stdio, Step};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
-use crate::sys::fd::open_in_root;
+use crate::sys::fd::{open_in_root, set_nonblocking};
 use crate::sys::signal::SignalFd;
 use crate::sys::{pidfd, title, tty};
 use anyhow::{Context, Result, anyhow, bail};
@@ -81,22 +83,32 @@ pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
         true => Some(tcgetattr(std::io::stdin().as_fd()).context("read terminal settings")?),
         false => None,
     };
-    if !options.interactive {
-        crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
-    }
+    let (pump, stdio) = match options.tty {
+        true => (None, Stdio::null()?),
+        false => {
+            let (pump, stdio) = Pump::new(options.interactive)?;
+            (Some(pump), stdio)
+        }
+    };
     let signals = SignalFd::new()?;
     let mut started = join(
         &target,
         container.record.namespaces,
         &plan,
+        &stdio,
         borrowed(&group),
     )?;
+    // Our copies of its ends.
+    drop(stdio);
     if let Some(listener) = started.listener.take() {
         let owners = Owners::new(&container.dir);
         emulate_beside(Emulator::new(listener, owners), &target)?;
     }
     drop(target);
-    attach::wait_for_child(started, &signals, options.interactive, terminal.as_ref())
+    match pump {
+        Some(pump) => attach::carry_child(&started.child, &signals, pump),
+        None => attach::wait_for_child(started, &signals, options.interactive, terminal.as_ref()),
+    }
 }
 
 /// What it takes to run something in a container.
@@ -185,10 +197,12 @@ pub fn exec_detached(
             let started = super::supervisor::release_stdio()
                 .map_err(|e| StartError::new(Step::Supervise, &e))
                 .and_then(|()| {
+                    let stdio = Stdio::null().map_err(|e| StartError::new(Step::Join, &e))?;
                     join(
                         &target,
                         container.record.namespaces,
                         &plan,
+                        &stdio,
                         borrowed(&group),
                     )
                 });
@@ -228,8 +242,7 @@ pub fn exec_detached(
 
 /// Runs a command in `container` to its end; returns docker's exit code,
 /// nothing if it took longer than to `deadline` and was killed, and the first
-/// `limit` bytes that it printed. The calling process has nothing at its
-/// descriptors 0 to 2.
+/// `limit` bytes that it printed.
 pub fn probe(
     container: &mut Container,
     command: &[String],
@@ -246,20 +259,17 @@ pub fn probe(
         plan,
         group,
     } = prepare(container, &options)?;
-    let (reader, writer) = crate::sys::fd::pipe_to_read()?;
-    super::supervisor::release_stdio()?;
-    for number in [1, 2] {
-        crate::sys::fd::duplicate_to(&writer, number)?;
-    }
-    drop(writer);
-    let started = join(
+    let (ours, stdio) = pipes::make(false, true)?;
+    let reader = ours.output;
+    set_nonblocking(&reader)?;
+    let mut started = join(
         &target,
         container.record.namespaces,
         &plan,
+        &stdio,
         borrowed(&group),
-    );
-    super::supervisor::release_stdio()?;
-    let mut started = started?;
+    )?;
+    drop(stdio);
     if let Some(listener) = started.listener.take() {
         let owners = Owners::new(&container.dir);
         emulate_beside(Emulator::new(listener, owners), &target)?;

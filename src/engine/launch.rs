@@ -4,6 +4,7 @@
 use super::activation::Sockets;
 use super::attach::{self, Attachment, End};
 use super::containers::{Container, Containers, Lock};
+use super::pump::Pump;
 use super::supervisor::Supervisor;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3};
@@ -66,11 +67,16 @@ pub fn launch(
         false => None,
     };
     let tty = keeping.tty;
-    // Without a log and a terminal nobody needs to stand between.
-    let direct = how.foreground && !tty && !keeping.is_logged();
-    if direct && !input {
-        crate::sys::fd::duplicate_to(crate::runtime::process::open_null()?, 0)?;
-    }
+    // Without a log and a terminal the caller carries its streams alone, unless
+    // it may be started again, to other pipes.
+    let direct = how.foreground && !tty && !keeping.is_logged() && !container.may_come_again();
+    let (pump, carried) = match direct {
+        true => {
+            let (pump, carried) = Pump::new(input)?;
+            (Some(pump), Some(carried))
+        }
+        false => (None, None),
+    };
     let (ours, theirs) = Channel::pair()?;
     let (data, attached) = match wanted.filter(|_| !direct) {
         Some(wanted) => {
@@ -82,7 +88,7 @@ pub fn launch(
     let signals = SignalFd::new()?;
     match clone3(0, Parent::Caller).context("start the supervisor")? {
         Forked::Child => {
-            drop((ours, data));
+            drop((ours, data, pump));
             if !how.foreground {
                 let others = how.inherited.iter().filter(|fd| !how.sockets.has(**fd));
                 close_inherited(&others.copied().collect::<Vec<_>>());
@@ -94,7 +100,7 @@ pub fn launch(
                 spec,
                 caller: theirs,
                 attached,
-                direct,
+                carried,
                 foreground: how.foreground,
                 sockets: how.sockets.clone(),
                 terminal,
@@ -103,10 +109,11 @@ pub fn launch(
             supervisor.run()
         }
         Forked::Parent(_) => {
-            drop((theirs, attached, lock));
+            drop((theirs, attached, carried, lock));
             let attachment = Attachment {
                 control: ours,
                 data,
+                pump,
                 signals,
                 input,
                 tty,

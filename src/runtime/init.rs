@@ -4,6 +4,7 @@
 use super::message::{Message, StartError, Step};
 use super::outside::{self, Outside};
 use super::plan::{Plan, RootMount};
+use super::stdio::Stdio;
 use super::{reaper, rootfs};
 use crate::idmap::{IdMap, lines};
 use crate::sys::channel::Channel;
@@ -44,8 +45,8 @@ pub enum Ids {
 
 /// Starts the container's command in the calling process; what fails is told
 /// on `channel`.
-pub fn run(plan: &Plan, ids: Ids, channel: &Channel, page: &OwnedFd) -> ! {
-    let (step, error) = match start(plan, ids, channel, page) {
+pub fn run(plan: &Plan, stdio: &Stdio, ids: Ids, channel: &Channel, page: &OwnedFd) -> ! {
+    let (step, error) = match start(plan, stdio, ids, channel, page) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -62,6 +63,7 @@ pub fn give_up(channel: &Channel, step: Step, error: &anyhow::Error) -> ! {
 
 fn start(
     plan: &Plan,
+    stdio: &Stdio,
     ids: Ids,
     channel: &Channel,
     page: &OwnedFd,
@@ -69,6 +71,7 @@ fn start(
     let creates = |flag: i32| plan.create & flag as u64 != 0;
     let mut warn = |text: String| drop(channel.send(&Message::Warning(text).encode(), None));
 
+    stdio.place().at(Step::Identity)?;
     end_with_parent().at(Step::Identity)?;
     nix::unistd::setsid().context("setsid").at(Step::Identity)?;
     sys::signal::reset().at(Step::Identity)?;

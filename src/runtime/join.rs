@@ -4,6 +4,7 @@ use super::init::{give_up, open_terminal};
 use super::message::{StartError, Step};
 use super::process::ProcessPlan;
 use super::start::{Started, by_helper, hear};
+use super::stdio::Stdio;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{CloneFlags, Parent, clone3_into};
 use crate::sys::{self, trampoline};
@@ -17,8 +18,8 @@ use std::cell::Cell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Starts `process` in the namespaces `kinds` (`CLONE_NEW*`) of the process
-/// `target` and the control group `group`, with the caller's descriptors 0 to
-/// 2 unless it has a terminal.
+/// `target` and the control group `group`, with `stdio` as
+/// descriptors 0 to 2 unless it has a terminal.
 /// The caller must have one thread; the process ends with it.
 ///
 /// # Errors
@@ -27,6 +28,7 @@ pub fn join(
     target: &OwnedFd,
     kinds: CloneFlags,
     process: &ProcessPlan,
+    stdio: &Stdio,
     group: Option<BorrowedFd<'_>>,
 ) -> Result<Started, StartError> {
     let failed = |e: sys::Error| StartError::new(Step::Join, &e.into());
@@ -61,7 +63,7 @@ pub fn join(
             {
                 give_up(&theirs, Step::Join, &anyhow!(e).context("setns"));
             }
-            run(process, &theirs, &page)
+            run(process, stdio, &theirs, &page)
         },
     )?;
     drop(theirs);
@@ -69,8 +71,9 @@ pub fn join(
     hear(child, &ours.take().ok_or_else(lost)?, process)
 }
 
-fn run(process: &ProcessPlan, channel: &Channel, page: &OwnedFd) -> ! {
+fn run(process: &ProcessPlan, stdio: &Stdio, channel: &Channel, page: &OwnedFd) -> ! {
     let prepare = || -> anyhow::Result<()> {
+        stdio.place()?;
         prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")?;
         nix::unistd::setsid().context("setsid")?;
         sys::signal::reset()?;

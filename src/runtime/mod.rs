@@ -19,8 +19,10 @@ mod remount;
 mod rootfs;
 pub mod seccomp;
 pub mod start;
+pub mod stdio;
 pub mod visit;
 
 pub use message::{StartError, Step};
 pub use plan::Plan;
 pub use start::{Started, start};
+pub use stdio::Stdio;

@@ -5,6 +5,7 @@ use super::init::{self, Ids};
 use super::message::{Message, StartError, Step};
 use super::plan::Plan;
 use super::process::ProcessPlan;
+use super::stdio::Stdio;
 use crate::idmap::lines;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, clone3_into, exit_now};
@@ -40,7 +41,7 @@ fn failed(step: Step) -> impl Fn(anyhow::Error) -> StartError {
 /// What is done about a process from outside.
 pub type Prepare<'a> = dyn Fn(&Child) -> anyhow::Result<()> + 'a;
 
-/// Starts the first process of a container, with the caller's descriptors 0
+/// Starts the first process of a container, with `stdio` as its descriptors 0
 /// to 2 unless the plan has a terminal. Returns when the command has been
 /// executed. The caller must have one thread; the container ends with it.
 /// `prepare` is run once the process has its namespaces and before it does
@@ -48,7 +49,7 @@ pub type Prepare<'a> = dyn Fn(&Child) -> anyhow::Result<()> + 'a;
 ///
 /// # Errors
 /// The first step that failed; no process is left then.
-pub fn start(plan: &Plan, prepare: Option<&Prepare>) -> Result<Started, StartError> {
+pub fn start(plan: &Plan, stdio: &Stdio, prepare: Option<&Prepare>) -> Result<Started, StartError> {
     let clone_failed = failed(Step::Clone);
     let page = trampoline::prepare().map_err(|e| clone_failed(e.into()))?;
     let (ours, theirs) = Channel::pair().map_err(|e| clone_failed(e.into()))?;
@@ -65,7 +66,7 @@ pub fn start(plan: &Plan, prepare: Option<&Prepare>) -> Result<Started, StartErr
     let awaits_maps = !own_maps && plan.create & libc::CLONE_NEWUSER as u64 != 0;
     let run = || -> () {
         drop(ours.take());
-        init::run(plan, ids, &theirs, &page)
+        init::run(plan, stdio, ids, &theirs, &page)
     };
     let child = if plan.join.is_empty() {
         match make(plan, own_maps, Parent::Caller)? {

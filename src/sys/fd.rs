@@ -5,7 +5,7 @@ use super::error::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 /// Marks every descriptor from `first` up as close-on-exec: close_range(2)
@@ -112,12 +112,21 @@ pub fn close_inherited(numbers: &[i32]) {
     }
 }
 
-/// A new pipe: the end to read from, which does not block, and the one to
-/// write to.
-pub fn pipe_to_read() -> Result<(OwnedFd, OwnedFd)> {
-    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).call("pipe2", String::new)?;
-    set_nonblocking(&reader)?;
-    Ok((reader, writer))
+/// Descriptor 0, 1 or 2 of this process.
+pub fn standard(number: i32) -> BorrowedFd<'static> {
+    debug_assert!((0..3).contains(&number));
+    // SAFETY: they are open as long as the process runs: Rust's runtime opens
+    // those that were closed, and nothing here closes them.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// How many bytes can be read from a pipe now: FIONREAD (pipe(7)).
+pub fn readable_bytes(fd: impl AsFd) -> Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel stores an int.
+    let ret = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    Errno::result(ret).call("ioctl", || "FIONREAD")?;
+    Ok(count.max(0) as usize)
 }
 
 /// Makes reads and writes of `fd` return EAGAIN in place of waiting.

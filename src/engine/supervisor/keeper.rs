@@ -340,7 +340,8 @@ impl<'a> Keeper<'a> {
             Asked::Request(number, Request::Attach(..)) => match (life.direct, &self.streams) {
                 (false, Some(_)) => life.hub.reply(number, &Reply::Done),
                 _ => {
-                    let text = "it was started with its caller's own input and output".to_owned();
+                    let text =
+                        "its input and output are with the command that started it".to_owned();
                     life.hub.reply(number, &Reply::Refused(text));
                 }
             },

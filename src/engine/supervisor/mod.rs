@@ -14,7 +14,7 @@ use super::containers::{Container, Containers, Lock, short};
 use super::control::{self, Reply, Request};
 use super::emulation::Emulator;
 use super::events::{self, Action};
-use super::health::{self, Health, OnFailure};
+use super::health::{self, Health};
 use super::keeper::Maps;
 use super::launch::Wanted;
 use super::log::{Logger, Origin};
@@ -29,7 +29,7 @@ use super::{root, userns};
 use crate::image::owners::Owners;
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
-use crate::runtime::{self, Plan, StartError, Started, Step};
+use crate::runtime::{self, Plan, StartError, Started, Stdio, Step};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, exit_now};
 use crate::sys::signal::SignalFd;
@@ -68,8 +68,9 @@ pub struct Supervisor {
     pub caller: Channel,
     /// A connection that the container's streams go over, and which do.
     pub attached: Option<(OwnedFd, Wanted)>,
-    /// The container has the caller's own descriptors as its streams.
-    pub direct: bool,
+    /// The container's ends of pipes that the caller carries its streams by, for
+    /// its only run.
+    pub carried: Option<Stdio>,
     /// The container ends when the caller is killed.
     pub foreground: bool,
     /// Sockets that the container gets.
@@ -101,7 +102,7 @@ impl Supervisor {
             spec,
             caller,
             attached,
-            direct,
+            carried,
             foreground,
             sockets,
             terminal,
@@ -116,7 +117,8 @@ impl Supervisor {
             lock,
             spec: Some(spec),
             hub: Hub::new(caller.into(), attached),
-            direct,
+            direct: carried.is_some(),
+            carried,
             foreground,
             sockets,
             terminal: None,
@@ -169,7 +171,9 @@ struct Life {
     /// Read anew for each restart.
     spec: Option<Spec>,
     hub: Hub,
+    /// The caller carries the container's streams itself.
     direct: bool,
+    carried: Option<Stdio>,
     foreground: bool,
     sockets: Sockets,
     terminal: Option<(Termios, OwnedFd)>,
@@ -205,9 +209,9 @@ impl Life {
             let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
             self.terminal = Some((settings, fd));
         }
+        // Nothing of the caller's is kept busy.
+        release_stdio()?;
         if !self.foreground {
-            // Nothing of the caller's is kept busy.
-            release_stdio()?;
             let _ = std::env::set_current_dir("/");
         }
         let mut quick = 0;
@@ -325,16 +329,19 @@ impl Life {
         self.foreground = false;
         self.terminal = None;
         self.hub.release_caller();
-        let _ = release_stdio();
         let _ = std::env::set_current_dir("/");
     }
 
     /// Runs the command once.
     fn once(&mut self) -> Result<Outcome> {
         let keeping = self.container.record.keeping.clone();
-        let pipes = match self.direct || keeping.tty {
-            true => None,
-            false => Some(Streams::pipes(keeping.interactive)?),
+        let (pipes, stdio) = match self.carried.take() {
+            Some(carried) => (None, carried),
+            None if keeping.tty => (None, Stdio::null()?),
+            None => {
+                let (ours, theirs) = Streams::pipes(keeping.interactive)?;
+                (Some(ours), theirs)
+            }
         };
         if !self.direct && self.logger.is_none() {
             let record = &self.container.record;
@@ -345,15 +352,12 @@ impl Life {
             };
             self.logger = Some(Logger::open(&self.container.dir, &keeping.log, origin)?);
         }
-        let mut started = match self.start() {
+        let mut started = match self.start(&stdio) {
             Ok(started) => started,
-            Err(error) => {
-                release_stdio()?;
-                return Ok(Outcome::NotStarted(error));
-            }
+            Err(error) => return Ok(Outcome::NotStarted(error)),
         };
         // Our copies of the container's ends.
-        release_stdio()?;
+        drop(stdio);
         let streams = match (pipes, started.console.take()) {
             (Some(pipes), _) => Some(pipes),
             (None, Some(master)) => Some(Streams::terminal(master)?),
@@ -451,13 +455,6 @@ impl Life {
         self.container.save_state()
     }
 
-    /// Whether it may have to be started a second time.
-    fn may_come_again(&self) -> bool {
-        let check = self.container.record.keeping.health.as_ref();
-        check.is_some_and(|check| check.on_failure == OnFailure::Restart)
-            || self.container.restart_policy() != Restart::No
-    }
-
     /// What answers for the emulated root. If the container may be started
     /// again, a process of its own does: this one enters the container's user
     /// namespace for it, and there is no way back. So it is where there are
@@ -466,7 +463,7 @@ impl Life {
         let listener = started.listener.take()?;
         let owners = Owners::new(&self.container.dir);
         let emulator = Emulator::new(listener, owners);
-        if self.may_come_again() || !self.places.is_empty() {
+        if self.container.may_come_again() || !self.places.is_empty() {
             let _ = super::exec::emulate_beside(emulator, &started.child.pidfd);
             return None;
         }
@@ -481,7 +478,7 @@ impl Life {
 
     /// Starts the container; where the kernel refuses the overlay, with
     /// something else in its place.
-    fn start(&mut self) -> Result<Started, StartError> {
+    fn start(&mut self, stdio: &Stdio) -> Result<Started, StartError> {
         if self.listeners.is_empty() && !self.container.record.ports.is_empty() {
             let made = publish::listen(&self.container.record.ports);
             let made = made.map_err(|e| StartError::new(Step::Network, &e))?;
@@ -520,7 +517,7 @@ impl Life {
         let maps = maps.map_err(|e| StartError::new(Step::Map, &e))?;
         self.maps = Some(maps.clone());
         loop {
-            let attempt = self.attempt(&spec, maps.as_ref());
+            let attempt = self.attempt(&spec, stdio, maps.as_ref());
             let error = match attempt.map_err(plan_failed)? {
                 Err(error) if overlay_refused(&error) => error,
                 other => return other,
@@ -538,7 +535,12 @@ impl Life {
         }
     }
 
-    fn attempt(&self, spec: &Spec, maps: Option<&Maps>) -> Result<Result<Started, StartError>> {
+    fn attempt(
+        &self,
+        spec: &Spec,
+        stdio: &Stdio,
+        maps: Option<&Maps>,
+    ) -> Result<Result<Started, StartError>> {
         let mut plan = Plan::new(spec, &self.container.dir)?;
         if let Some(placed) = &self.container.history.confinement.placed {
             plan.group = Some(placed.payload().open()?);
@@ -560,7 +562,7 @@ impl Life {
             true => None,
             false => Some(&connect),
         };
-        Ok(runtime::start(&plan, prepare))
+        Ok(runtime::start(&plan, stdio, prepare))
     }
 
     /// Records the end; returns what is to be deleted.

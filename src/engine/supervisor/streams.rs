@@ -2,13 +2,13 @@
 //! the master side of a terminal.
 
 use crate::engine::log::Stream;
-use crate::runtime::process::open_null;
-use crate::sys::fd::{duplicate_to, pipe_to_read, set_nonblocking};
+use crate::engine::pipes;
+use crate::runtime::Stdio;
+use crate::sys::fd::set_nonblocking;
 use crate::sys::tty::{WindowSize, set_window_size};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{pipe2, read, write};
+use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Our ends of a container's streams. None of them blocks.
@@ -36,26 +36,21 @@ pub enum Read {
 }
 
 impl Streams {
-    /// Makes pipes and puts the container's ends of them at descriptors 0 to
-    /// 2 of this process. Without `input` it reads nothing.
-    pub fn pipes(input: bool) -> Result<Streams> {
-        let mut streams = Streams::default();
-        if input {
-            let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).context("make a pipe")?;
-            set_nonblocking(&writer)?;
-            open_to_all(&reader);
-            duplicate_to(&reader, 0)?;
-            streams.input = Some(writer);
-        } else {
-            duplicate_to(open_null()?, 0)?;
+    /// Makes pipes; returns the container's ends too. Without `input` it reads
+    /// nothing.
+    pub fn pipes(input: bool) -> Result<(Streams, Stdio)> {
+        let (ours, theirs) = pipes::make(input, false)?;
+        let streams = Streams {
+            input: ours.input,
+            output: Some(ours.output),
+            errors: ours.errors,
+            ..Streams::default()
+        };
+        let all = [&streams.input, &streams.output, &streams.errors];
+        for fd in all.into_iter().flatten() {
+            set_nonblocking(fd)?;
         }
-        for (number, ours) in [(1, &mut streams.output), (2, &mut streams.errors)] {
-            let (reader, writer) = pipe_to_read()?;
-            open_to_all(&writer);
-            duplicate_to(&writer, number)?;
-            *ours = Some(reader);
-        }
-        Ok(streams)
+        Ok((streams, theirs))
     }
 
     /// The streams of a terminal by its master side.
@@ -154,10 +149,4 @@ impl Streams {
             self.input = None;
         }
     }
-}
-
-/// A program that opens `/dev/stdout` opens the pipe anew, whoever it runs
-/// as; from outside nobody can.
-fn open_to_all(fd: &OwnedFd) {
-    let _ = fchmod(fd, Mode::from_bits_truncate(0o666));
 }
