@@ -286,6 +286,55 @@ fn the_way_out_is_a_translator_for_all() {
     remove(&sandbox, &["one", "two"]);
 }
 
+/// A port of the host's loopback at which nobody ever answers: its queue is
+/// short and stays full.
+fn never_accepted() -> (std::os::fd::OwnedFd, u16) {
+    use nix::sys::socket::*;
+    let kind = SockType::Stream;
+    let fd = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let any = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
+    bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(any)).unwrap();
+    listen(&fd, Backlog::new(0).unwrap()).unwrap();
+    let own: SockaddrIn = getsockname(std::os::fd::AsRawFd::as_raw_fd(&fd)).unwrap();
+    (fd, own.port())
+}
+
+#[test]
+fn one_container_does_not_take_the_way_out_from_another() {
+    require_tool("perl", "perl");
+    let sandbox = Sandbox::with_busybox();
+    let create = ["network", "create", "-o", "host-loopback", "net"];
+    sandbox.bryo(create).output().expect(0);
+    let (_listener, dead) = never_accepted();
+    let open = format!(
+        "use Socket; use Fcntl; my $to = sockaddr_in({dead}, inet_aton('169.254.77.2')); my @all; \
+         for (1..975) {{ socket(my $s, PF_INET, SOCK_STREAM, 0) or last; \
+         fcntl($s, F_SETFL, O_NONBLOCK); connect($s, $to); push @all, $s }} sleep 1000"
+    );
+    let greedy = format!("for n in 1 2 3 4; do perl -e \"{open}\" & done; wait");
+    let greedy = greedy.replace('$', "\\$");
+    let flags = [&["--network", "net"], &HOSTS[..]].concat();
+    start(&sandbox, "greedy", &flags, &["sh", "-c", &greedy]);
+    let traffic = sandbox.root().join("networks/net.traffic");
+    wait_for("connections that nobody takes", || {
+        let text = fs::read(&traffic).ok()?;
+        let report: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        // As many as may be half-open.
+        (report["connections"].as_u64()? >= 1024).then_some(())
+    });
+    let fetch = format!(
+        "timeout 15 wget -qO- http://host.containers.internal:{}/",
+        serve_outside()
+    );
+    for _ in 0..3 {
+        assert_eq!(
+            shell(&sandbox, &["--network", "net"], &fetch),
+            "from outside"
+        );
+    }
+    remove(&sandbox, &["greedy"]);
+}
+
 #[test]
 fn ports_are_published_from_networks() {
     use std::io::Read;
@@ -406,7 +455,7 @@ fn ports_move_to_the_network_that_is_left() {
 
 /// The processes of bryo's with this name that belong to the sandbox. The name
 /// server cannot be looked into: it is known by its parent.
-fn processes(sandbox: &Sandbox, name: &str) -> Vec<i32> {
+pub fn processes(sandbox: &Sandbox, name: &str) -> Vec<i32> {
     let is = |pid: &i32| {
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         comm.trim() == name

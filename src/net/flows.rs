@@ -2,6 +2,7 @@
 //! something to do, and when others will.
 
 use super::host::{Id, Kind, Millis};
+use super::shares::{Account, Room, Shares};
 use super::{tcp, udp};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -21,6 +22,19 @@ pub enum Flow<S> {
 }
 
 impl<S> Flow<S> {
+    /// The container's address.
+    fn guest(&self) -> IpAddr {
+        match self {
+            Flow::Tcp(flow) => flow.guest.ip(),
+            Flow::Datagrams(flow) => flow.guest.ip(),
+        }
+    }
+
+    /// Whether it is a connection that is being made.
+    pub fn is_half_open(&self) -> bool {
+        matches!(self, Flow::Tcp(flow) if flow.is_half_open())
+    }
+
     fn key(&self) -> Key {
         match self {
             Flow::Tcp(flow) => Key::new(Kind::Tcp, flow.guest, flow.remote),
@@ -64,6 +78,8 @@ struct Slot<S> {
     queued: bool,
     /// The time for which it is among the alarms.
     alarm: Option<Millis>,
+    /// Its number among the [shares](Shares).
+    number: u64,
 }
 
 /// All flows of a network.
@@ -74,6 +90,7 @@ pub struct Flows<S> {
     by_key: HashMap<Key, Id>,
     ready: VecDeque<Id>,
     alarms: BinaryHeap<Reverse<(Millis, Id)>>,
+    shares: Shares,
 }
 
 impl<S> Default for Flows<S> {
@@ -84,6 +101,7 @@ impl<S> Default for Flows<S> {
             by_key: HashMap::new(),
             ready: VecDeque::new(),
             alarms: BinaryHeap::new(),
+            shares: Shares::default(),
         }
     }
 }
@@ -92,6 +110,32 @@ impl<S> Flows<S> {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// How many connections are being made.
+    pub fn half_open(&self) -> usize {
+        self.shares.half_open()
+    }
+
+    /// What counts the bytes that the container at this address has us hold.
+    pub fn account(&mut self, guest: IpAddr) -> Account {
+        self.shares.account(guest)
+    }
+
+    /// Which flow is to make room for one of the container at `asker`, if one
+    /// is to.
+    pub fn victim(&self, asker: IpAddr, of: Room) -> Option<Id> {
+        self.shares.victim(asker, of)
+    }
+
+    /// A connection is made.
+    pub fn opened(&mut self, id: Id) {
+        if let Some(slot) = self.slots.get(id.index as usize)
+            && slot.generation == id.generation
+            && let Some(flow) = &slot.flow
+        {
+            self.shares.opened(flow.guest(), slot.number);
+        }
     }
 
     /// Whether there are none.
@@ -133,14 +177,16 @@ impl<S> Flows<S> {
     /// Adds a flow, by the name that [`next_id`](Self::next_id) gave.
     pub fn insert(&mut self, id: Id, flow: Flow<S>) {
         self.by_key.insert(flow.key(), id);
+        let number = self.shares.begin(flow.guest(), id, flow.is_half_open());
         self.free.pop_if(|index| *index == id.index);
         match self.slots.get_mut(id.index as usize) {
-            Some(slot) => slot.flow = Some(flow),
+            Some(slot) => (slot.flow, slot.number) = (Some(flow), number),
             None => self.slots.push(Slot {
                 generation: id.generation,
                 flow: Some(flow),
                 queued: false,
                 alarm: None,
+                number,
             }),
         }
     }
@@ -152,6 +198,8 @@ impl<S> Flows<S> {
         slot.alarm = None;
         slot.queued = false;
         let flow = slot.flow.take()?;
+        let number = slot.number;
+        self.shares.end(flow.guest(), number);
         self.by_key.remove(&flow.key());
         self.free.push(id.index);
         Some(flow)
@@ -230,9 +278,11 @@ impl<S> Flows<S> {
 
     /// At most `most` of the datagrams' flows that are least likely to be used
     /// again: those whose time is over soonest, as a part of what they have.
-    /// None that is in use.
-    pub fn idle(&self, now: Millis, most: usize) -> Vec<Id> {
-        let rested = self.named().map(|(id, flow)| (flow.rested(now), id));
+    /// None that is in use, and none of a container that has less than `asker`.
+    pub fn idle(&self, asker: IpAddr, now: Millis, most: usize) -> Vec<Id> {
+        let yields = |flow: &udp::Flow<S>| self.shares.yields(flow.guest.ip(), asker);
+        let all = self.named().filter(|(_, flow)| yields(flow));
+        let rested = all.map(|(id, flow)| (flow.rested(now), id));
         let mut idle: Vec<_> = rested.filter(|(part, _)| *part >= IN_USE).collect();
         if idle.len() > most {
             idle.select_nth_unstable_by(most, |one, other| other.cmp(one));

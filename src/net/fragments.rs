@@ -1,6 +1,7 @@
 //! Putting packets together that came in parts (RFC 791, RFC 8200). Pure.
 
 use super::host::Millis;
+use super::shares::oldest_of_most;
 use super::wire::{Fragment, Ip, MAX_PACKET};
 use std::net::IpAddr;
 
@@ -54,7 +55,9 @@ impl Fragments {
         }
         let at = found.unwrap_or_else(|| {
             if self.partial.len() == MOST {
-                self.partial.remove(0);
+                let senders = self.partial.iter().map(|partial| partial.key.source);
+                let least = oldest_of_most(senders);
+                self.partial.remove(least);
             }
             self.partial.push(Partial {
                 key,
@@ -108,9 +111,20 @@ mod tests {
         more: bool,
         payload: &[u8],
     ) -> Option<Vec<u8>> {
+        take_from(all, 100, id, offset, more, payload)
+    }
+
+    fn take_from(
+        all: &mut Fragments,
+        sender: u8,
+        id: u32,
+        offset: usize,
+        more: bool,
+        payload: &[u8],
+    ) -> Option<Vec<u8>> {
         let fragment = Fragment { id, offset, more };
         let ip = Ip {
-            source: "10.0.2.100".parse().unwrap(),
+            source: [10, 0, 2, sender].into(),
             destination: "192.0.2.1".parse().unwrap(),
             protocol: 17,
             hops: 64,
@@ -146,5 +160,16 @@ mod tests {
             take(&mut all, id, 0, true, b"01234567");
         }
         assert_eq!(all.partial.len(), MOST);
+    }
+
+    #[test]
+    fn one_sender_does_not_make_another_lose_its_parts() {
+        let mut all = Fragments::default();
+        assert_eq!(take_from(&mut all, 2, 7, 0, true, b"begin000"), None);
+        for id in 0..100 {
+            take(&mut all, id, 0, true, b"01234567");
+        }
+        let whole = take_from(&mut all, 2, 7, 8, false, b"end");
+        assert_eq!(whole.unwrap(), b"begin000end");
     }
 }

@@ -1,6 +1,7 @@
 //! What the translator asks of the world outside, so that it can be run
 //! against the kernel's sockets and against a model of them.
 
+use super::shares::Account;
 use super::wire::{Link, MAX_FRAME};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -132,8 +133,12 @@ pub struct Buffers {
 
 /// Bytes that all flows together may hold before each gets little.
 const PLENTY: usize = 64 << 20;
-/// Bytes beyond which nothing is taken.
+/// Bytes beyond which nothing is taken from who has many of them, and from
+/// anybody.
 const TOO_MUCH: usize = 2 * PLENTY;
+const FULL: usize = 2 * TOO_MUCH;
+/// Bytes that a container may have when others have taken too much.
+const MODEST: usize = 1 << 20;
 /// Buffers kept for the next use.
 const SPARE: usize = 64;
 
@@ -150,14 +155,16 @@ impl Buffers {
         }
     }
 
-    /// Counts bytes that a flow keeps.
-    pub fn hold(&mut self, bytes: usize) {
+    /// Counts bytes that a flow keeps, for its container.
+    pub fn hold(&mut self, account: &Account, bytes: usize) {
         self.held += bytes;
+        account.add(bytes);
     }
 
     /// Counts bytes that it no longer keeps.
-    pub fn release(&mut self, bytes: usize) {
+    pub fn release(&mut self, account: &Account, bytes: usize) {
         self.held -= bytes;
+        account.take(bytes);
     }
 
     /// Bytes that flows hold.
@@ -166,10 +173,11 @@ impl Buffers {
     }
 
     /// How many bytes one flow may hold now, of at most `most`.
-    pub fn allowance(&self, most: usize) -> usize {
+    pub fn allowance(&self, account: &Account, most: usize) -> usize {
         match self.held {
             held if held < PLENTY => most,
             held if held < TOO_MUCH => most.min(1 << 16),
+            held if held < FULL && account.held() < MODEST => most.min(1 << 16),
             _ => 0,
         }
     }

@@ -6,8 +6,9 @@
 //! [`Host`](host::Host) do the rest. [`worker`] is the process that has the
 //! tap and the sockets, and waits for them as [`polling`] says. [`dns`],
 //! [`dhcp`], [`dhcp6`] and [`ra`] are what containers ask their router; pure
-//! too, as is [`capture`], which shows packets. [`relay`] is the way past all
-//! of it, for clients on the host itself.
+//! too, as is [`capture`], which shows packets. [`shares`] keeps one container
+//! from taking everything from others. [`relay`] is the way past all of it, for
+//! clients on the host itself.
 
 pub mod capture;
 pub mod dhcp;
@@ -22,6 +23,7 @@ pub mod policy;
 pub mod polling;
 pub mod ra;
 pub mod relay;
+pub mod shares;
 pub mod stack;
 pub mod tcp;
 pub mod udp;

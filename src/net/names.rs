@@ -4,6 +4,7 @@
 //! asks others are in the host's; it needs nothing else.
 
 use super::dns::{self, Answer, Names, Transport};
+use super::shares::oldest_of_most;
 use crate::sys::fd::set_nonblocking;
 use crate::sys::socket;
 use nix::errno::Errno;
@@ -56,6 +57,8 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Questions that others are asked at a time; connections at a time.
 const PENDING: usize = 256;
 const CONNECTIONS: usize = 64;
+/// Bytes of answers that a client need not have taken.
+const UNTAKEN: usize = 256 << 10;
 
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +71,8 @@ enum Client {
 struct Pending {
     question: Vec<u8>,
     client: Client,
+    /// The address of that client.
+    from: IpAddr,
     /// Those that were not asked yet, the next one last.
     servers: Vec<IpAddr>,
     way: Way,
@@ -243,8 +248,13 @@ impl Server {
 
     fn accept(&mut self, at: usize) {
         while let Ok((stream, from)) = self.tcp[at].accept() {
-            if self.connections.len() >= CONNECTIONS || set_nonblocking(&stream).is_err() {
+            if set_nonblocking(&stream).is_err() {
                 continue;
+            }
+            if self.connections.len() >= CONNECTIONS {
+                let peers = self.connections.iter().map(|other| other.peer);
+                let least = oldest_of_most(peers);
+                self.connections.remove(least);
             }
             self.counted += 1;
             self.connections.push(Connection {
@@ -291,7 +301,7 @@ impl Server {
             Answer::Forward => {
                 let mut servers = self.servers(from);
                 servers.reverse();
-                self.forward(question, client, servers);
+                self.forward(question, client, from, servers);
             }
         }
     }
@@ -312,7 +322,13 @@ impl Server {
     }
 
     /// Asks the last of `servers` that can be asked.
-    fn forward(&mut self, question: Vec<u8>, client: Client, mut servers: Vec<IpAddr>) {
+    fn forward(
+        &mut self,
+        question: Vec<u8>,
+        client: Client,
+        from: IpAddr,
+        mut servers: Vec<IpAddr>,
+    ) {
         while let Some(server) = servers.pop() {
             let to = SocketAddr::new(server, PORT);
             let way = match client {
@@ -321,13 +337,15 @@ impl Server {
             };
             if let Ok(way) = way {
                 if self.pending.len() >= PENDING {
-                    // The oldest has waited longest.
-                    self.pending.remove(0);
+                    let clients = self.pending.iter().map(|pending| pending.from);
+                    let least = oldest_of_most(clients);
+                    self.pending.remove(least);
                 }
                 let deadline = Instant::now() + PATIENCE;
                 self.pending.push(Pending {
                     question,
                     client,
+                    from,
                     servers,
                     way,
                     deadline,
@@ -362,8 +380,14 @@ impl Server {
     }
 
     fn next_server(&mut self, at: usize) {
-        let pending = self.pending.remove(at);
-        self.forward(pending.question, pending.client, pending.servers);
+        let Pending {
+            question,
+            client,
+            from,
+            servers,
+            ..
+        } = self.pending.remove(at);
+        self.forward(question, client, from, servers);
     }
 
     fn expire(&mut self) {
@@ -380,7 +404,10 @@ impl Server {
             Client::Udp(at, to) => drop(self.udp[at].send_to(message, to)),
             Client::Tcp(number) => {
                 let mut all = self.connections.iter_mut();
-                if let Some(connection) = all.find(|c| c.number == number) {
+                // Who asks and does not listen gets no more.
+                if let Some(connection) = all.find(|c| c.number == number)
+                    && connection.to_send.len() < UNTAKEN
+                {
                     connection.to_send.extend(dns::framed(message));
                     connection.deadline = Instant::now() + IDLE;
                     connection.flush();

@@ -6,6 +6,7 @@ use super::flows::{Flow, Flows, Key};
 use super::fragments::Fragments;
 use super::host::{Buffers, Context, Counters, Host, Id, Kind, Millis};
 use super::policy::{Cidr, Ends, Policy, Verdict};
+use super::shares::Room;
 use super::tcp::{self, Fate};
 use super::udp::{self, Why};
 use super::wire::{
@@ -57,7 +58,6 @@ pub struct Stack<H: Host> {
     most: usize,
     /// Until then, none is looked for that could make room.
     full_until: Millis,
-    half_open: usize,
     fragments: Fragments,
     buffers: Buffers,
     counters: Counters,
@@ -84,7 +84,6 @@ impl<H: Host> Stack<H> {
             flows: Flows::default(),
             most: FLOWS,
             full_until: 0,
-            half_open: 0,
             fragments: Fragments::default(),
             buffers: Buffers::default(),
             counters: Counters::default(),
@@ -290,7 +289,7 @@ impl<H: Host> Stack<H> {
             Verdict::Prohibited => Err(Errno::EACCES),
             Verdict::Ignored => return,
         };
-        if self.half_open >= HALF_OPEN || !self.has_room(now) {
+        if !self.has_room_for_another(guest.ip(), now, io) {
             self.counters.dropped += 1;
             return;
         }
@@ -298,9 +297,9 @@ impl<H: Host> Stack<H> {
         match to.and_then(|to| io.open(id, Kind::Tcp, to)) {
             Ok(socket) => {
                 let seq = io.random();
-                let flow = tcp::Flow::outgoing(guest, remote, socket, syn, seq);
+                let account = self.flows.account(guest.ip());
+                let flow = tcp::Flow::outgoing(guest, remote, socket, syn, account, seq);
                 self.insert(id, Flow::Tcp(Box::new(flow)));
-                self.half_open += 1;
             }
             Err(Errno::ECONNREFUSED) => self.refuse(guest, remote, syn, now, io),
             Err(errno) => match Why::of(errno) {
@@ -361,16 +360,16 @@ impl<H: Host> Stack<H> {
             }
             remote.set_port(io.random() as u16 | 0x8000);
         }
-        if taken(self, remote) || self.half_open >= HALF_OPEN || !self.has_room(now) {
+        if taken(self, remote) || !self.has_room_for_another(guest.ip(), now, io) {
             self.counters.dropped += 1;
             return;
         }
         let id = self.flows.next_id();
         if let Some(socket) = open(id, io) {
             let seq = io.random();
-            let flow = tcp::Flow::incoming(guest, remote, socket, seq);
+            let account = self.flows.account(guest.ip());
+            let flow = tcp::Flow::incoming(guest, remote, socket, account, seq);
             self.insert(id, Flow::Tcp(Box::new(flow)));
-            self.half_open += 1;
             let fate = self.with_tcp(id, now, io, |flow, cx| {
                 flow.offer(cx);
                 Fate::Lives
@@ -436,7 +435,7 @@ impl<H: Host> Stack<H> {
         let before = flow.is_half_open();
         let fate = act(flow, context!(self, io, now));
         if before && !flow.is_half_open() {
-            self.half_open -= 1;
+            self.flows.opened(id);
         }
         fate
     }
@@ -508,11 +507,12 @@ impl<H: Host> Stack<H> {
         self.flows.next_alarm()
     }
 
-    /// Whether there may be another flow: if there are as many as may be,
-    /// datagrams' that nobody uses any more make room.
-    fn has_room(&mut self, now: Millis) -> bool {
+    /// Whether there may be another flow of the container at `guest`: if there
+    /// are as many as may be, datagrams' that nobody uses any more make room,
+    /// and then flows of whoever has more than it.
+    fn has_room(&mut self, guest: IpAddr, now: Millis, io: &mut H) -> bool {
         if self.flows.len() >= self.most && now >= self.full_until {
-            let idle = self.flows.idle(now, self.most.div_ceil(16));
+            let idle = self.flows.idle(guest, now, self.most.div_ceil(16));
             if idle.is_empty() {
                 // So that who sends much does not make us look all the time.
                 self.full_until = now + LOOK_AGAIN;
@@ -521,7 +521,32 @@ impl<H: Host> Stack<H> {
                 self.remove(id);
             }
         }
+        while self.flows.len() >= self.most
+            && let Some(victim) = self.flows.victim(guest, Room::Flow)
+        {
+            self.evict(victim, now, io);
+        }
         self.flows.len() < self.most
+    }
+
+    /// Whether the container at `guest` may have another connection made.
+    fn has_room_for_another(&mut self, guest: IpAddr, now: Millis, io: &mut H) -> bool {
+        if self.flows.half_open() >= HALF_OPEN
+            && let Some(victim) = self.flows.victim(guest, Room::HalfOpen)
+        {
+            self.evict(victim, now, io);
+        }
+        self.flows.half_open() < HALF_OPEN && self.has_room(guest, now, io)
+    }
+
+    /// Drops a flow for another container's. One that is being made will be
+    /// asked for again; who has one that is made is told.
+    fn evict(&mut self, id: Id, now: Millis, io: &mut H) {
+        let _ = self.with_tcp(id, now, io, |flow, cx| match flow.is_half_open() {
+            true => Fate::Ended,
+            false => flow.reset(cx),
+        });
+        self.remove(id);
     }
 
     fn insert(&mut self, id: Id, flow: Flow<H::Socket>) {
@@ -531,7 +556,6 @@ impl<H: Host> Stack<H> {
 
     fn remove(&mut self, id: Id) {
         if let Some(Flow::Tcp(mut flow)) = self.flows.remove(id) {
-            self.half_open -= usize::from(flow.is_half_open());
             flow.release(&mut self.buffers);
         }
     }

@@ -6,6 +6,7 @@
 //! is left is small: numbers, windows, and sending again.
 
 use super::host::{Buffers, Context, Host, Millis};
+use super::shares::Account;
 use super::wire::{self, Head, Options, Segment, TCP, TcpHead, flag, protocol};
 use nix::errno::Errno;
 use std::collections::VecDeque;
@@ -62,6 +63,8 @@ pub struct Flow<S> {
     pub remote: SocketAddr,
     socket: S,
     phase: Phase,
+    /// What it holds is its container's.
+    account: Account,
 
     /// Number of the next byte from the container.
     rcv_nxt: u32,
@@ -111,12 +114,20 @@ fn after(a: u32, b: u32) -> bool {
 }
 
 impl<S> Flow<S> {
-    fn new(guest: SocketAddr, remote: SocketAddr, socket: S, phase: Phase, seq: u32) -> Flow<S> {
+    fn new(
+        guest: SocketAddr,
+        remote: SocketAddr,
+        socket: S,
+        phase: Phase,
+        account: Account,
+        seq: u32,
+    ) -> Flow<S> {
         Flow {
             guest,
             remote,
             socket,
             phase,
+            account,
             rcv_nxt: 0,
             edge: 0,
             scale: 0,
@@ -150,16 +161,23 @@ impl<S> Flow<S> {
         remote: SocketAddr,
         socket: S,
         syn: &Segment,
+        account: Account,
         seq: u32,
     ) -> Flow<S> {
-        let mut flow = Flow::new(guest, remote, socket, Phase::Connecting, seq);
+        let mut flow = Flow::new(guest, remote, socket, Phase::Connecting, account, seq);
         flow.take_options(syn);
         flow
     }
 
     /// A connection that somebody made to a published port.
-    pub fn incoming(guest: SocketAddr, remote: SocketAddr, socket: S, seq: u32) -> Flow<S> {
-        let mut flow = Flow::new(guest, remote, socket, Phase::Offering, seq);
+    pub fn incoming(
+        guest: SocketAddr,
+        remote: SocketAddr,
+        socket: S,
+        account: Account,
+        seq: u32,
+    ) -> Flow<S> {
+        let mut flow = Flow::new(guest, remote, socket, Phase::Offering, account, seq);
         (flow.scale, flow.sack) = (SCALE, true);
         flow
     }
@@ -202,10 +220,10 @@ impl<S> Flow<S> {
 
     /// Gives back what it holds of `buffers`.
     pub fn release(&mut self, buffers: &mut Buffers) {
-        buffers.release(self.pending.len() + self.ahead.bytes());
+        buffers.release(&self.account, self.pending.len() + self.ahead.bytes());
         (self.pending, self.ahead) = Default::default();
         for block in self.sent.drain(..) {
-            buffers.release(block.buffer.len());
+            buffers.release(&self.account, block.buffer.len());
             buffers.give(block.buffer);
         }
     }
@@ -216,7 +234,8 @@ impl<S> Flow<S> {
 
     /// The window to announce: what it is by now, never less than before.
     fn window(&mut self, buffers: &Buffers) -> u16 {
-        let room = buffers.allowance(WINDOW).saturating_sub(self.pending.len());
+        let room = buffers.allowance(&self.account, WINDOW);
+        let room = room.saturating_sub(self.pending.len());
         let room = match self.scale {
             0 => room.min(0xffff),
             scale => room.min(0xffff << scale),
@@ -240,7 +259,7 @@ impl<S> Flow<S> {
         let window = match syn {
             // Never scaled.
             true => {
-                let room = buffers_room(cx.buffers);
+                let room = cx.buffers.allowance(&self.account, 0xffff) as u16;
                 self.edge = self.rcv_nxt.wrapping_add(room.into());
                 room
             }
@@ -401,7 +420,7 @@ impl<S> Flow<S> {
                     break;
                 }
                 if let Some(block) = self.sent.pop_front() {
-                    cx.buffers.release(block.buffer.len());
+                    cx.buffers.release(&self.account, block.buffer.len());
                     cx.buffers.give(block.buffer);
                 }
             }
@@ -478,7 +497,8 @@ impl<S> Flow<S> {
                 Err(errno) => return Err(errno),
             }
         }
-        cx.buffers.release(before - self.pending.len());
+        cx.buffers
+            .release(&self.account, before - self.pending.len());
         if self.pending.is_empty() {
             self.pending.shrink_to(0);
         }
@@ -536,8 +556,4 @@ impl<S> Flow<S> {
         self.deadline = Some(cx.now + self.patience());
         Fate::Lives
     }
-}
-
-fn buffers_room(buffers: &Buffers) -> u16 {
-    buffers.allowance(0xffff) as u16
 }

@@ -123,3 +123,52 @@ fn other_names_are_asked_elsewhere() {
     let length = socket::try_receive(&ours, &mut word).unwrap();
     assert_eq!(&word[..length], ASK);
 }
+
+/// A connection from this address to the server.
+fn connect_from(own: [u8; 4]) -> TcpStream {
+    use crate::sys::inet;
+    let fd = inet::open(inet::Protocol::Tcp, own.into()).unwrap();
+    inet::bind_to(&fd, (own, 0).into()).unwrap();
+    inet::connect_to(&fd, ([127, 0, 0, 1], PORT).into()).unwrap();
+    let stream = TcpStream::from(fd);
+    stream.set_nonblocking(false).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stream
+}
+
+#[test]
+fn connections_of_one_client_do_not_keep_another_out() {
+    if !in_namespaces("net::names::tests::connections_of_one_client_do_not_keep_another_out") {
+        return;
+    }
+    crate::sys::net::loopback_up().unwrap();
+    let tcp = TcpListener::bind(("127.0.0.1", PORT)).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    let (ours, theirs) = socket::pair().unwrap();
+    let table = Table {
+        names: vec![("web".into(), [10, 0, 0, 2].into())],
+        ..Table::default()
+    };
+    socket::try_send(&ours, &serde_json::to_vec(&table).unwrap()).unwrap();
+    thread::spawn(move || Server::new(Vec::new(), vec![tcp], theirs).run());
+    let ask = |client: &mut TcpStream| {
+        client.write_all(&dns::framed(&question(1, "web")))?;
+        let mut length = [0; 2];
+        client.read_exact(&mut length)?;
+        client.read_exact(&mut vec![0; u16::from_be_bytes(length).into()])
+    };
+    let mut early = connect_from([127, 0, 0, 6]);
+    ask(&mut early).unwrap();
+    let mut greedy: Vec<_> = (0..CONNECTIONS + 20)
+        .map(|_| {
+            let mut client = connect_from([127, 0, 0, 5]);
+            ask(&mut client).unwrap();
+            client
+        })
+        .collect();
+    ask(&mut connect_from([127, 0, 0, 7])).unwrap();
+    ask(&mut early).unwrap();
+    assert!(ask(&mut greedy[0]).is_err(), "its oldest made room");
+}

@@ -68,7 +68,7 @@ impl<H: Host> Stack<H> {
             Verdict::Prohibited => Err(Errno::EACCES),
             Verdict::Ignored => return None,
         };
-        if !self.has_room(now) {
+        if !self.has_room(guest.ip(), now, io) {
             self.counters.dropped += 1;
             return None;
         }
@@ -141,7 +141,7 @@ impl<H: Host> Stack<H> {
         let key = Key::new(Kind::Udp, guest, remote);
         let id = match self.flows.find(key) {
             Some(id) => id,
-            None if !self.has_room(now) => {
+            None if !self.has_room(guest.ip(), now, io) => {
                 self.counters.dropped += 1;
                 return;
             }

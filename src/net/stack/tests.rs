@@ -463,7 +463,10 @@ fn exchange(c: &Conditions) -> Result<(), TestCaseError> {
         prop_assert_eq!(received.bytes, c.length, "to the {}", who);
     }
     prop_assert!(!peer.borrow().aborted);
-    prop_assert_eq!((stack.flows(), stack.held(), stack.half_open), (0, 0, 0));
+    prop_assert_eq!(
+        (stack.flows(), stack.held(), stack.flows.half_open()),
+        (0, 0, 0)
+    );
     prop_assert_eq!(stack.counters().malformed, 0);
     Ok(())
 }
@@ -557,6 +560,10 @@ fn the_hosts_own_address_is_what_it_is_by_now() {
 /// A datagram of the container's.
 fn datagram(port: u16, to: &str) -> Vec<u8> {
     let own = SocketAddr::new("10.0.2.100".parse().unwrap(), port);
+    datagram_between(own, to)
+}
+
+fn datagram_between(own: SocketAddr, to: &str) -> Vec<u8> {
     let to: SocketAddr = to.parse().unwrap();
     let payload = wire::udp_datagram(own, to, b"x");
     let head = Head::new(LINK, own.ip(), to.ip(), protocol::UDP);
@@ -715,7 +722,7 @@ fn a_refusal_is_a_reset_and_leaves_nothing() {
     assert_eq!(world.to_guest.len(), 1);
     guest.take(&world.to_guest[0]);
     assert!(guest.reset);
-    assert_eq!((stack.flows(), stack.half_open), (0, 0));
+    assert_eq!((stack.flows(), stack.flows.half_open()), (0, 0));
 }
 
 #[test]
@@ -736,6 +743,142 @@ fn half_open_connections_are_bounded() {
     assert_eq!(stack.flows(), HALF_OPEN);
     assert_eq!(world.opened.len(), HALF_OPEN);
     assert_eq!(stack.counters().dropped, 3000 - HALF_OPEN as u64);
+}
+
+/// A SYN of one of two containers behind the other end of the tap.
+fn ask(container: u8, port: u16, to: &str) -> Vec<u8> {
+    let own = IpAddr::from([10, 89, 0, container]);
+    let head = Head::new(LINK, own, to.parse().unwrap(), protocol::TCP);
+    let tcp = TcpHead {
+        flags: flag::SYN,
+        window: 60_000,
+        ..TcpHead::default()
+    };
+    let mut frame = [0; 100];
+    let end = wire::write_tcp(&mut frame, &head, (port, 80), &tcp, 0);
+    frame[..end].to_vec()
+}
+
+/// A stack that two containers share.
+fn shared() -> (Stack<World>, World) {
+    let (_, world) = quiet();
+    let mut config = config(1500);
+    config.behind.push(Cidr {
+        address: "10.89.0.0".parse().unwrap(),
+        prefix: 24,
+    });
+    (Stack::new(config), world)
+}
+
+/// How many flows each of the two containers has.
+fn counts(stack: &Stack<World>) -> [usize; 2] {
+    [1, 2].map(|container| {
+        let own = IpAddr::from([10, 89, 0, container]);
+        let all = stack.flows.iter();
+        all.filter(|flow| match flow {
+            Flow::Tcp(flow) => flow.guest.ip() == own,
+            Flow::Datagrams(flow) => flow.guest.ip() == own,
+        })
+        .count()
+    })
+}
+
+#[test]
+fn half_open_connections_of_one_do_not_stop_another() {
+    let (mut stack, mut world) = shared();
+    for port in 1..4000 {
+        stack.frame(&ask(1, port, "192.0.2.1"), 0, &mut world);
+    }
+    assert_eq!(counts(&stack), [HALF_OPEN, 0]);
+    for port in 1..4000 {
+        stack.frame(&ask(2, port, "192.0.2.2"), 0, &mut world);
+        assert_eq!(stack.flows(), HALF_OPEN);
+        assert_eq!(stack.flows.half_open(), HALF_OPEN);
+        assert_eq!(counts(&stack)[1], usize::from(port).min(HALF_OPEN / 2));
+    }
+    // The half of each stays his.
+    for port in 4000..8000 {
+        stack.frame(&ask(1, port, "192.0.2.1"), 0, &mut world);
+    }
+    assert_eq!(counts(&stack), [HALF_OPEN / 2; 2]);
+}
+
+#[test]
+fn open_flows_of_one_make_room_for_another_and_are_told() {
+    let (mut stack, mut world) = shared();
+    stack.limit_flows(50);
+    let connect = |stack: &mut Stack<World>, container, port, index, world: &mut World| {
+        stack.frame(&ask(container, port, "192.0.2.1"), 0, world);
+        let ready = Readiness {
+            writable: true,
+            ..Readiness::default()
+        };
+        let id = Id {
+            index,
+            generation: 0,
+        };
+        stack.ready(id, ready, 0, world);
+        let answer = world.to_guest.pop().unwrap();
+        let ip = Ip::parse_v4(&answer[VNET + ETHERNET..]).unwrap();
+        let syn = Segment::parse(ip.payload).unwrap();
+        let own = IpAddr::from([10, 89, 0, container]);
+        let head = Head::new(LINK, own, "192.0.2.1".parse().unwrap(), protocol::TCP);
+        let tcp = TcpHead {
+            seq: 1,
+            ack: syn.seq.wrapping_add(1),
+            flags: flag::ACK,
+            window: 60_000,
+            ..TcpHead::default()
+        };
+        let mut frame = [0; 100];
+        let end = wire::write_tcp(&mut frame, &head, (port, 80), &tcp, 0);
+        stack.frame(&frame[..end], 0, world);
+    };
+    (0..50).for_each(|n| connect(&mut stack, 1, 1000 + n, n.into(), &mut world));
+    assert_eq!((counts(&stack), stack.flows.half_open()), ([50, 0], 0));
+    world.to_guest.clear();
+    stack.frame(&ask(2, 1, "192.0.2.2"), 0, &mut world);
+    assert_eq!(counts(&stack), [49, 1]);
+    assert!(world.peer.borrow().aborted, "the host's end");
+    let ip = Ip::parse_v4(&world.to_guest[0][VNET + ETHERNET..]).unwrap();
+    let reset = Segment::parse(ip.payload).unwrap();
+    assert!(reset.has(flag::RST));
+    assert_eq!(reset.destination, 1049, "the newest");
+    // Idle datagrams of who has less are not touched.
+    stack.frame(&datagram_of(2), 0, &mut world);
+    assert_eq!(counts(&stack), [48, 2]);
+    for port in 5000..5100 {
+        stack.frame(&ask(1, port, "192.0.2.1"), 29_000, &mut world);
+    }
+    assert_eq!(counts(&stack), [48, 2]);
+}
+
+fn datagram_of(container: u8) -> Vec<u8> {
+    let own = SocketAddr::new([10, 89, 0, container].into(), 5000);
+    datagram_between(own, "192.0.2.1:4000")
+}
+
+#[test]
+fn bytes_of_one_do_not_stop_another() {
+    use crate::net::shares::Account;
+    let mut buffers = Buffers::default();
+    let (greedy, other) = (Account::default(), Account::default());
+    assert_eq!(buffers.allowance(&greedy, 1 << 20), 1 << 20);
+    while buffers.allowance(&greedy, 1 << 20) > 0 {
+        buffers.hold(&greedy, 1 << 16);
+    }
+    assert_eq!(buffers.held(), 128 << 20);
+    while buffers.allowance(&other, 1 << 20) > 0 {
+        buffers.hold(&other, 1 << 16);
+    }
+    assert_eq!(other.held(), 1 << 20);
+    // Many at once are bounded too.
+    let mut all = 0;
+    while buffers.allowance(&Account::default(), 1 << 20) > 0 {
+        buffers.hold(&Account::default(), 1 << 20);
+        all += 1;
+    }
+    assert!(all < 256);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl<S> Flow<S> {
         while done.is_ok()
             && let Some(part) = self.ahead.take(self.rcv_nxt)
         {
-            cx.buffers.release(part.data.len());
+            cx.buffers.release(&self.account, part.data.len());
             done = self.take_part(part.seq, &part.data, part.fin, cx);
         }
         match done {
@@ -52,9 +52,9 @@ impl<S> Flow<S> {
         let data = &segment.payload[..segment.payload.len().min(room)];
         let fin = fin && data.len() == segment.payload.len();
         if !data.is_empty() || fin {
-            let most = cx.buffers.allowance(WINDOW);
-            cx.buffers
-                .hold(self.ahead.keep(segment.seq, data, fin, most));
+            let most = cx.buffers.allowance(&self.account, WINDOW);
+            let kept = self.ahead.keep(segment.seq, data, fin, most);
+            cx.buffers.hold(&self.account, kept);
         }
     }
 
@@ -92,14 +92,14 @@ impl<S> Flow<S> {
             };
         }
         // As much as was promised, unless all flows together hold too much.
-        let room = match cx.buffers.allowance(WINDOW) {
+        let room = match cx.buffers.allowance(&self.account, WINDOW) {
             0 => 0,
             _ => (self.edge.wrapping_sub(self.rcv_nxt) as usize).saturating_sub(taken),
         };
         let rest = &data[taken..];
         let kept = &rest[..rest.len().min(room)];
         self.pending.extend(kept);
-        cx.buffers.hold(kept.len());
+        cx.buffers.hold(&self.account, kept.len());
         self.rcv_nxt = self.rcv_nxt.wrapping_add((taken + kept.len()) as u32);
         Ok(())
     }

@@ -43,7 +43,7 @@ impl<S> Flow<S> {
             return Ok(false);
         }
         let in_flight = self.snd_nxt.wrapping_sub(self.snd_una);
-        let most = cx.buffers.allowance(IN_FLIGHT as usize) as u32;
+        let most = cx.buffers.allowance(&self.account, IN_FLIGHT as usize) as u32;
         let room = self.snd_wnd.min(most).saturating_sub(in_flight) as usize;
         // Little is sent when nothing is under way, or else with what
         // comes then (RFC 9293, 3.8.6.2.1).
@@ -123,7 +123,7 @@ impl<S> Flow<S> {
             let small = block.buffer[..end].to_vec();
             cx.buffers.give(std::mem::replace(&mut block.buffer, small));
         }
-        cx.buffers.hold(block.buffer.len());
+        cx.buffers.hold(&self.account, block.buffer.len());
         self.sent.push_back(block);
         self.set_deadline(cx.now);
     }
