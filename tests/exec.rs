@@ -1,6 +1,6 @@
 //! `bryo exec`: a further process in a container that runs.
 
-use crate::common::{Output, Sandbox, Terminal, field, wait_for};
+use crate::common::{Output, Sandbox, Terminal, field, require_tool, wait_for};
 use nix::sys::signal::Signal;
 use std::fs;
 
@@ -262,4 +262,78 @@ fn many_at_once() {
         assert_eq!(output.stdout, format!("input {n}"));
     }
     sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}
+
+/// Ignores and blocks all signals that can be, then becomes its arguments.
+const DEAF: &str = "import os, signal, sys
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+os.execvp(sys.argv[1], sys.argv[1:])";
+
+#[test]
+fn commands_start_with_default_signals_whoever_starts_them() {
+    require_tool("python3", "python3-minimal");
+    let sandbox = Sandbox::with_busybox();
+    let bryo = |arguments: &[&str]| {
+        let deaf = sandbox.command("python3").args(["-c", DEAF]);
+        let deaf = deaf.arg(crate::common::bryo()).args(arguments);
+        deaf.output().expect(0).stdout
+    };
+    let check = |how: &str, said: &str| {
+        for field in ["SigIgn", "SigBlk"] {
+            let line = said.lines().find(|line| line.starts_with(field));
+            let value = line.unwrap_or_else(|| panic!("{how}: {said}"));
+            assert_eq!(value.trim_end(), format!("{field}:\t{:016x}", 0), "{how}");
+        }
+    };
+    let look = ["grep", "^Sig", "/proc/self/status"];
+    for flags in [
+        &[][..],
+        &["-i"],
+        &["-t"],
+        &["--init"],
+        &["--log-driver=none"],
+    ] {
+        let run = [&["run", "--rm"], flags, &["busybox"], &look].concat();
+        check(&format!("run {flags:?}"), &bryo(&run));
+    }
+    // Without a shell, which has ideas of its own about signals.
+    let healthy = r#"--health-cmd=["grep", "^Sig", "/proc/self/status"]"#;
+    let flags = [
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--health-interval=50ms",
+        healthy,
+    ];
+    bryo(
+        &[
+            &flags[..],
+            &["busybox", "sh", "-c"],
+            &["cat /proc/self/status; exec sleep 1000"],
+        ]
+        .concat(),
+    );
+    check("run -d", &bryo(&["logs", "c"]));
+    for flags in [&[][..], &["-t"]] {
+        let exec = [&["exec"], flags, &["c"], &look].concat();
+        check(&format!("exec {flags:?}"), &bryo(&exec));
+    }
+    bryo(&["exec", "-d", "c", "cp", "/proc/self/status", "/said"]);
+    let said = wait_for("what it says", || {
+        let said = exec(&sandbox, &["c", "cat", "/said"]);
+        said.stdout.contains("SigCgt").then_some(said.stdout)
+    });
+    check("exec -d", &said);
+    let said = wait_for("a health check", || {
+        let log = sandbox.inspect("c")["State"]["Health"]["Log"].clone();
+        Some(log.get(0)?["Output"].as_str()?.to_owned())
+    });
+    check("health", &said);
+    bryo(&["restart", "-t", "0", "c"]);
+    let all = bryo(&["logs", "c"]);
+    check("restart", all.rsplit("Name:").next().unwrap());
+    bryo(&["rm", "-f", "c"]);
 }

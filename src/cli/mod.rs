@@ -238,6 +238,7 @@ impl Context {
 /// Parses the command line, runs the verb, prints its error, and returns the
 /// exit code.
 pub fn main() -> ExitCode {
+    crate::sys::signal::await_children();
     if help::is_wanted() {
         return match help::print(<Cli as clap::CommandFactory>::command()) {
             Ok(()) => ExitCode::SUCCESS,

@@ -65,24 +65,21 @@ impl std::os::fd::AsFd for SignalFd {
     }
 }
 
-/// Puts the signals that a caller may have left ignored (nohup(1), a shell's
-/// background jobs, Rust's own SIGPIPE) back to their default action and
-/// unblocks all: what a process expects at its start. Handlers need no reset,
-/// execve(2) drops them.
+/// Has the kernel keep the ends of children for who waits for them: whoever
+/// started this process may have left SIGCHLD ignored, and then it does not
+/// (wait(2), Notes).
+pub fn await_children() {
+    // SAFETY: restoring the default action needs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Puts every signal back to its default action and unblocks all: what a
+/// process expects at its start. A caller may have left any of them ignored
+/// (nohup(1), a shell's background jobs, Python's SIGPIPE and SIGXFSZ), and
+/// execve(2) keeps that and the mask.
 pub fn reset() -> Result<()> {
-    for number in [
-        libc::SIGHUP,
-        libc::SIGINT,
-        libc::SIGQUIT,
-        libc::SIGPIPE,
-        libc::SIGTERM,
-        libc::SIGCHLD,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-        libc::SIGUSR1,
-        libc::SIGUSR2,
-    ] {
+    // Those that cannot be set, the C library's own among them, are refused.
+    for number in 1..=libc::SIGRTMAX() {
         // SAFETY: restoring the default action needs no handler.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
