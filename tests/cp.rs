@@ -362,3 +362,25 @@ fn a_container_that_swaps_its_directories_gains_nothing() {
     }
     remove(&sandbox);
 }
+
+#[test]
+fn names_that_change_their_type_meanwhile_do_no_harm() {
+    let sandbox = Sandbox::with_busybox();
+    let script = "mkdir /d; while :; do
+        echo text >/d/x; rm /d/x; ln -s /etc /d/x; rm /d/x; mkdir /d/x; rmdir /d/x
+        mkfifo /d/x; rm /d/x; done";
+    let run = ["run", "-d", "--name", "c", "busybox", "sh", "-c", script];
+    sandbox.bryo(run).output().expect(0);
+    for n in 0..10 {
+        for arguments in [
+            &["export", "-o", "out.tar", "c"][..],
+            &["cp", "c:/d", &format!("out{n}")],
+            &["diff", "c"],
+            &["commit", "--pause=false", "c", "made"],
+        ] {
+            let output = sandbox.bryo(arguments).output();
+            assert_eq!(output.code, 0, "{n}: {output}");
+        }
+    }
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}

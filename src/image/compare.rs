@@ -9,13 +9,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, openat, readlinkat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
+use nix::fcntl::{AtFlags, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstatat};
 use nix::unistd::{Whence, lseek};
 
 use super::copy::{Opened, names};
 use super::entry::{join, show};
-use super::unpack::DIRECTORY;
+use crate::sys::fs::open_shut;
 use crate::sys::xattr;
 
 /// The first difference between two trees, for people: which path, and what of
@@ -24,12 +24,9 @@ use crate::sys::xattr;
 pub fn difference(one: &Path, other: &Path) -> Result<Option<String>> {
     let open = |path: &Path| -> Result<Directory> {
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        let fd = OwnedFd::from(file);
-        let stat = fstat(&fd)?;
         Ok(Directory {
-            fd,
-            mode: stat.st_mode,
-            shut: false,
+            fd: file.into(),
+            shut: None,
         })
     };
     directories(&open(one)?, &open(other)?, b"")
@@ -39,35 +36,21 @@ pub fn difference(one: &Path, other: &Path) -> Result<Option<String>> {
 /// out its owner.
 struct Directory {
     fd: OwnedFd,
-    mode: u32,
-    shut: bool,
+    shut: Option<Mode>,
 }
 
 impl Directory {
     fn open(parent: &Directory, name: &CStr, stat: &FileStat) -> Result<Directory> {
-        let open = || openat(&parent.fd, name, DIRECTORY, Mode::empty());
-        let shut = stat.st_mode & 0o500 != 0o500;
-        if shut {
-            // As root it is not needed and may fail.
-            let _ = fchmodat(
-                &parent.fd,
-                name,
-                Mode::S_IRWXU,
-                FchmodatFlags::FollowSymlink,
-            );
-        }
-        Ok(Directory {
-            fd: open()?,
-            mode: stat.st_mode,
-            shut,
-        })
+        let wanted = Mode::S_IRUSR | Mode::S_IXUSR;
+        let (fd, shut) = open_shut(&parent.fd, name.to_bytes(), stat, wanted)?;
+        Ok(Directory { fd, shut })
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if self.shut {
-            let _ = fchmod(&self.fd, Mode::from_bits_truncate(self.mode & 0o7777));
+        if let Some(mode) = self.shut {
+            let _ = fchmod(&self.fd, mode);
         }
     }
 }

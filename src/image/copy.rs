@@ -25,7 +25,8 @@ use nix::unistd::{Gid, Uid, Whence, fchownat, geteuid, linkat, lseek, mkfifoat, 
 use super::entry::{join, show};
 use super::unpack::DIRECTORY;
 use super::view::{LayerDir, Merged, Node, Other, View};
-use crate::sys::{fs::clone_data, xattr};
+use crate::sys::fs::{clone_data, open_shut};
+use crate::sys::xattr;
 
 /// Where files with more links were copied to, by device and inode.
 type Links = HashMap<(u64, u64), Vec<u8>>;
@@ -183,20 +184,10 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens file `name`, which has the status `stat`.
+    /// Opens file `name`, which has the status `stat`; ESTALE if that is
+    /// something else by now.
     pub fn new(from: impl AsFd, name: &[u8], stat: &FileStat) -> Result<Opened> {
-        let from = from.as_fd();
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let open = || openat(from, name, flags, Mode::empty());
-        let (fd, shut) = match open() {
-            Err(Errno::EACCES) => {
-                let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
-                let readable = mode | Mode::S_IRUSR;
-                fchmodat(from, name, readable, FchmodatFlags::FollowSymlink)?;
-                (open()?, Some(mode))
-            }
-            other => (other?, None),
-        };
+        let (fd, shut) = open_shut(from, name, stat, Mode::S_IRUSR)?;
         let file = fd.into();
         Ok(Opened { file, shut })
     }

@@ -22,8 +22,8 @@ use super::record::{
 };
 use super::tarwrite::{Kind, Links, Member, TarWriter};
 use super::unpack::is_whiteout;
-use super::view::{LayerDir, Merged, Node, Other, View};
-use crate::sys::fs::identity;
+use super::view::{LOOKS, LayerDir, Merged, Node, Other, View, is_fleeting};
+use crate::sys::fs::{identity, is_same, vanished};
 use crate::sys::xattr;
 
 /// Writes what `lowers` (the topmost first) show together to `out`. `owners` are those
@@ -50,6 +50,7 @@ pub fn export<W: Write>(
         true_owners,
         records: records?,
         links: Links::default(),
+        begun: false,
         layer: None,
         out,
     };
@@ -76,6 +77,7 @@ pub fn export_layer<W: Write>(
         true_owners,
         records: vec![Records::new()],
         links: Links::default(),
+        begun: false,
         layer: Some(points),
         out: TarWriter::new(out),
     };
@@ -106,6 +108,8 @@ struct Exporting<'a, W> {
     /// By layer.
     records: Vec<Records>,
     links: Links,
+    /// Part of what is being written is in the archive.
+    begun: bool,
     /// The tree is written as a layer of an image, without these places of
     /// mounts.
     layer: Option<&'a HashSet<Vec<u8>>>,
@@ -136,12 +140,27 @@ impl<W: Write> Exporting<'_, W> {
             if skipped || self.is_bare_mount_point(&here, &node)? {
                 continue;
             }
-            match node {
-                Node::Directory(below) => self.directory(&below, &here)?,
-                Node::Other(other) => self.other(&other, &here).with_context(|| show(&here))?,
-            }
+            self.entry(directory, &name, node, &here)?;
         }
         Ok(())
+    }
+
+    /// Writes what `name` is in a directory. If that is something else when it
+    /// is opened than when it was looked at, it is looked at again.
+    fn entry(&mut self, directory: &Merged, name: &[u8], node: Node, path: &[u8]) -> Result<()> {
+        let mut node = Some(node);
+        let mut looks = 0;
+        loop {
+            match node {
+                None => return Ok(()),
+                Some(Node::Directory(below)) => return self.directory(&below, path),
+                Some(Node::Other(other)) => match self.other(&other, path) {
+                    Err(e) if looks < LOOKS && !self.begun && is_fleeting(&e) => looks += 1,
+                    done => return done.with_context(|| show(path)),
+                },
+            }
+            node = directory.child(name).with_context(|| show(path))?;
+        }
     }
 
     /// Writes what a directory of the changes hides of those below it.
@@ -218,26 +237,24 @@ impl<W: Write> Exporting<'_, W> {
 
     fn other(&mut self, other: &Other, path: &[u8]) -> Result<()> {
         let stat = &other.stat;
+        self.begun = false;
         if let Some(member) = self.links.again(stat, path) {
+            self.begun = true;
             return self.out.header(&member).context("write the archive");
         }
         let written = match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG => self.regular(other, path)?,
-            _ => self.special(other, path)?,
+            libc::S_IFLNK | libc::S_IFIFO => self.special(other, path)?,
+            // Sockets have no place in a tar; devices do not occur in trees of
+            // ordinary users, but in the host's own.
+            _ => return Ok(()),
         };
-        if let Some(written) = written {
-            self.links.note(stat, written);
-        }
+        self.links.note(stat, written);
         Ok(())
     }
 
-    /// `None` if it is gone.
-    fn regular(&mut self, other: &Other, path: &[u8]) -> Result<Option<Member>> {
-        let file = match Opened::new(&*other.parent, &other.name, &other.stat) {
-            Ok(file) => file,
-            Err(e) if e.downcast_ref() == Some(&Errno::ENOENT) => return Ok(None),
-            Err(e) => return Err(e).context("open"),
-        };
+    fn regular(&mut self, other: &Other, path: &[u8]) -> Result<Member> {
+        let file = Opened::new(&*other.parent, &other.name, &other.stat).context("open")?;
         let layer = other.parent.layer;
         let record = self.record(layer, path);
         let recorded = recorded(&*file, record.as_ref())?;
@@ -248,35 +265,30 @@ impl<W: Write> Exporting<'_, W> {
         let attributes = attributes(&*file, record.as_ref())?;
         let mut member = self.member(path, kind, layer, &other.stat, recorded);
         member.meta.xattrs = attributes;
+        self.begun = true;
         match member.kind {
             Kind::File(_) => self.out.regular(&mut member, &file)?,
             _ => self.out.header(&member).context("write the archive")?,
         }
-        Ok(Some(member))
+        Ok(member)
     }
 
-    /// Symbolic links and pipes. Sockets have no place in a tar; devices do
-    /// not occur in trees of ordinary users, but in the host's own.
-    fn special(&mut self, other: &Other, path: &[u8]) -> Result<Option<Member>> {
+    /// Symbolic links and pipes.
+    fn special(&mut self, other: &Other, path: &[u8]) -> Result<Member> {
         let (layer, stat) = (other.parent.layer, &other.stat);
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(&*other.parent, &*other.name, flags, Mode::empty());
+        let fd = fd.map_err(vanished).context("open")?;
+        if !is_same(&fd, stat)? {
+            return Err(Errno::ESTALE.into());
+        }
         let kind = match stat.st_mode & libc::S_IFMT {
-            libc::S_IFLNK => match readlinkat(&*other.parent, &*other.name) {
-                Ok(target) => Kind::Symlink(target.into_vec()),
-                Err(Errno::ENOENT) => return Ok(None),
-                Err(errno) => return Err(errno).context("read link"),
-            },
-            libc::S_IFIFO => Kind::Special(FileType::Pipe),
-            _ => return Ok(None),
+            libc::S_IFLNK => Kind::Symlink(readlinkat(&fd, c"").context("read link")?.into_vec()),
+            _ => Kind::Special(FileType::Pipe),
         };
         let record = self.record(layer, path);
         let mut recorded = parse(record.as_ref())?;
         if let Some(owners) = self.owners {
-            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let fd = match openat(&*other.parent, &*other.name, flags, Mode::empty()) {
-                Ok(fd) => fd,
-                Err(Errno::ENOENT) => return Ok(None),
-                Err(errno) => return Err(errno).context("open"),
-            };
             recorded = owners.get(identity(&fd)?).or(recorded);
         }
         let mut member = self.member(path, kind, layer, stat, recorded);
@@ -284,8 +296,9 @@ impl<W: Write> Exporting<'_, W> {
             member.meta.mode = 0o777;
         }
         member.meta.xattrs = beside(record.as_ref())?.into_iter().collect();
+        self.begun = true;
         self.out.header(&member).context("write the archive")?;
-        Ok(Some(member))
+        Ok(member)
     }
 }
 
@@ -332,4 +345,54 @@ fn attributes(
         }
     }
     Ok(found.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn names_that_change_their_type_are_written_and_nothing_else_is_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, outside) = (dir.path().join("top"), dir.path().join("outside"));
+        fs::create_dir(&top).unwrap();
+        fs::write(&outside, "somebody's").unwrap();
+        fs::set_permissions(&outside, Permissions::from_mode(0o600)).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let x = top.join("x");
+                let mode = |mode| fs::set_permissions(&x, Permissions::from_mode(mode)).unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    fs::write(&x, "text").unwrap();
+                    mode(0o077);
+                    fs::remove_file(&x).unwrap();
+                    symlink(&outside, &x).unwrap();
+                    fs::remove_file(&x).unwrap();
+                    fs::create_dir(&x).unwrap();
+                    mode(0o077);
+                    fs::remove_dir(&x).unwrap();
+                    symlink(&outside, &x).unwrap();
+                    fs::remove_file(&x).unwrap();
+                    nix::unistd::mkfifo(&x, Mode::S_IRWXU).unwrap();
+                    fs::remove_file(&x).unwrap();
+                }
+            });
+            let export = || {
+                for _ in 0..3000 {
+                    export(std::slice::from_ref(&top), None, None, Vec::new())?;
+                }
+                anyhow::Ok(())
+            };
+            let exported = export();
+            done.store(true, Ordering::Relaxed);
+            exported.unwrap();
+        });
+        let mode = fs::metadata(&outside).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "a link was followed");
+    }
 }

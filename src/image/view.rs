@@ -19,10 +19,11 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat, stat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, stat};
 
 use super::record::{OPAQUE, says_nothing};
 use super::unpack::{DIRECTORY, is_whiteout};
+use crate::sys::fs::{is_same, open_shut};
 use crate::sys::xattr;
 
 const MAX_LINKS: u32 = 40;
@@ -63,19 +64,14 @@ pub struct Merged {
 /// have such) is opened up for as long as it is in use.
 pub struct LayerDir {
     fd: OwnedFd,
-    shut: Option<u32>,
+    shut: Option<Mode>,
     /// Which layer of the stack it belongs to; 0 is the topmost.
     pub layer: usize,
 }
 
 impl LayerDir {
-    fn open(parent: &LayerDir, name: &[u8], mode: u32) -> nix::Result<LayerDir> {
-        let shut = (mode & 0o500 != 0o500).then_some(mode & 0o7777);
-        if shut.is_some() {
-            // As root, or in a user namespace, it is not needed and may fail.
-            let _ = fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
-        }
-        let fd = openat(parent, name, DIRECTORY, Mode::empty())?;
+    fn open(parent: &LayerDir, name: &[u8], stat: &FileStat) -> nix::Result<LayerDir> {
+        let (fd, shut) = open_shut(parent, name, stat, Mode::S_IRUSR | Mode::S_IXUSR)?;
         let layer = parent.layer;
         Ok(LayerDir { fd, shut, layer })
     }
@@ -107,7 +103,7 @@ impl LayerDir {
     pub fn stat(&self) -> Result<FileStat> {
         let mut stat = fstat(&self.fd)?;
         if let Some(mode) = self.shut {
-            stat.st_mode = stat.st_mode & !0o7777 | mode;
+            stat.st_mode = stat.st_mode & !0o7777 | mode.bits();
         }
         if says_nothing(&stat) {
             stat.st_mtime_nsec = 0;
@@ -129,7 +125,7 @@ impl AsFd for LayerDir {
 impl Drop for LayerDir {
     fn drop(&mut self) {
         if let Some(mode) = self.shut {
-            let _ = fchmod(&self.fd, Mode::from_bits_truncate(mode));
+            let _ = fchmod(&self.fd, mode);
         }
     }
 }
@@ -167,6 +163,9 @@ impl View {
         }
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let fd = openat(&file.parent, &*file.name, flags, Mode::empty()).with_context(context)?;
+        if !is_same(&fd, &file.stat)? {
+            return Ok(None);
+        }
         let mut bytes = Vec::new();
         File::from(fd)
             .take(limit + 1)
@@ -259,7 +258,15 @@ impl View {
                     if links > MAX_LINKS {
                         bail!("too many symbolic links");
                     }
-                    let target = readlinkat(&other.parent, &*name)?.into_vec();
+                    let target = match readlinkat(&other.parent, &*name) {
+                        Ok(target) => target.into_vec(),
+                        // It is gone, or something else by now.
+                        Err(Errno::ENOENT | Errno::EINVAL) => {
+                            pending.push(name);
+                            continue;
+                        }
+                        Err(errno) => return Err(errno.into()),
+                    };
                     if target.starts_with(b"/") {
                         trail.clear();
                     }
@@ -306,6 +313,18 @@ impl Merged {
 
     /// What `name` is here.
     pub fn child(&self, name: &[u8]) -> Result<Option<Node>> {
+        for _ in 1..LOOKS {
+            match self.look_up(name) {
+                Err(e) if is_fleeting(&e) => {}
+                done => return done,
+            }
+        }
+        self.look_up(name)
+    }
+
+    /// As [`child`](Self::child), but ESTALE if a running container has put
+    /// something else in the place of a directory just now.
+    fn look_up(&self, name: &[u8]) -> Result<Option<Node>> {
         let mut found = Vec::new();
         for layer in &self.layers {
             let stat = match fstatat(layer, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -326,12 +345,7 @@ impl Merged {
                 }
                 break;
             }
-            let directory = match LayerDir::open(layer, name, stat.st_mode) {
-                Ok(directory) => directory,
-                // A running container has removed it just now.
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => return Err(errno).context("open directory"),
-            };
+            let directory = LayerDir::open(layer, name, &stat).context("open directory")?;
             let opaque = xattr::get(&directory, OPAQUE)?.as_deref() == Some(b"y");
             found.push(Rc::new(directory));
             if opaque {
@@ -361,6 +375,17 @@ impl Merged {
             .filter_map(|(name, node)| Some((name, node?)))
             .collect())
     }
+}
+
+/// How often something is looked at that is always something else when it is
+/// opened.
+pub const LOOKS: usize = 1000;
+
+/// Whether another look may help: something else has the name than when it was
+/// looked at, or its mode was changed while it was read.
+pub fn is_fleeting(error: &anyhow::Error) -> bool {
+    let errno = error.downcast_ref();
+    matches!(errno, Some(Errno::ESTALE | Errno::EACCES))
 }
 
 fn push(pending: &mut Vec<Vec<u8>>, path: &[u8]) {

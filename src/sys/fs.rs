@@ -3,11 +3,73 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat};
+
+/// Whether what `lstat` said of a name is about this open file.
+pub fn is_same(file: impl AsFd, looked_at: &FileStat) -> nix::Result<bool> {
+    let key = |stat: &FileStat| (stat.st_dev, stat.st_ino, stat.st_mode & libc::S_IFMT);
+    Ok(key(&fstat(file)?) == key(looked_at))
+}
+
+/// Opens the file or directory `name` that `looked_at` is about, whatever its
+/// mode lets its owner do; `wanted` are the bits of the owner's that it takes.
+/// Returns the mode that it had before, if that had to be changed for it.
+///
+/// Others may put something else in its place at any moment: neither is that
+/// opened, nor does its mode change, wherever it may lead.
+///
+/// # Errors
+/// ESTALE if the name is gone or something else's by now.
+pub fn open_shut(
+    directory: impl AsFd,
+    name: &[u8],
+    looked_at: &FileStat,
+    wanted: Mode,
+) -> nix::Result<(OwnedFd, Option<Mode>)> {
+    let kind = looked_at.st_mode & libc::S_IFMT;
+    let mut flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    if kind == SFlag::S_IFDIR.bits() {
+        flags |= OFlag::O_DIRECTORY;
+    }
+    let mode = Mode::from_bits_truncate(looked_at.st_mode & 0o7777);
+    let same = |fd: OwnedFd| match is_same(&fd, looked_at)? {
+        true => Ok(fd),
+        false => Err(Errno::ESTALE),
+    };
+    // A directory that can be listed need not let anybody look at what it has.
+    if mode.contains(wanted) || !flags.contains(OFlag::O_DIRECTORY) {
+        match openat(&directory, name, flags, Mode::empty()) {
+            // Its mode is another one by now.
+            Err(Errno::EACCES) => {}
+            other => return Ok((same(other.map_err(vanished)?)?, None)),
+        }
+    }
+    let path = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let place = openat(&directory, name, path, Mode::empty()).map_err(vanished)?;
+    let place = same(place)?;
+    // Through our own /proc: the very file that was looked at.
+    let itself = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let follow = FchmodatFlags::FollowSymlink;
+    let changed = fchmodat(nix::fcntl::AT_FDCWD, itself.as_str(), mode | wanted, follow);
+    let opened = open(itself.as_str(), flags - OFlag::O_NOFOLLOW, Mode::empty());
+    // As root of a user namespace it is not needed, and may fail.
+    Ok((opened?, changed.is_ok().then_some(mode)))
+}
+
+/// What an error says about a name that had been looked at: ESTALE if it is
+/// gone, or has become a link, a file, a pipe without a writer, a socket.
+pub fn vanished(errno: Errno) -> Errno {
+    match errno {
+        Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR | Errno::ENXIO => Errno::ESTALE,
+        other => other,
+    }
+}
 
 /// How to open a file that, if it is made, only its owner may open, whatever
 /// the caller's mask (umask(2)) is.
