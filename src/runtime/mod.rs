@@ -7,6 +7,7 @@ mod copyup;
 mod init;
 pub mod interface;
 pub mod join;
+mod kernelfs;
 pub mod message;
 pub mod options;
 mod outside;

@@ -7,7 +7,7 @@
 use super::options::{Attributes, Bind, Options};
 use super::outside::Outside;
 use super::plan::{Device, Mount, MountSource, Plan, RootMount};
-use super::{copyup, overlay, place, remount};
+use super::{copyup, kernelfs, overlay, place, remount};
 use crate::sys::mount::{self, FsContext, MountAttr, attr};
 use crate::sys::{self, fd::open_in_root};
 use anyhow::{Context, Result, anyhow, bail};
@@ -301,10 +301,12 @@ pub fn attach_all(root: &OwnedFd, mounts: &[Gathered<'_>]) -> Result<()> {
 }
 
 fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
-    let target = place::open(root, mount.destination, mount.directory)?;
+    let target = place::open(root, mount.destination, mount.directory)
+        .map_err(|why| kernelfs::explain(root, mount.destination, why))?;
     if !mount.directory && is_directory(&target)? {
         bail!("what is mounted there is a file, and the container has a directory in its place");
     }
+    kernelfs::check(root, &target, mount.destination, &mount.tree)?;
     if mount.options.is_some_and(|o| o.tmpcopyup) {
         copyup::copy_into(target.as_fd(), mount.tree.as_fd())?;
     }
