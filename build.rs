@@ -23,10 +23,9 @@ pub struct Instruction {
 const PROFILE: &str = "contrib/seccomp.json";
 
 /// Fixed filters, each of the rules of one or more files: the calls that root
-/// emulation answers, without and with those about files, those that the
-/// process of user-mode networking makes, those that unpacking takes, and
-/// those that no load needs.
-const FIXED: [(&[&str], &str); 5] = [
+/// emulation answers, without and with those about files, those of bryo's own
+/// processes, those that unpacking takes, and those that no load needs.
+const FIXED: [(&[&str], &str); 8] = [
     (&["src/runtime/seccomp/emulation.json"], "emulation.rs"),
     (
         &[
@@ -36,6 +35,9 @@ const FIXED: [(&[&str], &str); 5] = [
         "emulation-full.rs",
     ),
     (&["src/runtime/seccomp/translator.json"], "translator.rs"),
+    (&["src/runtime/seccomp/waiter.json"], "waiter.rs"),
+    (&["src/runtime/seccomp/caretaker.json"], "caretaker.rs"),
+    (&["src/runtime/seccomp/starter.json"], "starter.rs"),
     (&["src/image/layer/unpack.json"], "unpack.rs"),
     (&["src/engine/confine/load.json"], "load.rs"),
 ];

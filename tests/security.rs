@@ -1,6 +1,6 @@
 //! What a hostile image, command or path must not get.
 
-use crate::common::{Output, Sandbox};
+use crate::common::{Output, Sandbox, wait_for};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -593,4 +593,154 @@ fn other_users_cannot_look_into_the_store() {
     }
     sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
     running.wait();
+}
+
+#[test]
+fn nothing_is_mounted_in_proc_but_on_files_about_the_machine() {
+    let sandbox = Sandbox::with_busybox();
+    let file = sandbox.write("file", "mine\n");
+    let file = file.to_str().unwrap();
+    let directory = sandbox.write("directory/file", "mine\n");
+    let directory = directory.parent().unwrap().to_str().unwrap();
+    for place in ["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "net/dev"] {
+        let volume = format!("{file}:/proc/{place}");
+        let said = sandbox.shell(&["-v", &volume], &format!("cat /proc/{place}"));
+        assert_eq!(said, "mine", "{place}");
+    }
+    let said = sandbox.shell(&["-v", "/proc:/proc"], "cat /proc/self/comm");
+    assert_eq!(said, "cat");
+    let bind = |source: &str, target: &str| format!("type=bind,src={source},dst={target}");
+    let image = sandbox.busybox_tree("tree");
+    for (place, target) in [
+        ("linked", "/proc/sys"),
+        ("deeper", "/linked/kernel"),
+        ("version", "/proc/version"),
+        ("thread", "/proc/thread-self/task"),
+        ("stray", "/sys/kernel"),
+    ] {
+        link(&image, place, target);
+    }
+    for flags in [
+        ["-v", &format!("{file}:/proc/version")],
+        ["-v", &format!("{directory}:/proc/sys")],
+        ["-v", &format!("{directory}:/proc/sys/kernel/../net")],
+        ["-v", &format!("{directory}:/proc/1/task")],
+        ["-v", "named:/proc/bus"],
+        ["-v", "named:/proc"],
+        ["-v", &format!("{file}:/proc/new")],
+        ["--mount", &bind(file, "/proc/self/attr/exec")],
+        ["--mount", &bind(directory, "/proc/fs")],
+        ["--mount", "type=volume,src=named,dst=/proc/tty"],
+        ["--tmpfs", "/proc/sys/net"],
+        ["--tmpfs", "/proc/new/below"],
+        ["-v", &format!("{directory}:/linked")],
+        ["-v", &format!("{directory}:/deeper")],
+        ["-v", &format!("{file}:/version")],
+        ["--tmpfs", "/thread"],
+        ["-v", "named:/stray"],
+    ] {
+        let output = run_tree(&sandbox, &image, &flags, &["/bin/busybox", "true"]);
+        assert_eq!(output.code, 125, "{flags:?}: {output}");
+        let expected = match flags[1] {
+            "named:/stray" => "a link leads from there into /sys",
+            _ => "it is in /proc, where nothing may be mounted but on cpuinfo, diskstats",
+        };
+        assert!(output.stderr.contains(expected), "{flags:?}: {output}");
+    }
+    // What users mount in /sys, they name.
+    for target in ["/sys/fs/cgroup", "/sys/kernel"] {
+        let volume = format!("{directory}:{target}");
+        let said = sandbox.shell(&["-v", &volume], &format!("cat {target}/file"));
+        assert_eq!(said, "mine");
+        sandbox.shell(&["--tmpfs", target], "true");
+    }
+    let strange = format!("{file}:/sys/new");
+    let output = sandbox
+        .run(&["-v", &strange, "busybox", "true"])
+        .expect(125);
+    assert!(
+        output.stderr.contains("there is no such place in /sys"),
+        "{output}"
+    );
+}
+
+#[test]
+fn bryos_own_processes_can_make_few_system_calls() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox
+        .bryo(["network", "create", "net"])
+        .output()
+        .expect(0);
+    let run = |name: &str, flags: &[&str]| {
+        let run = sandbox.bryo(["run", "-d", "--name", name]).args(flags);
+        run.args(["busybox", "sleep", "1000"]).output().expect(0);
+    };
+    let checked = ["--health-cmd=true", "--health-interval=50ms"];
+    run("plain", &[]);
+    run(
+        "c",
+        &[&["--network", "net", "--init"][..], &checked].concat(),
+    );
+    run("again", &[&["--restart=always"][..], &checked].concat());
+    let filtered = |pid: i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line == "Seccomp:\t2")
+    };
+    for (name, count) in [
+        ("bryo-supervise", 3),
+        ("bryo-health", 2),
+        ("bryo-network", 1),
+        ("bryo-names", 1),
+        ("bryo-net", 3),
+    ] {
+        wait_for(name, || {
+            let found = crate::networks::processes(&sandbox, name);
+            (found.len() >= count && found.into_iter().all(filtered)).then_some(())
+        });
+    }
+    wait_for("--init", || filtered(sandbox.pid("c")).then_some(()));
+    if let Some(keeper) = sandbox.keeper() {
+        wait_for("the keeper", || filtered(keeper).then_some(()));
+    }
+    sandbox
+        .bryo(["rm", "-f", "plain", "c", "again"])
+        .output()
+        .expect(0);
+}
+
+#[test]
+fn filters_of_who_starts_a_container_take_nothing_from_it() {
+    let sandbox = Sandbox::with_busybox();
+    let flags = [
+        "--restart=always",
+        "--health-cmd=true",
+        "--health-interval=50ms",
+        "--security-opt=no-new-privileges=false",
+    ];
+    let script = "grep NoNewPrivs /proc/self/status; sleep 0.1; [ -e /stay ] && sleep 1000";
+    let run = sandbox.bryo(["run", "-d", "--name", "c"]).args(flags);
+    run.args(["busybox", "sh", "-c", script]).output().expect(0);
+    wait_for("restarts", || {
+        let count = sandbox.inspect("c")["RestartCount"].as_u64();
+        (count >= Some(3)).then_some(())
+    });
+    let said = sandbox.bryo(["logs", "c"]).stdout();
+    assert!(said.lines().count() >= 3, "{said}");
+    for line in said.lines() {
+        assert_eq!(line, "NoNewPrivs:\t0");
+    }
+    sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
+}
+
+#[test]
+fn a_privileged_container_has_no_power_over_the_machine() {
+    let sandbox = Sandbox::with_busybox();
+    // All of it would change nothing.
+    let script = "for file in kernel/core_pattern kernel/panic vm/swappiness; do
+            value=$(cat /proc/sys/$file); (echo \"$value\" > /proc/sys/$file) 2>&- && echo $file
+        done
+        date -s @$(date +%s) >/dev/null 2>&1 && echo date
+        nice -n -1 true 2>&- && echo nice
+        echo tried";
+    assert_eq!(sandbox.shell(&["--privileged"], script), "tried");
 }

@@ -18,7 +18,7 @@ use crate::runtime::plan::{
     allows_setgroups, clone_flag,
 };
 use crate::runtime::process::{ProcessPlan, Seccomp};
-use crate::runtime::seccomp::RootEmulation;
+use crate::runtime::seccomp::{self, RootEmulation};
 use crate::runtime::{StartError, Stdio, Step};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
@@ -316,6 +316,7 @@ pub(super) fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()>
         let _ = nix::sched::setns(target, CloneFlags::CLONE_NEWUSER);
         // Locks and connections of the process it was cloned from.
         crate::sys::fd::close_all_but(&emulator.descriptors());
+        let _ = crate::sys::seccomp::confine(seccomp::CARETAKER, true);
         emulator.serve_all();
         exit_now(0);
     }

@@ -303,6 +303,7 @@ pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
             let _ = crate::sys::signal::reset();
             crate::sys::fd::close_all_but(&[theirs.as_raw_fd()]);
             let mut container = container.clone();
+            super::supervisor::confine_starter(&container);
             let begun = Instant::now();
             let mut passed = false;
             loop {

@@ -17,6 +17,7 @@ use super::record::ProcessId;
 use super::supervisor::release_stdio;
 use crate::idmap::request::Request;
 use crate::idmap::{IdMap, lines};
+use crate::runtime::seccomp;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
 use crate::sys::fs::{create_private, private};
@@ -251,6 +252,7 @@ fn keep(starter: &Channel, path: &Path) {
         _ => return,
     }
     if let (Ok(file), Ok(())) = (File::open(path), release_stdio()) {
+        let _ = sys::seccomp::confine(seccomp::WAITER, true);
         let _ = wait_until_unused(&file, path);
     }
 }

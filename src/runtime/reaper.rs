@@ -2,6 +2,7 @@
 //! and passes signals on to the command, its child (what tini and catatonit
 //! do).
 
+use super::seccomp;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::cred::{Capabilities, set_capabilities};
 use crate::sys::signal::SignalFd;
@@ -54,6 +55,8 @@ fn reap(command: Pid) -> ! {
     let Ok(signals) = SignalFd::new() else {
         exit_now(1)
     };
+    // A kernel without filters: it has no other capability all the same.
+    let _ = crate::sys::seccomp::confine(seccomp::WAITER, true);
     loop {
         let mut poll = [nix::poll::PollFd::new(
             signals.as_fd(),

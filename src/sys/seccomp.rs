@@ -52,6 +52,21 @@ pub fn install(program: &[Instruction], flags: u64) -> Result<i32> {
         .call("seccomp", || format!("{len} instructions"))
 }
 
+/// Installs `program` for good: with no_new_privs where the process has no
+/// capability that does without, if it may have that.
+///
+/// # Errors
+/// EACCES if it may not; EINVAL for a bad program.
+pub fn confine(program: &[Instruction], no_new_privs: bool) -> Result<()> {
+    match install(program, 0) {
+        Err(e) if e.errno == Errno::EACCES && no_new_privs => {
+            nix::sys::prctl::set_no_new_privs().call("prctl", String::new)?;
+            install(program, 0).map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
 /// Installs `program` with a listener that answers its `RET_USER_NOTIF`s
 /// (seccomp_unotify(2)). A task may have one listener alone.
 ///

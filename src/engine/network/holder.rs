@@ -24,6 +24,7 @@ use crate::net::dns::ResolvConf;
 use crate::net::names::{MAX_TABLE, Special, Table};
 use crate::net::stack::Published;
 use crate::net::worker::Order;
+use crate::runtime::seccomp;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::clone::{Child, exit_now};
 use crate::sys::fd::{close_all_but, write_file};
@@ -235,6 +236,8 @@ fn hold(
         since: Instant::now(),
         outdated: false,
     };
+    // It starts processes of bryo's alone.
+    let _ = sys::seccomp::confine(seccomp::CARETAKER, true);
     let done = holder.run();
     // What else there was is closed already.
     exit_now(done.is_err().into())

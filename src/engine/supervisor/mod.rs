@@ -29,7 +29,7 @@ use super::{root, userns};
 use crate::image::owners::Owners;
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
-use crate::runtime::{self, Plan, StartError, Started, Stdio, Step};
+use crate::runtime::{self, Plan, StartError, Started, Stdio, Step, seccomp};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, exit_now};
 use crate::sys::signal::SignalFd;
@@ -133,6 +133,7 @@ impl Supervisor {
             translator: None,
             listeners: Vec::new(),
             confined: false,
+            filtered: false,
         };
         let trash = match life.live(terminal) {
             Ok(trash) => trash,
@@ -200,6 +201,8 @@ struct Life {
     /// The container's control groups are made, and this process is where it
     /// may use them.
     confined: bool,
+    /// A filter of system calls is in force.
+    filtered: bool,
 }
 
 impl Life {
@@ -381,6 +384,15 @@ impl Life {
         let checker = check.map(|check| health::start(&self.container, &check));
         let checker = checker.transpose()?;
         let emulator = self.emulate(&mut started);
+        match self.entered {
+            // It cannot start the container again.
+            true => drop(crate::sys::seccomp::confine(seccomp::CARETAKER, true)),
+            // One is enough for all its runs.
+            false if !std::mem::replace(&mut self.filtered, true) => {
+                confine_starter(&self.container);
+            }
+            false => {}
+        }
         // What was needed for the start is not needed while it runs.
         self.spec = None;
         let keeper = Keeper::new(self, &started.child, streams, emulator, checker);
@@ -592,6 +604,22 @@ impl Life {
             self.hub.tell_caller(&Reply::Warning(text));
         }
         Ok(Vec::new())
+    }
+}
+
+/// Takes from a process that starts what runs in `container` what none of that
+/// can use. All of it inherits the filter, and no_new_privs, without which the
+/// kernel takes a filter from root of a user namespace alone: so that a
+/// container's programs can become more than who starts them, another process
+/// goes without.
+pub(super) fn confine_starter(container: &Container) {
+    if crate::sys::seccomp::confine(seccomp::STARTER, false).is_ok() {
+        return;
+    }
+    let spec = container.spec().ok();
+    let process = spec.as_ref().and_then(|spec| spec.process().as_ref());
+    if process.and_then(|process| process.no_new_privileges()) == Some(true) {
+        let _ = crate::sys::seccomp::confine(seccomp::STARTER, true);
     }
 }
 

@@ -203,6 +203,20 @@ static EMULATION_FULL: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/emul
 /// The filter of the process of user-mode networking (`translator.json`).
 pub static TRANSLATOR: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/translator.rs"));
 
+/// The filter of processes that do nothing but wait, the keeper and `--init`'s
+/// (`waiter.json`): what that takes, and no more.
+pub static WAITER: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/waiter.rs"));
+
+/// The filter of processes that look after containers and start none any more
+/// (`caretaker.json`): no program, no mount, and nothing of the kernel that
+/// they have no use for.
+pub static CARETAKER: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/caretaker.rs"));
+
+/// The filter of processes that start what runs in containers, which inherits
+/// it (`starter.json`): what the kernel refuses to everybody in a user
+/// namespace anyway, by the same error.
+pub static STARTER: &[Instruction] = include!(concat!(env!("OUT_DIR"), "/starter.rs"));
+
 /// The number of system call `name` in the ABI of `audit_arch`
 /// (`AUDIT_ARCH_*`, `linux/audit.h`), if it has the call.
 pub fn number(audit_arch: u32, name: &str) -> Option<u32> {
