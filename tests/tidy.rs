@@ -27,6 +27,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/limits.md",
     "docs/networking.md",
     "docs/root-emulation.md",
+    "docs/security.md",
     "docs/volumes.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -140,6 +141,42 @@ fn documents_name_paths_that_exist() {
             }
         }
     }
+    report(faults);
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist_in_each_line() {
+    let document = "docs/security.md";
+    let mut faults = Vec::new();
+    let mut lines = 0;
+    for (index, line) in read(Path::new(document)).lines().enumerate() {
+        let is_head = line.starts_with("| what |") || line.starts_with("|---");
+        if !line.starts_with('|') || is_head {
+            continue;
+        }
+        lines += 1;
+        let mut found = 0;
+        for (file, name) in line.split('`').filter_map(|text| text.split_once(".rs::")) {
+            found += 1;
+            let path = root().join(format!("{file}.rs"));
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let head = format!("fn {name}(");
+            let is_test = text.split("#[test]").skip(1).any(|test| {
+                let head_of_test = test.split_once('{').map_or("", |(head, _)| head);
+                head_of_test.contains(&head)
+            });
+            if !is_test {
+                faults.push(format!(
+                    "{document}:{}: no test {file}.rs::{name}",
+                    index + 1
+                ));
+            }
+        }
+        if found == 0 {
+            faults.push(format!("{document}:{}: it names no test", index + 1));
+        }
+    }
+    assert!(lines > 40, "{lines} lines");
     report(faults);
 }
 
