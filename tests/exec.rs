@@ -332,6 +332,14 @@ fn commands_start_with_default_signals_whoever_starts_them() {
         Some(log.get(0)?["Output"].as_str()?.to_owned())
     });
     check("health", &said);
+    // Checks leave no process behind that nobody waits for.
+    let health = crate::networks::processes(&sandbox, "bryo-health");
+    let below = |pid: &i32| {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children.unwrap_or_default().split_whitespace().count()
+    };
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(health.iter().map(below).max() < Some(10), "{health:?}");
     bryo(&["restart", "-t", "0", "c"]);
     let all = bryo(&["logs", "c"]);
     check("restart", all.rsplit("Name:").next().unwrap());

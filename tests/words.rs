@@ -215,7 +215,7 @@ fn errors_name_their_object_and_a_remedy() {
     let work = sandbox.work();
     sandbox.write("file", "x\n");
     let secret = sandbox.write("secret", "x\n");
-    fs::set_permissions(secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(secret, fs::Permissions::from_mode(0o0)).unwrap();
     for (name, mode) in [("dir", 0o755), ("shut", 0)] {
         fs::create_dir(work.join(name)).unwrap();
         fs::set_permissions(work.join(name), fs::Permissions::from_mode(mode)).unwrap();

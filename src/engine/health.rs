@@ -7,6 +7,7 @@ use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
 use crate::sys::socket;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -314,6 +315,9 @@ pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
                 });
                 let finding = check_once(&mut container, check);
                 passed |= finding.exit_code == 0;
+                // Who answered for the check's command ends after it.
+                let wait = Some(WaitPidFlag::WNOHANG);
+                while matches!(waitpid(None, wait), Ok(status) if status.pid().is_some()) {}
                 let Ok(message) = serde_json::to_vec(&finding) else {
                     exit_now(1)
                 };

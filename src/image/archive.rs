@@ -471,6 +471,7 @@ fn described(
     name: Option<&str>,
     path: impl Fn(&Digest) -> String,
 ) -> Result<Found> {
+    manifest::check_image(&bytes)?;
     let manifest: ImageManifest = parse("the manifest", &bytes)?;
     let parsed = configuration(&config)?;
     let diff_ids = diff_ids(&parsed)?;

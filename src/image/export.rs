@@ -384,7 +384,8 @@ mod tests {
             });
             let export = || {
                 for _ in 0..3000 {
-                    export(std::slice::from_ref(&top), None, None, Vec::new())?;
+                    let out = TarWriter::new(Vec::new());
+                    export(std::slice::from_ref(&top), None, None, out)?;
                 }
                 anyhow::Ok(())
             };

@@ -87,7 +87,7 @@ impl LayerDir {
                 if mode & 0o500 == 0o500 || opened.is_err() {
                     return Err(closed);
                 }
-                (open()?, Some(mode))
+                (open()?, Some(Mode::from_bits_truncate(mode)))
             }
             other => (other?, None),
         };
