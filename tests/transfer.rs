@@ -329,6 +329,24 @@ fn what_a_manifest_says_beside_goes_with_the_image() {
         raw(&sandbox, &name)
     };
     assert_eq!(part(&there), part(&target));
+    // By way of layouts and an archive of one.
+    let all = |from: &str, to: &str| {
+        sandbox.bryo(["copy", "--all", from, to]).output().expect(0);
+    };
+    all(&there, "oci:first:all");
+    let tar = sandbox.command("tar");
+    tar.args(["-C", "first", "-cf", "first.tar", "."])
+        .output()
+        .expect(0);
+    all("oci-archive:first.tar:all", "oci:second:again");
+    all("oci:first:all", "oci:second:more");
+    let back = format!("docker://{}", other.name("back:1"));
+    all("oci:second", &back);
+    assert_eq!(raw(&sandbox, &there), raw(&sandbox, &back));
+    assert_eq!(part(&there), part(&back));
+    let refused = sandbox.bryo(["copy", "--all", &there, "docker-archive:x.tar"]);
+    let refused = refused.output().expect(125).stderr;
+    assert!(refused.contains("--all copies from"), "{refused}");
     // The image among them is found, and the other is no image.
     sandbox
         .bryo(["pull", "--tls-verify=false", &other.name("all:1")])

@@ -9,6 +9,7 @@ use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::userns::{Reach, UserNs, unpacking_confined};
+use crate::image::digest::Digest;
 use crate::image::load::load_from;
 use crate::image::parcel::{self, Parcel};
 use crate::image::platform::Platform;
@@ -16,7 +17,10 @@ use crate::image::progress::Progress;
 use crate::image::reference::Reference;
 use crate::image::registry::client::Client;
 use crate::image::registry::pull::{Wanted, pull};
-use crate::image::registry::transfer::{Which, parcel as fetch, send, transfer};
+use crate::image::registry::transfer::{
+    Which, parcel as fetch, send, transfer, transfer_from_layout, transfer_layout,
+    transfer_to_layout,
+};
 use crate::image::save::{Form, save};
 use crate::image::source::Source;
 use crate::image::store::Store;
@@ -35,7 +39,8 @@ pub struct Args {
     /// Where it goes
     destination: String,
 
-    /// All images of an index and the index itself, from registry to registry
+    /// All images of an index, attestations and the index itself, as they are,
+    /// between registries and OCI layouts
     #[arg(short, long)]
     all: bool,
 
@@ -136,24 +141,20 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let store = context.store()?;
     store.sweep()?;
     empty_trash_behind(&store)?;
-    ensure!(
-        !args.all
-            || matches!(
-                (&source, &destination),
-                (Place::Registry(_), Place::Registry(_))
-            ),
-        "--all is for copies from registry to registry"
-    );
     let progress = progress::new(args.quiet);
     let from = args.registry.client_as(args.src_creds.as_deref())?;
     let to = args.registry.client_as(args.dest_creds.as_deref())?;
     let platform = args.platform.as_ref();
     let digest = match (source, destination) {
+        (source, destination) if args.all => copy_all(
+            args,
+            &store,
+            (&from, source),
+            (&to, destination),
+            &*progress,
+        )?,
         (Place::Registry(source), Place::Registry(target)) => {
-            let which = match args.all {
-                true => Which::All,
-                false => Which::One(platform),
-            };
+            let which = Which::One(platform);
             transfer(&store, (&from, &source), (&to, &target), which, &*progress)?
         }
         (source, Place::Store(name)) => into_store(args, store, source, &name, &from, &*progress)?,
@@ -190,13 +191,50 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     Ok(())
 }
 
+/// `--all`: whatever a name means, byte for byte.
+fn copy_all(
+    args: &Args,
+    store: &Store,
+    (from, source): (&Client, Place),
+    (to, destination): (&Client, Place),
+    progress: &dyn Progress,
+) -> Result<Digest> {
+    match (source, destination) {
+        (Place::Registry(source), Place::Registry(target)) => {
+            transfer(store, (from, &source), (to, &target), Which::All, progress)
+        }
+        (Place::Registry(source), Place::File(Form::OciDir, path, tag)) => {
+            transfer_to_layout(store, (from, &source), (&path, tag.as_deref()), progress)
+        }
+        (Place::File(Form::OciDir | Form::OciArchive, ..), destination) => {
+            let session = store.session()?;
+            let source = Source::parse(&args.source)?;
+            let (files, entry) = parcel::entry(&source, args.budget.get(), &session)
+                .with_context(|| args.source.clone())?;
+            match destination {
+                Place::Registry(target) => {
+                    transfer_from_layout(&files, &entry, (to, &target), progress)
+                }
+                Place::File(Form::OciDir, path, tag) => {
+                    transfer_layout(&files, &entry, (&path, tag.as_deref()), progress)
+                }
+                _ => bail!(ALL),
+            }
+        }
+        _ => bail!(ALL),
+    }
+}
+
+/// Which copies can be of all images.
+const ALL: &str = "--all copies from docker://, oci: or oci-archive: to docker:// or oci:";
+
 fn write(
     mut parcel: Parcel,
     destination: Place,
     client: &Client,
     session: &crate::image::session::Session,
     progress: &dyn Progress,
-) -> Result<crate::image::digest::Digest> {
+) -> Result<Digest> {
     match destination {
         Place::Registry(target) => {
             let parcel = parcel.compressed(session, progress)?;
@@ -235,7 +273,7 @@ fn into_store(
     name: &str,
     client: &Client,
     progress: &dyn Progress,
-) -> Result<crate::image::digest::Digest> {
+) -> Result<Digest> {
     let target = match name {
         "" => None,
         name => Some(name.parse::<Reference>()?.or_latest()),

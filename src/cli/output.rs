@@ -97,7 +97,7 @@ pub fn quote(text: &str) -> String {
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
             '\x0b' => quoted.push_str("\\v"),
-            c if is_printable(c) => quoted.push(c),
+            c if c == '\'' || is_printable(c) => quoted.push(c),
             c if c.is_ascii() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
             c if u32::from(c) < 0x1_0000 => {
                 quoted.push_str(&format!("\\u{:04x}", u32::from(c)));

@@ -177,15 +177,46 @@ impl Files {
     }
 
     /// The verified content of a small blob of an OCI layout.
-    fn blob(&self, digest: &Digest) -> Result<Vec<u8>> {
+    pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         let bytes = self.must_read(&blob_path(digest))?;
         digest::verify(&format!("blob {digest}"), digest, &bytes)?;
         Ok(bytes)
     }
 }
 
+/// What a tag or name means in an OCI layout, an image or an index; without
+/// one, its only entry.
+pub fn entry(files: &Files, tag: Option<&str>) -> Result<Descriptor> {
+    let index = files.read("index.json")?;
+    let index = index.context("it has no index.json: it is no OCI layout")?;
+    let index: ImageIndex = parse("index.json", &index)?;
+    let mut meant: Vec<&Descriptor> = Vec::new();
+    for descriptor in index.manifests() {
+        let wanted = |tag| names(descriptor).any(|name| name_matches(name, tag));
+        let known = meant.iter().any(|m| m.digest() == descriptor.digest());
+        if tag.is_none_or(wanted) && !known {
+            meant.push(descriptor);
+        }
+    }
+    match meant[..] {
+        [] => bail!("there is nothing of that name in it"),
+        [descriptor] => Ok(descriptor.clone()),
+        _ => {
+            let names: Vec<&str> = index.manifests().iter().flat_map(names).collect();
+            bail!("it holds several images, name one: {}", names.join(", "))
+        }
+    }
+}
+
+/// What a descriptor of an OCI layout is called: in full, then short.
+fn names(descriptor: &Descriptor) -> impl Iterator<Item = &str> {
+    let keys = ["io.containerd.image.name", layout::REF_NAME];
+    let names = keys.map(|key| layout::annotation(descriptor, key));
+    names.into_iter().flatten()
+}
+
 /// Where an OCI layout has a blob.
-fn blob_path(digest: &Digest) -> String {
+pub fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.digest())
 }
 
@@ -435,20 +466,15 @@ fn oci(files: &Files, index: &[u8], wanted: Wanted) -> Result<Vec<Found>> {
     let index: ImageIndex = parse("index.json", index)?;
     let mut found = Vec::new();
     for descriptor in entries(&index, wanted.platform)? {
-        let full = layout::annotation(descriptor, "io.containerd.image.name");
-        let short = layout::annotation(descriptor, layout::REF_NAME);
         if let Some(tag) = wanted.tag
-            && ![full, short]
-                .into_iter()
-                .flatten()
-                .any(|name| name_matches(name, tag))
+            && !names(descriptor).any(|name| name_matches(name, tag))
         {
             continue;
         }
         let Some(manifest) = choose(files, descriptor, wanted.platform, 0)? else {
             continue;
         };
-        let image = oci_image(files, &manifest, full.or(short))
+        let image = oci_image(files, &manifest, names(descriptor).next())
             .with_context(|| format!("image {}", manifest.digest()))?;
         check_platform(&image.parsed, wanted.platform)?;
         found.push(image);

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use serde_json::{Value, json};
 
-use super::archive::{Files, Found, Slice};
+use super::archive::{self, Files, Found, Slice};
 use super::assemble::parallel;
 use super::budget::Budget;
 use super::compress::{self, Compression};
@@ -310,6 +310,14 @@ pub fn of_file(
 ) -> Result<Parcel> {
     let (files, found) = source.open(platform, budget, session)?;
     Parcel::of_archive(&files, found)
+}
+
+/// What the OCI layout in a directory or archive has under the source's tag,
+/// and the layout.
+pub fn entry(source: &Source, budget: Budget, session: &Session) -> Result<(Files, Descriptor)> {
+    let (files, tag) = source.files(budget, session)?;
+    let entry = archive::entry(&files, tag)?;
+    Ok((files, entry))
 }
 
 impl Slice {

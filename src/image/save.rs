@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::image::{Descriptor, ImageIndex};
 use serde_json::json;
 
+use super::archive::blob_path;
 use super::compress::Compression;
 use super::digest::{self, Digest};
 use super::entry::{BLOCK, Metadata};
@@ -283,10 +284,6 @@ fn plain_layer(
     Ok(())
 }
 
-fn blob_path(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm(), digest.digest())
-}
-
 fn oci(
     archive: &mut Archive,
     parcels: Vec<Parcel>,
@@ -353,13 +350,8 @@ fn described(parcel: &Parcel, tag: Option<&str>) -> Vec<Descriptor> {
         .collect()
 }
 
-/// Adds images to the layout in a directory, which is made if need be.
-fn directory(
-    parcels: Vec<Parcel>,
-    path: &Path,
-    tag: Option<&str>,
-    progress: &dyn Progress,
-) -> Result<()> {
+/// The layout in a directory, which is made if need be.
+pub fn layout_at(path: &Path) -> Result<Layout> {
     if path.exists() {
         let empty = fs::read_dir(path)?.next().is_none();
         ensure!(
@@ -369,6 +361,17 @@ fn directory(
     }
     let layout = Layout::new(path.to_owned());
     layout.create()?;
+    Ok(layout)
+}
+
+/// Adds images to the layout in a directory.
+fn directory(
+    parcels: Vec<Parcel>,
+    path: &Path,
+    tag: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let layout = layout_at(path)?;
     for parcel in parcels {
         let parcel = parcel.into_oci()?;
         for layer in &parcel.layers {
@@ -382,20 +385,24 @@ fn directory(
             let digest = digest::sha256(bytes);
             put(&layout, &digest, |out| Ok(out.write_all(bytes)?))?;
         }
-        layout.update(|descriptors| {
-            for new in described(&parcel, tag) {
-                // A name is an image's at a time.
-                let name = layout::name_of(&new).map(str::to_owned);
-                descriptors.retain(|known| match &name {
-                    Some(name) => layout::name_of(known) != Some(name),
-                    None => known.digest() != new.digest() || layout::name_of(known).is_some(),
-                });
-                descriptors.push(new);
-            }
-            Ok(())
-        })?;
+        enter(&layout, described(&parcel, tag))?;
     }
     Ok(())
+}
+
+/// Lists images in a layout. A name is an image's at a time.
+pub fn enter(layout: &Layout, images: Vec<Descriptor>) -> Result<()> {
+    layout.update(|descriptors| {
+        for new in images {
+            let name = layout::name_of(&new).map(str::to_owned);
+            descriptors.retain(|known| match &name {
+                Some(name) => layout::name_of(known) != Some(name),
+                None => known.digest() != new.digest() || layout::name_of(known).is_some(),
+            });
+            descriptors.push(new);
+        }
+        Ok(())
+    })
 }
 
 /// Writes an image as skopeo does for `dir:` into a directory of its own:
@@ -435,7 +442,7 @@ fn loose(parcels: Vec<Parcel>, path: &Path, progress: &dyn Progress) -> Result<(
 }
 
 /// Writes a blob, if it is not there.
-fn put(
+pub fn put(
     layout: &Layout,
     digest: &Digest,
     content: impl FnOnce(&mut dyn Write) -> Result<()>,

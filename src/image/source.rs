@@ -124,13 +124,8 @@ impl Source {
         Ok(Some(Resolved::Image(Box::new(image))))
     }
 
-    /// The one image of an archive that is meant, and the archive.
-    pub(super) fn open(
-        &self,
-        platform: Option<&Platform>,
-        budget: Budget,
-        session: &Session,
-    ) -> Result<(Files, Found)> {
+    /// The archive, and which image of it is meant.
+    pub(super) fn files(&self, budget: Budget, session: &Session) -> Result<(Files, Option<&str>)> {
         let (files, tag) = match self {
             Source::OciDir { path, tag } => (Files::Directory(path.to_owned()), tag),
             Source::Dir(path) => (Files::Directory(path.to_owned()), &None),
@@ -140,7 +135,17 @@ impl Source {
             }
             Source::Store(_) | Source::Tar(_) => bail!("it is no image archive"),
         };
-        let tag = tag.as_deref();
+        Ok((files, tag.as_deref()))
+    }
+
+    /// The one image of an archive that is meant, and the archive.
+    pub(super) fn open(
+        &self,
+        platform: Option<&Platform>,
+        budget: Budget,
+        session: &Session,
+    ) -> Result<(Files, Found)> {
+        let (files, tag) = self.files(budget, session)?;
         let mut found = archive::images(&files, Wanted { platform, tag })?;
         match found.len() {
             0 if tag.is_some() => bail!("there is no image with that name in it"),

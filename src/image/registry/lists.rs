@@ -14,7 +14,7 @@ use super::manifest::Document;
 use super::parts::Parts;
 use super::pull::{find, image};
 use super::push::send_manifest;
-use super::transfer::{Way, send_parcel, tag_of};
+use super::transfer::{Origin, Target, Way, send_parcel, tag_of};
 use crate::image::archive::MAX_JSON;
 use crate::image::digest::{self, Digest};
 use crate::image::index::{configuration, platform_of};
@@ -206,12 +206,9 @@ impl List {
                 let parts = Parts::new(store.root());
                 parts.prepare()?;
                 let way = Way {
-                    from: client,
-                    repository: &repository,
-                    to: client,
-                    home: &home,
+                    from: Origin::Registry(client, &repository, &parts),
+                    to: Target::Registry(client, &home),
                     mount: (source.domain() == target.domain()).then(|| source.path().to_owned()),
-                    parts: &parts,
                     progress,
                 };
                 way.document(&fetched, &digest, 0)?;

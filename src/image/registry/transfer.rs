@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::image::{Descriptor, ImageManifest};
@@ -10,18 +11,20 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use super::client::{Client, Repository};
 use super::download::{Download, Stop};
 use super::http::Content;
-use super::manifest::Document;
+use super::manifest::{self, Document};
 use super::parts::{Held, Parts};
 use super::pull::{find, image};
 use super::push::{Blob, send_blobs, send_manifest};
 use super::repository::Fetched;
-use crate::image::archive::{MAX_JSON, Slice};
+use crate::image::archive::{Files, MAX_JSON, Slice, blob_path};
 use crate::image::assemble::parallel_on;
 use crate::image::digest::{self, Digest, Hasher};
+use crate::image::layout::{Layout, REF_NAME, name_of};
 use crate::image::parcel::Parcel;
 use crate::image::platform::Platform;
 use crate::image::progress::{Meter, Progress, Quiet};
 use crate::image::reference::Reference;
+use crate::image::save;
 use crate::image::store::Store;
 
 /// Fetches a blob, verified; what others have fetched of it is used.
@@ -206,12 +209,9 @@ pub fn transfer(
         let parts = Parts::new(store.root());
         parts.prepare()?;
         let way = Way {
-            from,
-            repository: &repository,
-            to,
-            home: &home,
+            from: Origin::Registry(from, &repository, &parts),
+            to: Target::Registry(to, &home),
             mount: (source.domain() == target.domain()).then(|| source.path().to_owned()),
-            parts: &parts,
             progress,
         };
         way.document(&fetched, &tag, 0)
@@ -219,20 +219,161 @@ pub fn transfer(
     copy().with_context(|| format!("copy {source} to {target}"))
 }
 
-/// From one repository to another.
+/// Copies all that a name means in a registry into the OCI layout in the
+/// directory `path`, where it is called `tag`.
+pub fn transfer_to_layout(
+    store: &Store,
+    (from, source): (&Client, &Reference),
+    (path, tag): (&Path, Option<&str>),
+    progress: &dyn Progress,
+) -> Result<Digest> {
+    let copy = || -> Result<Digest> {
+        let (repository, fetched) = find(from, &source.clone().stored())?;
+        let parts = Parts::new(store.root());
+        parts.prepare()?;
+        let origin = Origin::Registry(from, &repository, &parts);
+        into_layout(origin, &fetched, path, tag, progress)
+    };
+    copy().with_context(|| format!("copy {source} to {}", path.display()))
+}
+
+/// Copies all that an entry of an OCI layout means into a registry.
+pub fn transfer_from_layout(
+    files: &Files,
+    entry: &Descriptor,
+    (to, target): (&Client, &Reference),
+    progress: &dyn Progress,
+) -> Result<Digest> {
+    let copy = || -> Result<Digest> {
+        let tag = tag_of(target)?;
+        let home = to.repository(&to.conf.home(target)?)?;
+        let way = Way {
+            from: Origin::Files(files),
+            to: Target::Registry(to, &home),
+            mount: None,
+            progress,
+        };
+        way.document(&way.from.document(entry)?, &tag, 0)
+    };
+    copy().with_context(|| format!("copy to {target}"))
+}
+
+/// Copies all that an entry of an OCI layout means into another one.
+pub fn transfer_layout(
+    files: &Files,
+    entry: &Descriptor,
+    (path, tag): (&Path, Option<&str>),
+    progress: &dyn Progress,
+) -> Result<Digest> {
+    let origin = Origin::Files(files);
+    let fetched = origin.document(entry)?;
+    let tag = tag.or_else(|| name_of(entry));
+    let copied = into_layout(origin, &fetched, path, tag, progress);
+    copied.with_context(|| format!("copy to {}", path.display()))
+}
+
+fn into_layout(
+    from: Origin,
+    fetched: &Fetched,
+    path: &Path,
+    tag: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Digest> {
+    let layout = save::layout_at(path)?;
+    let way = Way {
+        from,
+        to: Target::Layout(&layout),
+        mount: None,
+        progress,
+    };
+    let digest = way.document(fetched, tag.unwrap_or_default(), 0)?;
+    let size = fetched.bytes.len() as u64;
+    let mut entry = Descriptor::new(fetched.media_type.clone(), size, digest.clone());
+    if let Some(tag) = tag {
+        let name = [(REF_NAME.to_owned(), tag.to_owned())];
+        entry.set_annotations(Some(name.into()));
+    }
+    save::enter(&layout, vec![entry])?;
+    Ok(digest)
+}
+
+/// Where documents and blobs are read as they are.
+pub(super) enum Origin<'a> {
+    /// A repository, and where what comes of it is kept meanwhile.
+    Registry(&'a Client, &'a Repository, &'a Parts),
+    /// An OCI layout.
+    Files(&'a Files),
+}
+
+impl Origin<'_> {
+    fn document(&self, wanted: &Descriptor) -> Result<Fetched> {
+        let digest = wanted.digest();
+        match self {
+            Origin::Registry(client, repository, _) => client.manifest(repository, digest.as_ref()),
+            Origin::Files(files) => {
+                let bytes = files.blob(digest)?;
+                let claimed = wanted.media_type().to_string();
+                let read = manifest::read(&bytes, Some(&claimed));
+                let (document, media_type) = read.with_context(|| digest.to_string())?;
+                Ok(Fetched {
+                    bytes,
+                    digest: digest.clone(),
+                    media_type,
+                    document,
+                })
+            }
+        }
+    }
+
+    fn blob(&self, wanted: &Descriptor) -> Result<Slice> {
+        match self {
+            Origin::Registry(client, repository, parts) => {
+                Slice::whole(fetch(client, repository, wanted, parts, &Quiet)?)
+            }
+            Origin::Files(files) => {
+                let digest = wanted.digest();
+                let slice = files.get(&blob_path(digest))?;
+                let slice = slice.with_context(|| format!("the layout has no blob {digest}"))?;
+                ensure!(
+                    slice.length == wanted.size(),
+                    "it has {} bytes instead of {}",
+                    slice.length,
+                    wanted.size()
+                );
+                Ok(slice)
+            }
+        }
+    }
+
+    /// Forgets what was kept of blobs.
+    fn discard(&self, blobs: &[&Descriptor]) -> Result<()> {
+        let Origin::Registry(.., parts) = self else {
+            return Ok(());
+        };
+        blobs
+            .iter()
+            .try_for_each(|blob| parts.discard(blob.digest()))
+    }
+}
+
+/// Where documents and blobs go as they are.
+pub(super) enum Target<'a> {
+    Registry(&'a Client, &'a Repository),
+    Layout(&'a Layout),
+}
+
+/// From one place to another.
 pub(super) struct Way<'a> {
-    pub from: &'a Client,
-    pub repository: &'a Repository,
-    pub to: &'a Client,
-    pub home: &'a Repository,
+    pub from: Origin<'a>,
+    pub to: Target<'a>,
     /// The source's path, if both are of one registry.
     pub mount: Option<String>,
-    pub parts: &'a Parts,
     pub progress: &'a dyn Progress,
 }
 
 impl Way<'_> {
-    /// Copies a manifest and all that it names; it gets the name `tag`.
+    /// Copies a manifest and all that it names; in a registry it gets the name
+    /// `tag`.
     pub fn document(&self, fetched: &Fetched, tag: &str, depth: u32) -> Result<Digest> {
         match &fetched.document {
             Document::Image(manifest) => self.blobs(manifest)?,
@@ -241,14 +382,22 @@ impl Way<'_> {
                     bail!("indexes are nested too deeply");
                 }
                 for entry in index.manifests() {
-                    let digest = entry.digest().to_string();
-                    let inner = self.from.manifest(self.repository, &digest)?;
-                    self.document(&inner, &digest, depth + 1)?;
+                    let inner = self.from.document(entry)?;
+                    self.document(&inner, entry.digest().as_ref(), depth + 1)?;
                 }
             }
         }
-        let media_type = fetched.media_type.to_string();
-        send_manifest(self.to, self.home, tag, &fetched.bytes, &media_type)
+        match &self.to {
+            Target::Registry(client, home) => {
+                let media_type = fetched.media_type.to_string();
+                send_manifest(client, home, tag, &fetched.bytes, &media_type)
+            }
+            Target::Layout(layout) => {
+                let put = |out: &mut dyn io::Write| Ok(out.write_all(&fetched.bytes)?);
+                save::put(layout, &fetched.digest, put)?;
+                Ok(fetched.digest.clone())
+            }
+        }
     }
 
     fn blobs(&self, manifest: &ImageManifest) -> Result<()> {
@@ -258,22 +407,48 @@ impl Way<'_> {
                 wanted.push(blob);
             }
         }
-        let blobs: Vec<Blob> = wanted
-            .iter()
-            .map(|&blob| Blob {
-                digest: blob.digest().clone(),
-                size: blob.size(),
-                elsewhere: self.mount.iter().cloned().collect(),
-                open: Box::new(move || {
-                    let file = fetch(self.from, self.repository, blob, self.parts, &Quiet)?;
-                    Ok(Content::Slice(Slice::whole(file)?))
-                }),
-            })
-            .collect();
-        let sent = send_blobs(self.to, self.home, &blobs, self.progress);
-        for blob in wanted {
-            self.parts.discard(blob.digest())?;
-        }
+        let sent = match &self.to {
+            Target::Registry(client, home) => {
+                let blobs: Vec<Blob> = wanted.iter().map(|&blob| self.upload(blob)).collect();
+                send_blobs(client, home, &blobs, self.progress)
+            }
+            Target::Layout(layout) => self.into_layout(layout, &wanted),
+        };
+        self.from.discard(&wanted)?;
         sent
+    }
+
+    fn upload<'b>(&'b self, blob: &'b Descriptor) -> Blob<'b> {
+        Blob {
+            digest: blob.digest().clone(),
+            size: blob.size(),
+            elsewhere: self.mount.iter().cloned().collect(),
+            open: Box::new(move || Ok(Content::Slice(self.from.blob(blob)?))),
+        }
+    }
+
+    fn into_layout(&self, layout: &Layout, wanted: &[&Descriptor]) -> Result<()> {
+        let sizes = wanted.iter().map(|blob| blob.size());
+        self.progress.expect(wanted.len(), sizes.sum());
+        let parallel = match self.from {
+            Origin::Registry(client, ..) => client.options.parallel,
+            Origin::Files(_) => 1,
+        };
+        parallel_on(parallel, wanted, |blob| {
+            let digest = blob.digest();
+            let meter = self
+                .progress
+                .begin(digest::short(digest), Some(blob.size()));
+            let put = save::put(layout, digest, |out| {
+                let hasher = Hasher::like(digest)?;
+                let mut reader = digest::HashReader::new(self.from.blob(blob)?, hasher);
+                io::copy(&mut reader, out)?;
+                digest::check("the blob", digest, &reader.finish().0)
+            });
+            put.with_context(|| format!("blob {digest}"))?;
+            meter.advance(blob.size());
+            Ok(())
+        })?;
+        Ok(())
     }
 }
