@@ -185,7 +185,7 @@ fn the_configuration_is_the_containers_and_the_changes() {
         ("STOPSIGNAL $A$A$A", "signal '111'"),
         ("EXPOSE http", "\"http\" is no port"),
         ("HEALTHCHECK --interval=x CMD y", "--interval=x"),
-        ("ENV ${X:?say it}=1", "X: say it"),
+        ("ENV ${X:?say}=1", "X: say"),
     ] {
         let refused = sandbox
             .bryo(["commit", "-c", change, "c"])

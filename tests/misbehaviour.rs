@@ -250,7 +250,7 @@ fn documents_that_make_no_sense() {
     refused(with(b"<html>".to_vec()), &[], "parse the manifest");
     refused(with(Vec::new()), &[], "parse the manifest");
     let mut strange = described(&image.layers[0]);
-    strange["mediaType"] = json!("application/\u{1b}[2Jx");
+    strange["mediaType"] = json!("application/\u{1b}[2Jx+json");
     refused(with(image.manifest_of(vec![strange])), &[], "no tar, but");
     let artifact = json!({
         "schemaVersion": 2, "artifactType": "application/x.chart", "layers": [],

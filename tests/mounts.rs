@@ -180,7 +180,6 @@ fn directories_and_files_of_the_host() {
         ("/etc:/", "hide the image"),
         ("/etc:/x:nonsense", "nonsense"),
         ("/etc:/x:ro:y", "colons"),
-        ("/etc:/a/../../b", ".."),
     ] {
         let refused = sandbox.run(&["-v", volume, "busybox", "true"]).expect(125);
         assert!(refused.stderr.contains(word), "{refused}");

@@ -739,7 +739,7 @@ fn a_privileged_container_has_no_power_over_the_machine() {
     let script = "for file in kernel/core_pattern kernel/panic vm/swappiness; do
             value=$(cat /proc/sys/$file); (echo \"$value\" > /proc/sys/$file) 2>&- && echo $file
         done
-        date -s @$(date +%s) >/dev/null 2>&1 && echo date
+        date -s @$(date +%s) 2>&1 | grep -q 'set date' || echo date
         nice -n -1 true 2>&- && echo nice
         echo tried";
     assert_eq!(sandbox.shell(&["--privileged"], script), "tried");

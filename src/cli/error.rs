@@ -96,13 +96,19 @@ pub fn store_is_at(root: &Path) {
 
 /// What the kernel said, wherever it stands among the causes.
 fn errno(error: &anyhow::Error) -> Option<Errno> {
-    error.chain().find_map(|e| {
+    let typed = error.chain().find_map(|e| {
         let io = e.downcast_ref::<std::io::Error>();
         let io = io.and_then(std::io::Error::raw_os_error);
         let call = || e.downcast_ref::<sys::Error>().map(|e| e.errno);
         io.map(Errno::from_raw)
             .or_else(|| e.downcast_ref::<Errno>().copied())
             .or_else(call)
+    });
+    typed.or_else(|| {
+        // Processes of ours, and what reads a client's own files, tell in words.
+        let text = format!("{error:#}");
+        let (_, number) = text.rsplit_once("(os error ")?;
+        Some(Errno::from_raw(number.strip_suffix(')')?.parse().ok()?))
     })
 }
 

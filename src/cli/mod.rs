@@ -54,6 +54,7 @@ mod save;
 mod start;
 mod stats;
 mod stop;
+mod streams;
 mod system;
 mod tag;
 pub mod template;

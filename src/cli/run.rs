@@ -1,11 +1,12 @@
 //! `bryo run`, and the flags that it shares with `bryo create`.
 
+use super::streams::{StreamName, wanted};
 use super::{Context, error, limits, output, values};
 use crate::engine::attach::End;
 use crate::engine::containers::{Container, Containers, Lock};
 use crate::engine::health::{HealthOptions, OnFailure};
 use crate::engine::keeping::Keeping;
-use crate::engine::launch::{self, Launch, Wanted};
+use crate::engine::launch::{self, Launch};
 use crate::engine::log::{Driver, LogConfig};
 use crate::engine::mounts::{self, ImageVolumes, MountOption};
 use crate::engine::options::{
@@ -49,27 +50,6 @@ pub struct RunArgs {
     /// Stay attached to these alone: stdin, stdout, stderr
     #[arg(short, long, value_name = "STREAM", conflicts_with = "detach")]
     attach: Vec<StreamName>,
-}
-
-/// A standard stream by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum StreamName {
-    /// Standard input.
-    Stdin,
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// The streams by these names, all if there are none.
-pub fn wanted(names: &[StreamName]) -> Wanted {
-    let has = |name| names.is_empty() || names.contains(&name);
-    Wanted {
-        input: has(StreamName::Stdin),
-        output: has(StreamName::Stdout),
-        errors: has(StreamName::Stderr),
-    }
 }
 
 /// What a container is made of: the flags that `run` and `create` share

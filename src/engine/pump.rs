@@ -18,8 +18,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// much went through it as it holds by itself.
 const LARGE: usize = 1 << 20;
 const SMALL: usize = 1 << 16;
-/// A terminal that has room for anything takes this much without waiting.
-const TERMINAL: usize = 4096;
+/// What a terminal or pipe that has room for anything takes without waiting
+/// (`PIPE_BUF`, pipe(7)).
+const AT_ONCE: usize = 4096;
+/// So little is copied into the caller's pipe: each piece that is spliced would
+/// take a whole buffer of it, of which there are 16, and who reads only after
+/// the end would wait for ever.
+const LITTLE: usize = 1 << 14;
 
 /// Carries the streams.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ struct Lane {
     waits: Side,
     /// How bytes are moved.
     by: Means,
+    /// Whether it goes into a pipe of the caller's.
+    sink_is_pipe: bool,
     /// Copied bytes that the sink has not taken yet.
     pending: Vec<u8>,
     moved: usize,
@@ -200,15 +207,17 @@ impl Lane {
             (SFlag::S_IFCHR, _) if outer.is_some_and(|stat| major(stat.st_rdev) == 1) => {
                 Means::Splice
             }
-            (SFlag::S_IFCHR, _) => Means::Copy(TERMINAL),
+            (SFlag::S_IFCHR, _) => Means::Copy(AT_ONCE),
             _ => Means::Copy(SMALL),
         };
+        let sink_is_pipe = kind == SFlag::S_IFIFO && matches!(sink, End::Outer(_));
         let lane = Lane {
             name,
             source,
             sink,
             waits: Side::Source,
             by,
+            sink_is_pipe,
             pending: Vec::new(),
             moved: 0,
             left: None,
@@ -238,7 +247,7 @@ impl Lane {
                 self.open = false;
                 return Ok(());
             }
-            if self.by != Means::Splice {
+            if self.by != Means::Splice || !self.pending.is_empty() || self.is_little() {
                 return self.copy(wanted);
             }
             let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
@@ -269,6 +278,14 @@ impl Lane {
         Ok(())
     }
 
+    /// Whether there is something to read, and less than is worth splicing.
+    fn is_little(&self) -> bool {
+        let End::Ours(source) = &self.source else {
+            return false;
+        };
+        self.sink_is_pipe && readable_bytes(source).is_ok_and(|n| n > 0 && n < LITTLE)
+    }
+
     /// Reads, or writes what was read.
     fn copy(&mut self, wanted: usize) -> nix::Result<()> {
         if self.pending.is_empty() {
@@ -292,7 +309,10 @@ impl Lane {
                 send(self.sink.as_fd().as_raw_fd(), &self.pending, flags)
             }
             Means::Copy(most) => write(&self.sink, &self.pending[..most.min(self.pending.len())]),
-            Means::Splice => write(&self.sink, &self.pending),
+            Means::Splice => {
+                let most = AT_ONCE.min(self.pending.len());
+                write(&self.sink, &self.pending[..most])
+            }
         };
         match written {
             Ok(count) => drop(self.pending.drain(..count)),

@@ -38,6 +38,10 @@ const PROC_ROOT: u64 = 1;
 /// Refuses to mount `tree` on the open `target` inside `root`, which
 /// `destination` led to, if it is a place where nothing belongs.
 pub fn check(root: &OwnedFd, target: &OwnedFd, destination: &Path, tree: impl AsFd) -> Result<()> {
+    let is_proc = || fstatfs(&tree).map(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC);
+    if destination == Path::new("proc") && !is_proc().context("statfs")? {
+        bail!("{}", refusal());
+    }
     let kind = fstatfs(target).context("statfs")?.filesystem_type();
     if kind == SYSFS && !destination.starts_with("sys") {
         bail!("a link leads from there into /sys: name the place itself as the target");
@@ -46,7 +50,6 @@ pub fn check(root: &OwnedFd, target: &OwnedFd, destination: &Path, tree: impl As
         return Ok(());
     }
     let place = fstat(target).context("fstat")?;
-    let is_proc = || fstatfs(&tree).map(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC);
     if place.st_ino == PROC_ROOT && is_directory(target)? && is_proc().context("statfs")? {
         // Another one in its place.
         return Ok(());
@@ -60,6 +63,13 @@ pub fn check(root: &OwnedFd, target: &OwnedFd, destination: &Path, tree: impl As
         }
     }
     bail!("{}", refusal())
+}
+
+/// Whether what is at `target` is shown by the kernel, and no data of the
+/// image's that could be copied.
+pub fn is_shown(target: &OwnedFd) -> Result<bool> {
+    let kind = fstatfs(target).context("statfs")?.filesystem_type();
+    Ok(kind == SYSFS || kind == PROC_SUPER_MAGIC)
 }
 
 /// What to say of a place that cannot be made: `why`, unless it would be in

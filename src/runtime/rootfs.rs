@@ -307,7 +307,7 @@ fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
         bail!("what is mounted there is a file, and the container has a directory in its place");
     }
     kernelfs::check(root, &target, mount.destination, &mount.tree)?;
-    if mount.options.is_some_and(|o| o.tmpcopyup) {
+    if mount.options.is_some_and(|o| o.tmpcopyup) && !kernelfs::is_shown(&target)? {
         copyup::copy_into(target.as_fd(), mount.tree.as_fd())?;
     }
     let set = match mount.options {

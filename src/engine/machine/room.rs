@@ -59,7 +59,8 @@ pub fn advice(words: &str, root: &Path, runtime: Option<&Path>, quota: bool) -> 
     let Some(room) = rooms
         .iter()
         .find(|room| room.lacks().is_some())
-        .or(rooms.first())
+        // What filled it may be gone by now.
+        .or(rooms.iter().min_by_key(|room| room.bytes))
     else {
         return Advice::new("the disk or your quota is full");
     };
