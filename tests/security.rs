@@ -615,7 +615,7 @@ fn nothing_is_mounted_in_proc_but_on_files_about_the_machine() {
         ("linked", "/proc/sys"),
         ("deeper", "/linked/kernel"),
         ("version", "/proc/version"),
-        ("thread", "/proc/thread-self/task"),
+        ("thread", "/proc/thread-self/fd"),
         ("stray", "/sys/kernel"),
     ] {
         link(&image, place, target);

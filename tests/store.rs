@@ -55,6 +55,29 @@ fn sound(sandbox: &Sandbox) {
 }
 
 #[test]
+fn what_containers_stand_on_is_looked_at() {
+    let sandbox = Sandbox::with_busybox();
+    let create = sandbox.bryo(["create", "--name", "c", "busybox", "true"]);
+    create.output().expect(0);
+    let run = sandbox.bryo(["run", "--rm", "--network", "none", "busybox", "true"]);
+    run.output().expect(0);
+    sound(&sandbox);
+    let layers = sandbox.root().join("layers");
+    let aside = sandbox.root().join("aside");
+    fs::rename(&layers, &aside).unwrap();
+    let found = check(&sandbox).output().expect(1);
+    assert!(
+        found.stdout.contains("container c: it stands on"),
+        "{found}"
+    );
+    let mended = check(&sandbox).arg("--repair").output().expect(0);
+    assert!(mended.stdout.contains("unpacked again"), "{mended}");
+    sound(&sandbox);
+    sandbox.bryo(["start", "-a", "c"]).output().expect(0);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+}
+
+#[test]
 fn names_are_taken_and_images_pruned() {
     let sandbox = Sandbox::with_busybox();
     image(&sandbox, "a:1", "one", &["LABEL kind=test"]);

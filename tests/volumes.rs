@@ -283,10 +283,10 @@ fn images_are_mounted_read_only() {
         shell(&sandbox, &["--mount", &part("second")], look),
         "second"
     );
-    let refused = sandbox.run(&["--mount", &part("data"), "busybox", "true"]);
+    let refused = sandbox.run(&["--mount", &part("gone"), "busybox", "true"]);
     let refused = refused.expect(125);
     assert!(
-        refused.stderr.contains("subpath data is not in the image"),
+        refused.stderr.contains("subpath gone is not in the image"),
         "{refused}"
     );
     // The image is in use while a container has it.

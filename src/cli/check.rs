@@ -11,6 +11,7 @@ use super::registry::Flags;
 use super::{Context, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::images::users;
+use crate::engine::root::stands_on;
 use crate::engine::userns::{UserNs, unpacking};
 use crate::image::check::{Fault, How, check, missing_trees};
 use crate::image::progress::Quiet;
@@ -60,8 +61,12 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let trees: HashMap<String, Vec<PathBuf>> = all
         .iter()
         .map(|container| {
-            let layers = container.record.layers.iter().map(PathBuf::from);
-            (container.record.name.clone(), layers.collect())
+            // One that is being made has no specification yet.
+            let mut trees = container
+                .spec()
+                .map_or_else(|_| Vec::new(), |s| stands_on(&s));
+            trees.retain(|tree| tree.starts_with(store.root()));
+            (container.record.name.clone(), trees)
         })
         .collect();
     let running: Vec<&String> = all

@@ -28,8 +28,6 @@ pub struct Record {
     pub image: String,
     /// The image's id (digest of its configuration), if it is in the store.
     pub image_id: Option<String>,
-    /// Unpacked layers that the root file system stands on.
-    pub layers: Vec<String>,
     /// The command and its arguments.
     pub command: Vec<String>,
     /// `--label`s and the image's.
@@ -158,7 +156,6 @@ impl Record {
             host: super::containers::hostname(),
             image: String::new(),
             image_id: None,
-            layers: Vec::new(),
             command: Vec::new(),
             labels: BTreeMap::new(),
             auto_remove: false,

@@ -302,6 +302,20 @@ pub fn read_file(root: &Root, path: &str) -> Result<Option<Vec<u8>>> {
     View::new(&lowers)?.read(path, 16 << 20)
 }
 
+/// The directories that a container's root file system stands on, the topmost
+/// first; none if it is no overlay.
+pub fn stands_on(spec: &Spec) -> Vec<PathBuf> {
+    let mut mounts = spec.mounts().iter().flatten();
+    let root = mounts.find(|mount| mount.destination() == Path::new("/"));
+    let words = root.and_then(|root| root.options().as_deref());
+    lowers(words.unwrap_or_default())
+}
+
+fn lowers(words: &[String]) -> Vec<PathBuf> {
+    let paths = words.iter().filter_map(|w| w.strip_prefix("lowerdir="));
+    paths.map(PathBuf::from).collect()
+}
+
 /// Puts something else in the place of an overlay that the kernel refused:
 /// first, if the container is thrown away anyway, changes in memory; then a
 /// copy of all layers. Returns what in words, or `None` if nothing is left.
@@ -326,11 +340,7 @@ pub fn substitute(spec: &mut Spec, container: &Container) -> Result<Option<Strin
             "changes are kept in memory: an overlay on this store was refused".into(),
         ));
     }
-    let lowers = words
-        .iter()
-        .filter_map(|w| w.strip_prefix("lowerdir="))
-        .map(PathBuf::from);
-    let lowers: Vec<PathBuf> = lowers.collect();
+    let lowers = lowers(&words);
     if lowers.iter().any(|l| l == Path::new("/")) {
         return Ok(None);
     }

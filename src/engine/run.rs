@@ -323,7 +323,6 @@ fn record(
     let entrypoint = options.entrypoint.as_ref();
     let entrypoint = entrypoint.unwrap_or(&resolved.defaults.entrypoint);
     let user = options.user.as_ref().unwrap_or(&resolved.defaults.user);
-    let layers = resolved.image.iter().flat_map(|i| &i.layers);
     Record {
         id,
         name: options.name.clone().unwrap_or_else(names::generate),
@@ -331,7 +330,6 @@ fn record(
         host: hostname(),
         image,
         image_id: resolved.image.as_ref().map(|i| i.id.to_string()),
-        layers: layers.map(|l| l.diff_id.to_string()).collect(),
         command: command.unwrap_or_default(),
         labels,
         auto_remove: options.auto_remove,

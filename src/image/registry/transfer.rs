@@ -412,7 +412,7 @@ impl Way<'_> {
                 let blobs: Vec<Blob> = wanted.iter().map(|&blob| self.upload(blob)).collect();
                 send_blobs(client, home, &blobs, self.progress)
             }
-            Target::Layout(layout) => self.into_layout(layout, &wanted),
+            Target::Layout(layout) => self.fill(layout, &wanted),
         };
         self.from.discard(&wanted)?;
         sent
@@ -427,7 +427,7 @@ impl Way<'_> {
         }
     }
 
-    fn into_layout(&self, layout: &Layout, wanted: &[&Descriptor]) -> Result<()> {
+    fn fill(&self, layout: &Layout, wanted: &[&Descriptor]) -> Result<()> {
         let sizes = wanted.iter().map(|blob| blob.size());
         self.progress.expect(wanted.len(), sizes.sum());
         let parallel = match self.from {
