@@ -1177,6 +1177,12 @@ fn nothing_waits_for_a_load_but_removal() {
     stuck.kill().unwrap();
     stuck.wait().unwrap();
     sandbox.ok(&["rmi", "x", "z", "w"]);
+    // What unpacked for it ends with it, a moment later.
+    wait_for("what it left is swept", || {
+        sandbox.ok(&["check", "-q", "--quick"]);
+        let mut left = fs::read_dir(sandbox.root().join("tmp")).unwrap();
+        left.next().is_none().then_some(())
+    });
     sandbox.is_tidy();
 }
 

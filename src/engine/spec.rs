@@ -220,12 +220,17 @@ fn part_mounts(root: &Root, parts: &Parts, facts: &Facts) -> Result<Vec<Mount>> 
         )?);
     }
     for path in &parts.hidden {
-        let words = ["nosuid", "nodev", "mode=0700"];
+        let words = ["nosuid", "nodev", "mode=0700", "hides"];
         mounts.push(mount(path, "tmpfs", None, &words)?);
     }
     for path in &parts.blank {
         let null = Path::new("/dev/null");
-        mounts.push(mount(path, "bind", Some(null), &["bind", "rprivate"])?);
+        mounts.push(mount(
+            path,
+            "bind",
+            Some(null),
+            &["bind", "rprivate", "hides"],
+        )?);
     }
     Ok(mounts)
 }

@@ -21,6 +21,9 @@ pub struct Options {
     pub tmpcopyup: bool,
     /// What it shows may be gone by now: it is left out then, as in fstab(5).
     pub nofail: bool,
+    /// `hides`: it is there to hide its place, and is not needed where nobody
+    /// in the container gets.
+    pub hides: bool,
     /// Of what a bind mount shows, this part, looked up with it as the root.
     pub subpath: Option<PathBuf>,
     /// Parameters left for the file system: name, and value unless a flag.
@@ -126,6 +129,7 @@ impl Options {
             "rbind" => self.bind = Some(Bind::Recursive),
             "tmpcopyup" => self.tmpcopyup = true,
             "nofail" => self.nofail = true,
+            "hides" => self.hides = true,
             "notmpcopyup" => self.tmpcopyup = false,
             // Words that say nothing here: mount(8)'s own, and labels that
             // podman and docker accept on machines without SELinux.

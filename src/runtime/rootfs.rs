@@ -301,8 +301,11 @@ pub fn attach_all(root: &OwnedFd, mounts: &[Gathered<'_>]) -> Result<()> {
 }
 
 fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
-    let target = place::open(root, mount.destination, mount.directory)
-        .map_err(|why| kernelfs::explain(root, mount.destination, why))?;
+    let target = match place::open(root, mount.destination, mount.directory) {
+        // This process has all capabilities that the container can have.
+        Err(why) if mount.options.is_some_and(|o| o.hides) && is_shut(&why) => return Ok(()),
+        other => other.map_err(|why| kernelfs::explain(root, mount.destination, why))?,
+    };
     if !mount.directory && is_directory(&target)? {
         bail!("what is mounted there is a file, and the container has a directory in its place");
     }
@@ -323,6 +326,11 @@ fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
         remount::apply(root, &mount.tree, mount.destination, options)?;
     }
     Ok(())
+}
+
+fn is_shut(error: &anyhow::Error) -> bool {
+    let call = error.downcast_ref::<sys::Error>();
+    call.is_some_and(|call| call.errno == Errno::EACCES)
 }
 
 /// Whether the kernel, or a sandbox around bryo, has no mount_setattr(2).
