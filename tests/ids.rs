@@ -1,6 +1,7 @@
 //! Which ids containers have, and that files belong to them. Users without
 //! subordinate ids are refused what needs them, and have the rest.
 
+use crate::common::registry::Registry;
 use crate::common::{Sandbox, bryo, busybox_tar, debian_tar, idmap_helper, require_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getgid, getuid};
@@ -243,7 +244,19 @@ fn ids_beyond_the_range_are_refused() {
         .expect(125);
     let load = sandbox.bryo(["load", "-i"]).arg(&saved).args(single);
     load.output().expect(0);
+    let registry = Registry::start(&sandbox);
+    let there = registry.name("far:1");
+    let push = sandbox.bryo(["push", "--tls-verify=false", "far", &there]);
+    push.output().expect(0);
     sandbox.bryo(["rmi", "far"]).output().expect(0);
+    let from = format!("docker://{there}");
+    let copy = ["copy", "--tls-verify=false", &from, "far"];
+    for verb in [&["pull", "--tls-verify=false", &there][..], &copy] {
+        let refused = sandbox.bryo(verb).output().expect(125);
+        assert!(refused.stderr.contains("--userns single"), "{refused}");
+        sandbox.bryo(verb).args(single).output().expect(0);
+        sandbox.bryo(["image", "prune", "-af"]).output().expect(0);
+    }
     let place = format!("docker-archive:{}", saved.display());
     sandbox.bryo(["copy", &place, "far"]).output().expect(125);
     let copy = sandbox.bryo(["copy", &place, "far"]).args(single);

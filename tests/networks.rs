@@ -77,7 +77,7 @@ fn containers_reach_each_other_by_name() {
     let script = format!(
         "{FETCH}for name in web www x.y web.net {id} {ip}; do fetch $name; done; \
          ping -c 1 web >/dev/null && echo pong; nslookup {ip} | grep -o 'name = .*'; \
-         hostname -i; nslookup nobody.invalid 127.0.0.1:1 >/dev/null || echo none"
+         hostname -i 2>&1; nslookup nobody.invalid 127.0.0.1:1 >/dev/null || echo none"
     );
     let said = shell(&sandbox, &["--network", "net"], &script);
     let lines: Vec<&str> = said.lines().collect();

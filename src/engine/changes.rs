@@ -3,12 +3,17 @@
 use super::containers::Container;
 use super::export::{become_root, mount_points, trees};
 use super::userns;
-use crate::image::entry::join;
+use crate::image::entry::{join, show};
+use crate::image::record::OPAQUE;
+use crate::image::unpack::{DIRECTORY, is_whiteout};
 use crate::image::view::{Node, View};
 use anyhow::{Context, Result, bail};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, open, openat};
+use nix::sys::stat::{Mode, fstatat};
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// How a path differs from the image.
@@ -82,7 +87,9 @@ fn found_in(
         points,
         found: &mut found,
     };
-    walk.directory(upper, b"")?;
+    let top = open(upper, DIRECTORY, Mode::empty());
+    let top = top.with_context(|| format!("open {}", upper.display()))?;
+    walk.directory(&top, b"")?;
     Ok(found)
 }
 
@@ -107,25 +114,37 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, directory: &Path, path: &[u8]) -> Result<()> {
-        let what = || directory.display().to_string();
-        let mut entries = std::fs::read_dir(directory)
-            .with_context(what)?
-            .collect::<std::io::Result<Vec<_>>>()
-            .with_context(what)?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
+    /// A running container may put something else in the place of any name
+    /// while it is looked at: all goes by descriptors, and what is gone is gone.
+    fn directory(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<()> {
+        let names = names(directory)?;
         let opaque = is_opaque(directory);
         if opaque {
-            self.deleted_below(path, &entries)?;
+            self.deleted_below(path, &names)?;
         }
-        for entry in entries {
-            let name = entry.file_name();
-            let here = join(path, name.as_bytes());
-            let meta = entry.path().symlink_metadata().with_context(what)?;
-            if self.points.contains(&here) && is_bare(&entry.path(), &meta) {
+        for name in names {
+            let here = join(path, &name);
+            let stat = match fstatat(directory, &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Err(Errno::ENOENT) => continue,
+                stat => stat?,
+            };
+            let kind = stat.st_mode & libc::S_IFMT;
+            let below = match kind == libc::S_IFDIR {
+                true => match openat(directory, &*name, DIRECTORY, Mode::empty()) {
+                    Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                    below => Some(below?),
+                },
+                false => None,
+            };
+            // As those that bryo makes for mounts to stand on.
+            let bare = match &below {
+                Some(below) => self::names(below)?.is_empty(),
+                None => kind == libc::S_IFREG && stat.st_size == 0,
+            };
+            if self.points.contains(&here) && bare {
                 continue;
             }
-            let whiteout = meta.file_type().is_char_device() && meta.rdev() == 0;
+            let whiteout = is_whiteout(&stat);
             let before = match opaque {
                 true => None,
                 false => self.view.locate(&here)?,
@@ -137,23 +156,21 @@ impl Walk<'_> {
                 (None, false) => Change::Added,
             };
             self.found.push((change, here.clone()));
-            if meta.is_dir() {
-                self.directory(&entry.path(), &here)?;
+            if let Some(below) = below {
+                let context = || show(&here);
+                self.directory(&below, &here).with_context(context)?;
             }
         }
         Ok(())
     }
 
     /// What an opaque directory hides.
-    fn deleted_below(&mut self, path: &[u8], kept: &[std::fs::DirEntry]) -> Result<()> {
+    fn deleted_below(&mut self, path: &[u8], kept: &[Vec<u8>]) -> Result<()> {
         let Some((_, Node::Directory(before))) = self.view.locate(path)? else {
             return Ok(());
         };
         for name in before.children()?.into_keys() {
-            if !kept
-                .iter()
-                .any(|entry| entry.file_name().as_bytes() == name)
-            {
+            if kept.binary_search(&name).is_err() {
                 self.found.push((Change::Deleted, join(path, &name)));
             }
         }
@@ -161,21 +178,24 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a file or directory holds nothing, as those that bryo makes for
-/// mounts to stand on.
-fn is_bare(path: &Path, meta: &std::fs::Metadata) -> bool {
-    match meta.is_dir() {
-        true => std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()),
-        false => meta.is_file() && meta.len() == 0,
+/// What a directory holds, sorted.
+fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>> {
+    let here = openat(directory, c".", DIRECTORY, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(here)?.iter() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
     }
+    names.sort();
+    Ok(names)
 }
 
-fn is_opaque(directory: &Path) -> bool {
-    use crate::image::record::OPAQUE;
-    let file = std::fs::File::open(directory);
-    file.is_ok_and(|file| {
-        crate::sys::xattr::get(&file, OPAQUE).is_ok_and(|value| value.as_deref() == Some(b"y"))
-    })
+fn is_opaque(directory: &OwnedFd) -> bool {
+    let value = crate::sys::xattr::get(directory, OPAQUE);
+    value.is_ok_and(|value| value.as_deref() == Some(b"y"))
 }
 
 /// How many bytes a container wrote, as far as its directory can be read.

@@ -59,7 +59,7 @@ pub(super) use outcome::take_below;
 pub use outcome::{Attributes, Unpacked};
 
 /// How a directory of the tree is opened.
-pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY
+pub const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
@@ -652,7 +652,7 @@ fn time((seconds, nanos): (i64, u32)) -> TimeSpec {
 }
 
 /// Whether this is how overlay marks a removed name.
-pub(super) fn is_whiteout(stat: &nix::sys::stat::FileStat) -> bool {
+pub fn is_whiteout(stat: &nix::sys::stat::FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == 0
 }
 
