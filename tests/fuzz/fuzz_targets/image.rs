@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         0 => {
             let _ = manifest::read(bytes, None);
             if let Ok(index) = serde_json::from_slice::<ImageIndex>(bytes) {
-                let _ = choose(&index, None);
+                let _ = choose(index.manifests(), None);
             }
         }
         1 => {
