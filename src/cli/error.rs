@@ -16,8 +16,9 @@ use std::sync::OnceLock;
 pub fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
     let start = start_error(error);
-    let hint = storage_hint(error).or_else(|| start.and_then(hint));
-    let hint = hint.or_else(|| clone_hint(error));
+    // First: the limits of namespaces are called as a full disk is.
+    let hint = clone_hint(error).or_else(|| storage_hint(error));
+    let hint = hint.or_else(|| start.and_then(self::hint));
     let hint = hint.or_else(|| {
         let unlimited = error.chain().any(|e| e.is::<limits::Unlimited>());
         unlimited.then(|| limits::advice().hint())
@@ -108,7 +109,8 @@ fn errno(error: &anyhow::Error) -> Option<Errno> {
         // Processes of ours, and what reads a client's own files, tell in words.
         let text = format!("{error:#}");
         let (_, number) = text.rsplit_once("(os error ")?;
-        Some(Errno::from_raw(number.strip_suffix(')')?.parse().ok()?))
+        let (number, _) = number.split_once(')')?;
+        Some(Errno::from_raw(number.parse().ok()?))
     })
 }
 
@@ -153,21 +155,18 @@ fn storage_hint(error: &anyhow::Error) -> Option<String> {
             Clone | Group | Identity | Join | Limit | Map | Network
         )
     };
-    let start = start_error(error).filter(|start| !limits(start.step));
-    let start = start
-        .and_then(|start| start.errno)
-        .map(|errno| errno as i32);
-    let io = errno(error).map(|errno| errno as i32);
-    // Processes of ours tell their errors in words.
     let text = format!("{error:#}");
-    let told = [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS].into_iter();
-    let told = told
-        .filter(|_| start_error(error).is_none())
-        .map(|e| (e, e as i32));
-    let told = told.map(|(errno, code)| (format!("{errno:?}"), format!("(os error {code})"), code));
-    let mut told = told.filter(|(name, number, _)| text.contains(name) || text.contains(number));
-    let told = told.next().map(|(.., code)| code);
-    match Errno::from_raw(io.or(start).or(told)?) {
+    // Processes of ours tell the names of calls' errors.
+    let named = || {
+        let mut kinds = [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS].into_iter();
+        kinds.find(|errno| text.contains(&format!("{errno:?}")))
+    };
+    let said = match start_error(error) {
+        Some(start) if limits(start.step) => errno(error),
+        Some(start) => errno(error).or(start.errno),
+        None => errno(error).or_else(named),
+    };
+    match said? {
         errno @ (Errno::ENOSPC | Errno::EDQUOT) => {
             let root = ROOT.get()?;
             let runtime = paths::runtime_place();

@@ -52,6 +52,9 @@ pub enum End {
     Left,
 }
 
+/// Signals by which a caller has enough.
+const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
 /// What a command killed by SIGPIPE exits with.
 const BROKEN_PIPE: i32 = 128 + libc::SIGPIPE;
 
@@ -186,7 +189,7 @@ impl Relay {
     fn pass_signals(&mut self) -> Result<Option<End>> {
         let signals: Vec<i32> = pending(&self.at.signals).collect();
         for signal in signals {
-            let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&signal);
+            let ends = ENDING.contains(&signal);
             if signal == libc::SIGWINCH && self.at.tty {
                 self.copy_size();
             } else if let (Some(code), true) = (self.exited, ends) {
@@ -385,7 +388,7 @@ pub fn carry_child(child: &Child, signals: &SignalFd, mut pump: Pump) -> Result<
             .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
         let seen: Vec<PollFlags> = seen.collect();
         for signal in pending(signals) {
-            let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&signal);
+            let ends = ENDING.contains(&signal);
             match code {
                 // Whoever should read the rest takes his time.
                 Some(code) if ends => return Ok(code),
