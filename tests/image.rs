@@ -15,7 +15,7 @@ use bryo::image::copy::flatten;
 use bryo::image::digest::sha256;
 use bryo::image::progress::Quiet;
 use bryo::image::source::{Resolved, Source};
-use bryo::image::store::{Image, Store};
+use bryo::image::store::{Image, Insist, Store};
 use bryo::image::view::View;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -460,13 +460,51 @@ fn a_used_image_stays() {
     sandbox.ok(&["import", &file, "x"]);
     let store = sandbox.store();
     let used = |_: &Image| vec!["web".to_owned()];
-    let error = store.remove("x", false, &used).unwrap_err().to_string();
+    let error = store
+        .remove("x", Insist::No, &used)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("web"), "{error}");
-    let removed = store.remove("x", true, &used).unwrap();
+    let removed = store.remove("x", Insist::Force, &used).unwrap();
     assert_eq!(removed.untagged, ["x:latest"]);
     assert!(removed.deleted.is_empty());
     let id = sandbox.ok(&["images", "-q"]);
     assert_eq!(sandbox.read(id.trim(), "a").as_deref(), Some("x"));
+}
+
+#[test]
+fn all_images_go_but_those_in_use() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.ok(&["rmi", "-a"]), "");
+    for name in ["x", "y", "z"] {
+        let file = sandbox.write(name, &tar(&[(name, name)]));
+        sandbox.ok(&["import", &file, name]);
+    }
+    sandbox.ok(&["tag", "x", "x:again"]);
+    sandbox.ok(&["untag", "y"]);
+    let bryo = |arguments: &[&str]| sandbox.command(arguments).output().unwrap();
+    assert!(
+        bryo(&["create", "--name", "c", "z", "true"])
+            .status
+            .success()
+    );
+    let all = bryo(&["rmi", "--all"]);
+    let said = String::from_utf8_lossy(&all.stderr);
+    assert!(
+        !all.status.success() && said.contains("used by container c"),
+        "{said}"
+    );
+    let said = String::from_utf8_lossy(&all.stdout);
+    assert_eq!(said.matches("Deleted:").count(), 2, "{said}");
+    assert_eq!(said.matches("Untagged: x:").count(), 2, "{said}");
+    assert!(sandbox.ok(&["images"]).contains("z"));
+    assert!(!bryo(&["rmi", "-a", "z"]).status.success());
+    sandbox.ok(&["rmi", "-af"]);
+    assert!(sandbox.ok(&["images"]).contains("<none>"));
+    sandbox.ok(&["rm", "c"]);
+    sandbox.ok(&["rmi", "-a"]);
+    assert_eq!(sandbox.ok(&["images", "-aq"]), "");
+    sandbox.is_tidy();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Context, output};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
 use crate::engine::images::users;
-use crate::image::store::Image;
+use crate::image::store::{Image, Insist, Store};
 
 /// Remove images
 ///
@@ -15,8 +15,12 @@ use crate::image::store::Image;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names, ids or digests
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required_unless_present = "all", value_name = "IMAGE")]
     images: Vec<String>,
+
+    /// Remove all images, whatever their names
+    #[arg(short, long, conflicts_with = "images")]
+    all: bool,
 
     /// Remove an image that has several names or is used by a container
     #[arg(short, long)]
@@ -33,9 +37,18 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         let users = users(&containers).unwrap_or_default();
         users.get(image.id.as_ref()).cloned().unwrap_or_default()
     };
+    let insist = match (args.force, args.all) {
+        (true, _) => Insist::Force,
+        (false, true) => Insist::Names,
+        (false, false) => Insist::No,
+    };
+    let images = match args.all {
+        true => all(&store)?,
+        false => args.images.clone(),
+    };
     let mut failed = Vec::new();
-    for name in &args.images {
-        match store.remove(name, args.force, &users) {
+    for name in &images {
+        match store.remove(name, insist, &users) {
             Ok(removed) => {
                 events::emit_removal(&store, &removed);
                 for name in &removed.untagged {
@@ -53,4 +66,22 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         bail!("{}", failed.join("\nerror: "));
     }
     Ok(())
+}
+
+/// Ids of all images, and names of those that cannot be read.
+fn all(store: &Store) -> Result<Vec<String>> {
+    let (images, damaged) = store.survey()?;
+    let mut all = Vec::new();
+    for id in images.iter().map(|image| image.id.to_string()) {
+        // One for several platforms or manifests is there more than once.
+        if !all.contains(&id) {
+            all.push(id);
+        }
+    }
+    all.extend(
+        damaged
+            .into_iter()
+            .filter_map(|d| d.names.into_iter().next()),
+    );
+    Ok(all)
 }

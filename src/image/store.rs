@@ -51,7 +51,7 @@ mod ancestry;
 mod removal;
 mod weight;
 
-pub use removal::Removed;
+pub use removal::{Insist, Removed};
 pub use weight::{Leftovers, Weights};
 
 /// An image in the store.

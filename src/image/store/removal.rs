@@ -29,6 +29,18 @@ pub struct Removed {
     pub reclaimed: u64,
 }
 
+/// What of that which keeps an image from being removed by its id is passed
+/// over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insist {
+    /// Nothing: it has one name at most and no container.
+    No,
+    /// It may have several names.
+    Names,
+    /// It may be used by a container, too.
+    Force,
+}
+
 /// What a removal is about.
 struct Target {
     image: Image,
@@ -42,13 +54,13 @@ struct Target {
 impl Store {
     /// Takes a name from an image, or removes the image, by docker's rules:
     /// a name that is not the last is only taken away; with the last one the
-    /// image goes. By id, all goes, but several names or use by a container
-    /// (`in_use` names them) need `force`. A used image stays, without a name,
-    /// also with `force`.
+    /// image goes. By id, all goes, but of several names or use by a container
+    /// (`in_use` names them) `insist` decides. A used image stays, without a
+    /// name, even so.
     pub fn remove(
         &self,
         name: &str,
-        force: bool,
+        insist: Insist,
         in_use: &dyn Fn(&Image) -> Vec<String>,
     ) -> Result<Removed> {
         let _lock = self.lock_exclusive()?;
@@ -58,8 +70,8 @@ impl Store {
         let target = self.target(name)?;
         let users = in_use(&target.image);
         let short = digest::short(&target.image.id);
-        if target.only_name.is_none() && !force {
-            if target.names.len() > 1 {
+        if target.only_name.is_none() && insist != Insist::Force {
+            if target.names.len() > 1 && insist == Insist::No {
                 let names = target.names.join(", ");
                 bail!("image {short} has several names ({names}): remove them, or force it");
             }
