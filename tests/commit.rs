@@ -64,7 +64,7 @@ fn all_that_was_changed_is_in_the_image() {
             wanted.remove(".wh.odd");
             let after = files(&sandbox, "d");
             for (name, what) in &wanted {
-                // Places of mounts stand in the changes, not in the image.
+                // What stands below all containers is no change of any.
                 let place = [
                     "dev/",
                     "etc/hostname",

@@ -1,11 +1,13 @@
 //! What comes out of containers and images is what is in them: owners of all
 //! names of a file, files that are not as long as they say, holes.
 
+use crate::common::archive::{Layer, busybox_layer, image};
 use crate::common::{Podman, Sandbox, granted};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use tar::EntryType;
 
 /// Names of two files and a link, made before and after they got their owners.
 const NAMES: &str = "
@@ -125,6 +127,64 @@ fn all_names_of_a_file_have_its_owner() {
             sandbox.bryo(["rmi", "localhost/made"]).output().expect(0);
         }
         sandbox.bryo(["rm", "c", "e"]).output().expect(0);
+    }
+}
+
+/// Links and pipes of an image, also where a layer has more names for them.
+#[test]
+fn owners_of_an_images_links_stay() {
+    let sandbox = Sandbox::new();
+    let below = Layer::new()
+        .directory("d/")
+        .entry(EntryType::Symlink, "d/s", "x", 0o777, (5, 6))
+        .entry(EntryType::Fifo, "d/p", "", 0o640, (7, 8));
+    let above = Layer::new()
+        .entry(EntryType::Link, "d/t", "d/s", 0o777, (0, 0))
+        .entry(EntryType::Link, "d/u", "d/s", 0o777, (0, 0))
+        .entry(EntryType::Link, "d/q", "d/p", 0o640, (0, 0));
+    let layers = [busybox_layer(), below.tar(), above.tar()];
+    let archive = image(&sandbox, "links", &layers, serde_json::json!({}));
+    let mut wanted = BTreeMap::new();
+    for (names, what) in [("stu", (0o777, 5, 6)), ("pq", (0o640, 7, 8))] {
+        wanted.extend(names.chars().map(|name| (format!("d/{name}"), what)));
+    }
+    for userns in ["auto", "single"] {
+        let load = sandbox.bryo(["load", "-q", "--userns", userns, "-i", &archive]);
+        load.output().expect(0);
+        for (name, image) in [("c", "links"), ("e", "links")] {
+            let create = sandbox.bryo(["create", "--name", name, "--userns", userns, image]);
+            create.args(["true"]).output().expect(0);
+        }
+        let tar = |script: &str| {
+            let script = script.replace("bryo", &crate::common::bryo().display().to_string());
+            let run = sandbox
+                .command("sh")
+                .args(["-c", &format!("{script} >out.tar")]);
+            run.output().expect(0);
+            members(&fs::read(sandbox.work().join("out.tar")).unwrap())
+        };
+        assert_eq!(tar("bryo export c"), wanted, "export ({userns})");
+        assert_eq!(tar("bryo cp c:/d -"), wanted, "cp ({userns})");
+        sandbox
+            .bryo(["cp", "-a", "c:/d/.", "e:/d"])
+            .output()
+            .expect(0);
+        assert_eq!(tar("bryo export e"), wanted, "cp to a container ({userns})");
+        // Said by a container of what its image has.
+        let run = sandbox.bryo([
+            "run",
+            "--name",
+            "f",
+            "--network",
+            "none",
+            "--userns",
+            userns,
+        ]);
+        let chown = ["links", "chown", "-h", "9:9", "/d/s"];
+        run.args(chown).output().expect(0);
+        assert_eq!(tar("bryo export f")["d/s"], (0o777, 9, 9), "{userns}");
+        sandbox.bryo(["rm", "c", "e", "f"]).output().expect(0);
+        sandbox.bryo(["rmi", "-a"]).output().expect(0);
     }
 }
 

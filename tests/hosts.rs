@@ -74,20 +74,29 @@ fn attributes_are_set_without_mount_setattr_too() {
 #[test]
 fn an_overlay_that_is_refused_is_replaced_and_said_so() {
     let sandbox = Sandbox::with_busybox();
-    let tree = sandbox.busybox_tree("tree");
-    let _ = tree;
+    sandbox.busybox_tree("tree");
     // A store below an overlay: no upper layer can be there.
     let script = r#"mkdir low up wrk merged && cp -r "$BRYO_ROOT" low/store &&
         mount -t overlay -o userxattr,lowerdir=low,upperdir=up,workdir=wrk none merged &&
         export BRYO_ROOT=$PWD/merged/store &&
         "$0" run --rm busybox sh -c 'touch /x && echo in memory' &&
         "$0" run --name kept busybox sh -c 'touch /x && rm /etc/group && echo copied' &&
-        "$0" rm kept && ls merged/store/containers"#;
+        "$0" import links.tar links >/dev/null &&
+        "$0" run --name links links /busybox true &&
+        "$0" export links | tar --numeric-owner -tvf - s | cut -d ' ' -f 1,2 &&
+        "$0" rm kept links && ls merged/store/containers"#;
+    let links =
+        "cp tree/bin/busybox . && ln -s x s && tar -cf links.tar --owner=0 --group=0 busybox &&
+                 tar -rf links.tar --owner=5 --group=6 s";
+    sandbox.command("sh").args(["-c", links]).output().expect(0);
     let unshare = sandbox
         .command("unshare")
         .args(["-Urm", "sh", "-c", script]);
     let output = unshare.arg(bryo()).output().expect(0);
-    assert_eq!(output.stdout, "in memory\ncopied\nkept\n", "{output}");
+    assert_eq!(
+        output.stdout, "in memory\ncopied\nlrwxrwxrwx 5/6\nkept\nlinks\n",
+        "{output}"
+    );
     assert!(output.stderr.contains("in memory"), "{output}");
     assert!(output.stderr.contains("copied"), "{output}");
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::common::wait_for;
 use bryo::image::copy::flatten;
 use bryo::image::digest::sha256;
+use bryo::image::owners::Owners;
 use bryo::image::progress::Quiet;
 use bryo::image::source::{Resolved, Source};
 use bryo::image::store::{Image, Insist, Store};
@@ -681,7 +682,8 @@ fn what_umoci_and_skopeo_write_is_read_as_they_read_it() {
         assert_eq!(config.cmd().as_deref(), Some(&["sh".to_owned()][..]));
         assert!(config.env().as_ref().unwrap().contains(&"A=b".to_owned()));
         let copy = sandbox.path(&format!("{kind}-tree"));
-        flatten(&sandbox.lowers(&name), &copy).unwrap();
+        let mut owners = Owners::new(&sandbox.path(""));
+        flatten(&sandbox.lowers(&name), &copy, &mut owners).unwrap();
         assert_eq!(describe(&copy), expected, "{kind}");
         let stat = |name: &str| fs::metadata(copy.join(name)).unwrap().ino();
         assert_eq!(stat("linked"), stat("twin"));
@@ -1059,7 +1061,8 @@ fn an_image_of_120_layers_works() {
     assert_eq!(sandbox.read("deep", "d/f119").as_deref(), Some("119"));
     assert_eq!(sandbox.read("deep", "d/f118"), None);
     let copy = sandbox.path("copy");
-    flatten(&sandbox.lowers("deep"), &copy).unwrap();
+    let mut owners = Owners::new(&sandbox.path(""));
+    flatten(&sandbox.lowers("deep"), &copy, &mut owners).unwrap();
     assert_eq!(fs::read_dir(copy.join("d")).unwrap().count(), 61);
     sandbox.ok(&["rmi", "deep"]);
     sandbox.is_tidy();

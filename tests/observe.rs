@@ -556,6 +556,10 @@ fn health_is_checked() {
     ];
     let events = lines(&sandbox, &[&events[..], &["container=c"]].concat());
     assert!(events.len() >= 2, "{events:?}");
+    let none = sandbox.bryo(["create", "--name", "none", "--no-healthcheck", "busybox"]);
+    none.args(["true"]).output().expect(0);
+    let check = sandbox.inspect("none")["Config"]["Healthcheck"].clone();
+    assert_eq!(check, serde_json::json!({"Test": ["NONE"]}));
     let refused = sandbox.bryo(["create", "--health-on-failure=kill", "busybox"]);
     refused.output().expect(125);
     for (flags, word) in [

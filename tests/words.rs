@@ -51,6 +51,21 @@ const FLAGS: &[Row] = &[
         "target: missing",
         "target=PATH",
     ),
+    (
+        &["--ulimit", "nofile=9999999999"],
+        "RLIMIT_NOFILE",
+        "can only be lowered",
+    ),
+    (
+        &["--sysctl", "net.ipv4.ip_forward=x"],
+        "net.ipv4.ip_forward",
+        "no value of this kernel parameter",
+    ),
+    (
+        &["--oom-score-adj", "5000"],
+        "--oom-score-adj",
+        "-1000..=1000",
+    ),
     (&["--tmpfs", "/t:size=x"], "size=x", "does not know"),
     (&["--tmpfs", "/t:bogus=1"], "bogus=1", "does not know"),
     (
@@ -200,6 +215,17 @@ const VERBS: &[Row] = &[
         &["commit", "-c", "STOPSIGNAL FOO", "c"],
         "STOPSIGNAL FOO",
         "signal(7)",
+    ),
+    (
+        &["commit", "-c", "EXPOSE 9-8", "c"],
+        "\"9-8\" is no port",
+        "8000-8010",
+    ),
+    (&["cp", "c:/bin", "file/x"], "file/x", "not a directory"),
+    (
+        &["cp", "c:/bin/busybox", "file/x/y"],
+        "file/x/y",
+        "no such file",
     ),
     (&["ps", "--format", "{{.X"], "{{.X", "without '}}'"),
     (

@@ -75,6 +75,13 @@ fn hint(error: &StartError) -> Option<String> {
             "this id is not mapped into the container: with one id, --user of bryo run chooses it"
                 .into(),
         ),
+        (Step::Credentials, Errno::EPERM) if error.text.contains("RLIMIT_") => Some(
+            "a hard limit can only be lowered: ulimit -H -a shows those that bryo was started with"
+                .into(),
+        ),
+        (Step::Protect, Errno::EINVAL | Errno::ERANGE) if error.text.contains("sysctl") => {
+            Some("that is no value of this kernel parameter".into())
+        }
         (Step::Mount, Errno::ENOENT) => Some("the source of a mount must exist on the host".into()),
         _ => None,
     }

@@ -151,7 +151,10 @@ fn describe(container: &Container, volumes: &Volumes) -> Result<Value> {
             "StopTimeout": record.keeping.stop_timeout,
             "OpenStdin": record.keeping.interactive,
             "StdinOnce": record.keeping.input_once,
-            "Healthcheck": record.keeping.health.as_ref().map(HealthCheck::describe),
+            "Healthcheck": match record.keeping.no_health {
+                true => Some(json!({"Test": ["NONE"]})),
+                false => record.keeping.health.as_ref().map(HealthCheck::describe),
+            },
         },
         "HostConfig": host_config(container, &spec),
         "Mounts": mounts(container, volumes),

@@ -162,7 +162,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME=VALUE")]
     sysctl: Vec<String>,
     /// Score for the out-of-memory killer
-    #[arg(long, value_name = "-1000..1000", allow_hyphen_values = true)]
+    #[arg(long, value_name = "-1000..1000", allow_hyphen_values = true,
+          value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     oom_score_adj: Option<i32>,
 
     #[command(flatten)]

@@ -326,6 +326,27 @@ fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     })
 }
 
+/// Whether an object of that name is a map in docker's Go, whose keys are
+/// somebody's choice: one that is missing has no value, and is no error.
+fn is_map(name: &str) -> bool {
+    [
+        "Annotations",
+        "Attributes",
+        "Devices",
+        "DriverOpts",
+        "ExposedPorts",
+        "Labels",
+        "Networks",
+        "Options",
+        "PortBindings",
+        "Ports",
+        "Sysctls",
+        "Tmpfs",
+        "Volumes",
+    ]
+    .contains(&name)
+}
+
 fn value(word: &Word, dot: &Value) -> Result<Value> {
     match word {
         Word::Literal(value) => Ok(value.clone()),
@@ -333,8 +354,10 @@ fn value(word: &Word, dot: &Value) -> Result<Value> {
         Word::Name(name) => call(name, &[]),
         Word::Path(path) => {
             let mut here = dot;
+            let mut of: &str = "";
             for name in path {
                 here = match here {
+                    Value::Object(map) if is_map(of) => map.get(name).unwrap_or(&Value::Null),
                     Value::Object(map) => field(map, name).with_context(|| {
                         let known: Vec<&str> = map.keys().map(String::as_str).collect();
                         format!("there is no field {name}, only {}", known.join(", "))
@@ -343,6 +366,7 @@ fn value(word: &Word, dot: &Value) -> Result<Value> {
                     Value::Null => &Value::Null,
                     _ => bail!("there is no field {name}: this is {here}"),
                 };
+                of = name;
             }
             Ok(here.clone())
         }
@@ -485,6 +509,10 @@ mod tests {
                 "/s:/d",
             ),
             ("{{index .Config.Labels \"x.y\"}}", "z"),
+            (
+                "{{.Config.Labels.x}} {{.Config.Labels.x.y}}",
+                "<no value> <no value>",
+            ),
             ("{{index .Config.Env 1}}", "B=2"),
             ("{{join .Config.Env \",\"}}", "A=1,B=2"),
             ("{{if .State.Running}}up{{else}}down{{end}}", "up"),

@@ -1,7 +1,7 @@
 //! What a container changed: `diff`, and how much of it there is.
 
 use super::containers::Container;
-use super::export::{become_root, mount_points, trees};
+use super::export::{become_root, trees};
 use super::userns;
 use crate::image::entry::{join, show};
 use crate::image::record::OPAQUE;
@@ -12,7 +12,6 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, open, openat};
 use nix::sys::stat::{Mode, fstatat};
-use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -54,9 +53,7 @@ pub fn changes(container: &Container) -> Result<Vec<(Change, Vec<u8>)>> {
             let _ = become_root();
         }
         let mut said = Vec::new();
-        let all: Vec<PathBuf> = [&upper].into_iter().chain(&lowers).cloned().collect();
-        let points = mount_points(&spec, &all)?;
-        for (change, path) in found_in(&upper, &lowers, &points)? {
+        for (change, path) in found_in(&upper, &lowers)? {
             said.push(change.letter() as u8);
             said.extend(path);
             said.push(0);
@@ -75,16 +72,11 @@ pub fn changes(container: &Container) -> Result<Vec<(Change, Vec<u8>)>> {
 }
 
 /// What is in `upper` beside what `lowers` have.
-fn found_in(
-    upper: &Path,
-    lowers: &[PathBuf],
-    points: &HashSet<Vec<u8>>,
-) -> Result<Vec<(Change, Vec<u8>)>> {
+fn found_in(upper: &Path, lowers: &[PathBuf]) -> Result<Vec<(Change, Vec<u8>)>> {
     let view = View::new(lowers)?;
     let mut found = Vec::new();
     let mut walk = Walk {
         view: &view,
-        points,
         found: &mut found,
     };
     let top = open(upper, DIRECTORY, Mode::empty());
@@ -108,8 +100,6 @@ pub fn layers(container: &Container) -> Result<(PathBuf, Vec<PathBuf>)> {
 
 struct Walk<'a> {
     view: &'a View,
-    /// Where something is mounted.
-    points: &'a HashSet<Vec<u8>>,
     found: &'a mut Vec<(Change, Vec<u8>)>,
 }
 
@@ -136,14 +126,6 @@ impl Walk<'_> {
                 },
                 false => None,
             };
-            // As those that bryo makes for mounts to stand on.
-            let bare = match &below {
-                Some(below) => self::names(below)?.is_empty(),
-                None => kind == libc::S_IFREG && stat.st_size == 0,
-            };
-            if self.points.contains(&here) && bare {
-                continue;
-            }
             let whiteout = is_whiteout(&stat);
             let before = match opaque {
                 true => None,

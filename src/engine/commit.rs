@@ -4,7 +4,7 @@ use super::beside::{Beside, unless_unread};
 use super::changes::layers;
 use super::containers::{Container, Containers};
 use super::events::{self, Action};
-use super::export::{become_root, mount_points, trees};
+use super::export::{become_root, trees};
 use super::userns::{self, UserNs};
 use crate::idmap::size;
 use crate::image::change::{Change, apply_to};
@@ -127,10 +127,7 @@ fn write(container: &Container, spec: &Spec, squash: bool, out: PipeWriter) -> R
             let out = TarWriter::new(out);
             export(&trees, Some(&mut owners), true_owners.as_ref(), out)?
         }
-        false => {
-            let points = mount_points(spec, &trees)?;
-            export_layer(&trees[0], &points, &mut owners, true_owners.as_ref(), out)?
-        }
+        false => export_layer(&trees[0], &mut owners, true_owners.as_ref(), out)?,
     };
     Ok(out.flush()?)
 }

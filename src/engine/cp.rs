@@ -319,8 +319,11 @@ fn into_host(to: &Written, contents: bool, source: impl Read, warn: &dyn Fn(&str
                     true => Path::new("."),
                     false => parent,
                 };
-                let parent = parent.canonicalize();
-                parent.map_err(|_| said(Errno::ENOENT))?.join(name)
+                let parent = parent.canonicalize().map_err(|_| said(Errno::ENOENT))?;
+                match parent.is_dir() {
+                    true => parent.join(name),
+                    false => return Err(said(Errno::ENOTDIR)),
+                }
             }
             _ => bail!("no such file or directory"),
         },

@@ -7,15 +7,12 @@ use super::userns;
 use crate::image::export::export as write_tar;
 use crate::image::owners::Owners;
 use crate::image::tarwrite::TarWriter;
-use crate::image::view::View;
 use crate::runtime::plan::TMPFS_UPPER;
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 use oci_spec::runtime::Spec;
-use std::collections::HashSet;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Writes the root file system of `container`, which may run, without what is
@@ -65,15 +62,6 @@ pub fn trees(spec: &Spec, container: &Container) -> Result<Vec<PathBuf>> {
         Some(source) if trees.is_empty() => Ok(vec![source.clone()]),
         _ => Ok(trees),
     }
-}
-
-/// Where something is mounted in the container that `trees` (the topmost
-/// first) make up, from its root: the true paths, where links lead.
-pub fn mount_points(spec: &Spec, trees: &[PathBuf]) -> Result<HashSet<Vec<u8>>> {
-    let view = View::new(trees)?;
-    let mounts = spec.mounts().iter().flatten();
-    let bytes = mounts.map(|m| m.destination().as_os_str().as_bytes());
-    bytes.map(|path| view.place(path)).collect()
 }
 
 /// Makes this process root of a user namespace, where it may read all files of

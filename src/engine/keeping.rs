@@ -21,6 +21,9 @@ pub struct Keeping {
     /// How its health is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
+    /// Its health is not checked, though its image may have a check.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_health: bool,
     /// `-i`: its input is kept open.
     pub interactive: bool,
     /// Its input ends when who was attached first leaves.

@@ -6,6 +6,7 @@ use super::share::Share;
 use super::userns::Mapping;
 use crate::idmap::lines;
 use crate::image::copy::flatten;
+use crate::image::owners::Owners;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
 use crate::image::source::{self, Source};
@@ -345,7 +346,8 @@ pub fn substitute(spec: &mut Spec, container: &Container) -> Result<Option<Strin
         return Ok(None);
     }
     let copy = container.dir.join("copy");
-    flatten(&lowers, &copy).context("copy the image")?;
+    let mut owners = Owners::new(&container.dir);
+    flatten(&lowers, &copy, &mut owners).context("copy the image")?;
     mount.set_typ(Some("bind".into()));
     mount.set_source(Some(copy));
     mount.set_options(Some(vec!["rbind".into(), "rprivate".into()]));

@@ -116,6 +116,7 @@ pub fn create(
     }
     let check = image.and_then(|config| config.get("Healthcheck"));
     record.keeping.health = options.health.check(check)?;
+    record.keeping.no_health = options.health.off;
     let mut named = creation.name(&containers, &record);
     for _ in 0..16 {
         if named.is_ok() || options.name.is_some() {

@@ -6,6 +6,7 @@ use super::containers::{Container, Lock};
 use super::exec::command_process;
 use super::export::become_root;
 use super::lifecycle::take_lock;
+use super::root::stands_on;
 use super::userns;
 use crate::image::flavour;
 use crate::image::owners::Owners;
@@ -102,10 +103,11 @@ impl Visit {
     /// and change all of them.
     pub fn enter(&self) -> Result<Files> {
         // Before this process becomes somebody else.
-        let recorded = Owners::open(&self.container.dir)?;
+        let mut recorded = Owners::open(&self.container.dir)?;
         let true_owners = userns::enter_owners(&self.spec)?;
         if true_owners.is_none() {
             become_root().context("unshare the user namespace")?;
+            recorded.learn(&stands_on(&self.spec))?;
         }
         let root = match &self.root {
             Some(root) => root.try_clone()?,

@@ -124,15 +124,17 @@ fn list(text: &str) -> Result<Vec<String>> {
     serde_json::from_str(text).context("not a list of strings, as [\"a\", \"b\"]")
 }
 
-fn port(text: &str) -> Result<String> {
+/// A port or a range of some, each by itself as docker writes them.
+fn ports(text: &str) -> Result<impl Iterator<Item = String>> {
+    let what = || format!("{text:?} is no port, as 80, 53/udp or 8000-8010");
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let bounds: Vec<&str> = number.split('-').collect();
-    let valid = bounds.len() <= 2 && bounds.iter().all(|n| n.parse::<u16>().is_ok());
-    ensure!(
-        valid && ["tcp", "udp", "sctp"].contains(&protocol),
-        "{text:?} is no port, as 80 or 53/udp"
-    );
-    Ok(format!("{number}/{protocol}"))
+    let protocol = protocol.to_ascii_lowercase();
+    let (first, last) = number.split_once('-').unwrap_or((number, number));
+    let first: u16 = first.parse().with_context(what)?;
+    let last: u16 = last.parse().with_context(what)?;
+    let known = ["tcp", "udp", "sctp"].contains(&protocol.as_str());
+    ensure!(known && first <= last, what());
+    Ok((first..=last).map(move |port| format!("{port}/{protocol}")))
 }
 
 /// `[--interval=…] … CMD …`, or `NONE`.
@@ -299,7 +301,7 @@ impl Change {
                 let mut ports = Vec::new();
                 for word in words {
                     for text in plain(word)?.split_whitespace() {
-                        ports.push(port(text)?);
+                        ports.extend(self::ports(text)?);
                     }
                 }
                 add_keys(config, "ExposedPorts", &ports);
@@ -454,6 +456,11 @@ mod tests {
                 "Labels": {"x": "y=z"},
             })
         );
+        let ports = changed(json!({}), &["EXPOSE 80/UDP 8000-8002"]).unwrap();
+        assert_eq!(
+            ports["ExposedPorts"],
+            json!({"80/udp": {}, "8000/tcp": {}, "8001/tcp": {}, "8002/tcp": {}})
+        );
         let test = |text: &str| changed(json!({}), &[text]).unwrap()["Healthcheck"]["Test"].clone();
         assert_eq!(test("HEALTHCHECK NONE"), json!(["NONE"]));
         assert_eq!(
@@ -473,6 +480,7 @@ mod tests {
             ("ENV A=1 B", "B: KEY=VALUE is wanted"),
             ("EXPOSE x", "\"x\" is no port"),
             ("EXPOSE $X", "\"x\" is no port"),
+            ("EXPOSE 90-80", "\"90-80\" is no port"),
             ("LABEL a=\"b", "a quote is not closed"),
             ("USER ${NONE:?name it}", "NONE: name it"),
             ("ENV A=${X", "not closed"),

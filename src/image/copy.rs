@@ -23,6 +23,9 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, Whence, fchownat, geteuid, linkat, lseek, mkfifoat, symlinkat};
 
 use super::entry::{join, show};
+use super::layer::About;
+use super::owners::Owners;
+use super::record::{Records, Stat, escape};
 use super::unpack::DIRECTORY;
 use super::view::{LayerDir, Merged, Node, Other, View};
 use crate::sys::fs::{clone_data, open_shut};
@@ -33,33 +36,37 @@ type Links = HashMap<(u64, u64), Vec<u8>>;
 
 /// Copies what `lowers` (the topmost first) show together into `dest`, which
 /// is made. Modes, modification times, `user.` attributes, hard links and
-/// holes are kept; data is shared where the file system can.
-pub fn flatten(lowers: &[PathBuf], dest: &Path) -> Result<()> {
+/// holes are kept; data is shared where the file system can. Recorded owners of
+/// links and pipes, which stand beside the layers, go to `owners`.
+pub fn flatten(lowers: &[PathBuf], dest: &Path, owners: &mut Owners) -> Result<()> {
     let context = || format!("copy an image to {}", dest.display());
     let view = View::new(lowers)?;
-    copy(&view.root(), dest).with_context(context)
+    let records = lowers.iter().map(|tree| About::records_beside(tree));
+    let records = records.collect::<Result<Vec<_>>>().with_context(context)?;
+    copy(&view.root(), dest, Some((records, owners))).with_context(context)
 }
 
 /// Copies a directory to `dest`, which is made.
-fn copy(from: &Merged, dest: &Path) -> Result<()> {
+fn copy(from: &Merged, dest: &Path, owners: Option<Recorded>) -> Result<()> {
     DirBuilder::new().mode(0o700).create(dest)?;
     let root = OwnedFd::from(File::open(dest)?);
     let mut copying = Copying {
         root: root.try_clone()?,
         links: Links::new(),
+        owners,
     };
     copying.directory(from, &root, b"")
 }
 
 /// Copies the directory that `lowers` (the topmost first) show at `path`, links
-/// followed, to `dest`, which is made, as [`flatten`] does. False if there is
-/// no such directory.
+/// followed, to `dest`, which is made, as [`flatten`] does, but for owners that
+/// stand beside the layers. False if there is no such directory.
 pub fn copy_directory(lowers: &[PathBuf], path: &[u8], dest: &Path) -> Result<bool> {
     let context = || format!("copy {} of an image to {}", show(path), dest.display());
     let Some(Node::Directory(from)) = View::new(lowers)?.find(path).with_context(context)? else {
         return Ok(false);
     };
-    copy(&from, dest).with_context(context)?;
+    copy(&from, dest, None).with_context(context)?;
     Ok(true)
 }
 
@@ -104,12 +111,16 @@ pub fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<()> {
     }
 }
 
-struct Copying {
+/// What is recorded beside each layer, and where it is to be recorded anew.
+type Recorded<'a> = (Vec<Records>, &'a mut Owners);
+
+struct Copying<'a> {
     root: OwnedFd,
     links: Links,
+    owners: Option<Recorded<'a>>,
 }
 
-impl Copying {
+impl Copying<'_> {
     /// Copies all that a merged directory holds, and then its own attributes.
     fn directory(&mut self, from: &Merged, to: &OwnedFd, path: &[u8]) -> Result<()> {
         for (name, node) in from.children().with_context(|| show(path))? {
@@ -137,7 +148,18 @@ impl Copying {
             }
             self.links.insert(key, path.to_vec());
         }
-        copy_file(&*other.parent, &other.name, to, &other.name)
+        copy_file(&*other.parent, &other.name, to, &other.name)?;
+        let Some((records, owners)) = &mut self.owners else {
+            return Ok(());
+        };
+        let record = records[other.parent.layer].get(&escape(path));
+        if let Some(stat) = record.and_then(|record| record.stat.as_ref()) {
+            let stat: Stat = stat.parse()?;
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let made = openat(to, &*other.name, flags, Mode::empty())?;
+            owners.record(made, |_| stat).context("record the owner")?;
+        }
+        Ok(())
     }
 }
 
@@ -325,7 +347,12 @@ mod tests {
         unpacked.seal(&tree).unwrap();
 
         let copy = dir.path().join("copy");
-        flatten(std::slice::from_ref(&tree), &copy).unwrap();
+        flatten(
+            std::slice::from_ref(&tree),
+            &copy,
+            &mut Owners::new(dir.path()),
+        )
+        .unwrap();
         for file in [tree.join("shut"), copy.join("shut")] {
             let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o7777;
             assert_eq!(mode(&file), 0, "{}", file.display());

@@ -1,7 +1,7 @@
 //! Writing a stack of trees as one tar: what a container sees, with the
 //! owners, modes, devices and attributes that were recorded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,10 @@ pub fn export<W: Write>(
         owners.refresh().context("read the recorded owners")?;
         known = Some(&*owners);
     }
-    let records: Result<Vec<Records>> = lowers.iter().map(|tree| records(tree)).collect();
+    let records: Result<Vec<Records>> = lowers
+        .iter()
+        .map(|tree| About::records_beside(tree))
+        .collect();
     let mut exporting = Exporting {
         changes: known.is_some(),
         owners: known,
@@ -51,7 +54,7 @@ pub fn export<W: Write>(
         records: records?,
         links: Links::default(),
         begun: false,
-        layer: None,
+        layer: false,
         out,
     };
     let view = View::new(lowers)?;
@@ -61,11 +64,9 @@ pub fn export<W: Write>(
 
 /// Writes what one container changed, the directory `upper`, as a layer: what
 /// hides files of lower layers as whiteouts of the OCI image specification
-/// (layer.md). What was made for a mount to stand on, `points`, is left out
-/// where it is empty still.
+/// (layer.md).
 pub fn export_layer<W: Write>(
     upper: &Path,
-    points: &HashSet<Vec<u8>>,
     owners: &mut Owners,
     true_owners: Option<&flavour::Owners>,
     out: W,
@@ -78,24 +79,12 @@ pub fn export_layer<W: Write>(
         records: vec![Records::new()],
         links: Links::default(),
         begun: false,
-        layer: Some(points),
+        layer: true,
         out: TarWriter::new(out),
     };
     let view = View::new(&[upper.to_owned()])?;
     exporting.directory(&view.root(), b"")?;
     exporting.out.finish().context("write the archive")
-}
-
-/// What is known of a layer's files beside its tree. Trees that are no layers
-/// have nothing.
-fn records(tree: &Path) -> Result<Records> {
-    let Some(directory) = tree.parent().filter(|_| tree.ends_with("fs")) else {
-        return Ok(Records::new());
-    };
-    match directory.join(About::FILE).exists() {
-        true => Ok(About::read(directory)?.records),
-        false => Ok(Records::new()),
-    }
 }
 
 struct Exporting<'a, W> {
@@ -110,9 +99,8 @@ struct Exporting<'a, W> {
     links: Links,
     /// Part of what is being written is in the archive.
     begun: bool,
-    /// The tree is written as a layer of an image, without these places of
-    /// mounts.
-    layer: Option<&'a HashSet<Vec<u8>>>,
+    /// The tree is written as a layer of an image.
+    layer: bool,
     out: TarWriter<W>,
 }
 
@@ -130,14 +118,13 @@ impl<W: Write> Exporting<'_, W> {
         let mut member = self.member(path, Kind::Directory, top.layer, &stat, recorded);
         member.meta.xattrs = attributes;
         self.out.header(&member).context("write the archive")?;
-        if self.layer.is_some() {
+        if self.layer {
             self.hidden(top, path).with_context(context)?;
         }
         for (name, node) in directory.children().with_context(context)? {
             let here = join(path, &name);
             // A layer cannot have a file that looks like a whiteout.
-            let skipped = self.layer.is_some() && name.starts_with(b".wh.");
-            if skipped || self.is_bare_mount_point(&here, &node)? {
+            if self.layer && name.starts_with(b".wh.") {
                 continue;
             }
             self.entry(directory, &name, node, &here)?;
@@ -188,17 +175,6 @@ impl<W: Write> Exporting<'_, W> {
             self.out.header(&member).context("write the archive")?;
         }
         Ok(())
-    }
-
-    /// Whether this was made for a mount to stand on and holds nothing.
-    fn is_bare_mount_point(&self, path: &[u8], node: &Node) -> Result<bool> {
-        Ok(match node {
-            _ if !self.layer.is_some_and(|points| points.contains(path)) => false,
-            Node::Directory(directory) => names(&*directory.layers[0])?.is_empty(),
-            Node::Other(other) => {
-                other.stat.st_size == 0 && other.stat.st_mode & libc::S_IFMT == libc::S_IFREG
-            }
-        })
     }
 
     fn record(&self, layer: usize, path: &[u8]) -> Option<Record> {

@@ -136,6 +136,18 @@ impl About {
         write_private(&path, text).with_context(|| format!("write {}", path.display()))
     }
 
+    /// What is known of a layer's files beside its `tree`. Trees that are no
+    /// layers have nothing.
+    pub fn records_beside(tree: &Path) -> Result<Records> {
+        let Some(directory) = tree.parent().filter(|_| tree.ends_with("fs")) else {
+            return Ok(Records::new());
+        };
+        match directory.join(Self::FILE).exists() {
+            true => Ok(About::read(directory)?.records),
+            false => Ok(Records::new()),
+        }
+    }
+
     /// Reads the file from a layer's directory.
     pub fn read(directory: &Path) -> Result<About> {
         let path = directory.join(Self::FILE);

@@ -7,13 +7,20 @@
 //! by inode number and time of birth.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::record::Stat;
+use anyhow::{Context, Result};
+use nix::fcntl::OFlag;
+
+use super::layer::About;
+use super::record::{Stat, unescape};
+use crate::sys::fd::open_in_root;
 use crate::sys::fs::{Identity, identity, private};
 use crate::sys::replace::is_unwritable;
 
@@ -84,6 +91,30 @@ impl Owners {
             }
         }
         self.read += whole as u64;
+        Ok(())
+    }
+
+    /// Learns what is recorded beside the layers `lowers` (the topmost first) of
+    /// their links and pipes, where the container has not changed it.
+    pub fn learn(&mut self, lowers: &[PathBuf]) -> Result<()> {
+        for tree in lowers {
+            let records = About::records_beside(tree)?;
+            if records.is_empty() {
+                continue;
+            }
+            let root = File::open(tree).with_context(|| tree.display().to_string())?;
+            for (path, record) in records {
+                let Some(stat) = record.stat.and_then(|stat| stat.parse().ok()) else {
+                    continue;
+                };
+                let path = PathBuf::from(OsString::from_vec(unescape(&path)));
+                let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+                // Some are closed to who is not root, or damaged: `check` is for that.
+                if let Ok(file) = open_in_root(root.as_fd(), &path, flags) {
+                    self.known.entry(identity(&file)?).or_insert(stat);
+                }
+            }
+        }
         Ok(())
     }
 

@@ -8,13 +8,15 @@
 //!   directory below. If below there is a symbolic link to a directory, the
 //!   contents go where it points: an entry `lib/x` on a system with
 //!   `lib -> usr/lib` is `usr/lib/x`, and must not hide the link.
-//! - **A hard link to a file below**: the file is copied into this layer.
+//! - **A hard link to a file below**: the file is copied into this layer, once
+//!   for all links to it, with what was recorded of it beside its tree.
 //! - **An opaque root** hides each name that the layers below have in the root.
 //!
 //! This is what docker's merged tree gives; tools that unpack each layer by
 //! itself differ in these corners.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -24,11 +26,12 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mknodat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::copy;
 use super::entry::{join, show, split};
-use super::record::{OPAQUE, Records, escape};
+use super::layer::About;
+use super::record::{OPAQUE, Record, Records, escape};
 use super::remove;
 use super::unpack::{Attributes, DIRECTORY, Unpacked, is_whiteout, take_below};
 use super::view::{Merged, Node, View};
@@ -49,6 +52,8 @@ pub fn settle(tree: &Path, unpacked: &mut Unpacked, below: &[PathBuf]) -> Result
         let mut settling = Settling {
             root: file.into(),
             view: View::new(below)?,
+            below: below.iter().map(|tree| (tree, OnceCell::new())).collect(),
+            copies: HashMap::new(),
             directories: &mut unpacked.directories,
             records: &mut unpacked.records,
         };
@@ -75,6 +80,10 @@ struct Settling<'a> {
     root: OwnedFd,
     /// What the layers below show.
     view: View,
+    /// These layers, the topmost first, with what is known beside their trees.
+    below: Vec<(&'a PathBuf, OnceCell<Records>)>,
+    /// Where files below were copied to, by device and inode.
+    copies: HashMap<(u64, u64), Vec<u8>>,
     /// What this layer's directories are to have in the end.
     directories: &'a mut BTreeMap<Vec<u8>, Option<Attributes>>,
     records: &'a mut Records,
@@ -147,19 +156,50 @@ impl Settling<'_> {
 
     /// A file of a lower layer, copied to `path` in this one.
     fn link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
-        let Some((_, Node::Other(file))) = self.view.locate(target)? else {
+        let Some((target, Node::Other(file))) = self.view.locate(target)? else {
             bail!("there is no such file, in this layer or below");
         };
         let (parent, name) = split(path).context("the root is no file")?;
         // Its directory may have moved to where a link below points.
-        let parent = match self.directory(parent)? {
-            Some(parent) => parent,
+        let (parent, path) = match self.directory(parent)? {
+            Some(parent) => (parent, path.to_vec()),
             None => match self.view.locate_followed(parent)? {
-                Some((true_path, Node::Directory(_))) => self.make_way(&true_path)?,
+                Some((true_path, Node::Directory(_))) => {
+                    (self.make_way(&true_path)?, join(&true_path, name))
+                }
                 _ => bail!("its directory is gone"),
             },
         };
-        copy::copy_file(&*file.parent, &file.name, &parent, name)
+        let mut record = self.record(file.parent.layer, &target)?;
+        let inode = (file.stat.st_dev, file.stat.st_ino);
+        match self.copies.get(&inode) {
+            Some(first) => {
+                linkat(&self.root, &**first, &parent, name, AtFlags::empty())?;
+                // The first name has them: else a few bytes would become many.
+                record.iter_mut().for_each(|record| record.xattrs.clear());
+            }
+            None => {
+                copy::copy_file(&*file.parent, &file.name, &parent, name)?;
+                self.copies.insert(inode, path.clone());
+            }
+        }
+        if let Some(record) = record {
+            self.records.insert(escape(&path), record);
+        }
+        Ok(())
+    }
+
+    /// What is known of a file beside the tree of a lower layer.
+    fn record(&self, layer: usize, path: &[u8]) -> Result<Option<Record>> {
+        let (tree, known) = &self.below[layer];
+        let known = match known.get() {
+            Some(known) => known,
+            None => {
+                let read = About::records_beside(tree)?;
+                known.get_or_init(|| read)
+            }
+        };
+        Ok(known.get(&escape(path)).cloned())
     }
 
     /// The directory `path` of this layer, made like the one below if need be.

@@ -51,7 +51,9 @@ impl Layer {
         header.set_mtime(1_234_567_890);
         header.set_size(0);
         let added = match kind {
-            EntryType::Symlink => self.builder.append_link(&mut header, path, content),
+            EntryType::Symlink | EntryType::Link => {
+                self.builder.append_link(&mut header, path, content)
+            }
             _ => {
                 header.set_size(content.len() as u64);
                 self.builder

@@ -3,6 +3,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::image::budget::Budget;
+use crate::image::owners::Owners;
 use crate::image::record::OVERRIDE_STAT;
 use crate::image::testing::{Member, Tar};
 use crate::image::unpack::unpack;
@@ -151,6 +152,61 @@ fn hard_links_reach_into_lower_layers() {
 }
 
 #[test]
+fn what_is_known_of_a_link_below_goes_with_it() {
+    use crate::image::layer::About;
+    let dir = tempfile::tempdir().unwrap();
+    let special = |name, kind, uid, link| Member {
+        name,
+        kind,
+        uid,
+        link,
+        ..Member::default()
+    };
+    let tars = [
+        Tar::new()
+            .dir("usr", 0o755)
+            .symlink("alias", "usr")
+            .member(special(b"usr/s", b'2', 5, b"x"))
+            .member(special(b"usr/p", b'6', 7, b"")),
+        Tar::new()
+            .link("one", "usr/s")
+            .link("two", "alias/s")
+            .link("alias/three", "usr/p"),
+    ];
+    let mut layers: Vec<PathBuf> = Vec::new();
+    for tar in tars {
+        let tree = dir.path().join(layers.len().to_string()).join("fs");
+        fs::create_dir_all(&tree).unwrap();
+        let mut unpacked = unpack(&tar.finish()[..], &tree, None, Budget::default()).unwrap();
+        settle(&tree, &mut unpacked, &layers).unwrap();
+        let about = About {
+            records: unpacked.records,
+            ..About::default()
+        };
+        about.write(tree.parent().unwrap()).unwrap();
+        layers.insert(0, tree);
+    }
+    let records = About::records_beside(&layers[0]).unwrap();
+    let stat = |path: &str| records[path].stat.as_deref().unwrap();
+    assert_eq!(stat("one"), "5:0:0644:symlink");
+    assert_eq!(stat("two"), "5:0:0644:symlink");
+    assert!(stat("usr/three").starts_with("7:0:") && stat("usr/three").ends_with(":pipe"));
+    let inode = |path: &str| fs::symlink_metadata(layers[0].join(path)).unwrap().ino();
+    assert_eq!(inode("one"), inode("two"));
+    // In a copy of the whole it is by inode.
+    let mut owners = Owners::new(dir.path());
+    let copy = dir.path().join("copy");
+    copy::flatten(&layers, &copy, &mut owners).unwrap();
+    owners.refresh().unwrap();
+    for (path, uid) in [("usr/s", 5), ("one", 5), ("two", 5), ("usr/three", 7)] {
+        let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW;
+        let file = nix::fcntl::open(&copy.join(path), flags, Mode::empty()).unwrap();
+        let known = owners.get(crate::sys::fs::identity(&file).unwrap());
+        assert_eq!(known.map(|stat| stat.uid), Some(uid), "{path}");
+    }
+}
+
+#[test]
 fn an_opaque_root_hides_all_below() {
     let mut stack = Stack::new();
     stack
@@ -208,7 +264,8 @@ fn a_stack_is_copied_as_it_looks() {
         )
         .unwrap();
     let dest = stack.dir.path().join("copy");
-    copy::flatten(&stack.layers, &dest).unwrap();
+    let mut owners = Owners::new(stack.dir.path());
+    copy::flatten(&stack.layers, &dest, &mut owners).unwrap();
     let read = |path: &str| fs::read_to_string(dest.join(path)).unwrap();
     assert_eq!(read("a/low"), "low");
     assert_eq!(read("a/over"), "top");
