@@ -1,11 +1,15 @@
 //! Bringing one layer in: one thread reads, verifies, decompresses and keeps
-//! the blob; another unpacks at the same time.
+//! the blob; another unpacks at the same time; a third compresses the blob where
+//! that is to be done.
 
+mod blobfile;
 mod confine;
+mod frames;
+mod piece;
 
 use std::cell::Cell;
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::fs;
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -16,23 +20,20 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
 use super::compress::{self, Compression};
-use super::digest::{self, Digest, HashReader, HashWriter, Hasher};
+use super::digest::{self, Digest, HashReader, Hasher};
 use super::flavour::Flavour;
 use super::progress::Meter;
 use super::record::Records;
 use super::unpack::{Unpacked, Unpacking};
 use crate::sys::fs::{make_private, write_private};
+use blobfile::BlobFile;
 use confine::confine;
+use piece::{Incoming, Piece};
 
 /// Bytes handed from one thread to the other at once, and how many such
 /// pieces may wait: with the decompressor's window, the memory of a layer.
 const PIECE: usize = 256 * 1024;
 const PIECES: usize = 8;
-
-/// Compression of blobs that come in plain. At this level zstd keeps up with
-/// the unpacking beside it (level 1 does not, and saves a quarter more); a blob
-/// of a Debian tree takes 43 % of its tar.
-const ZSTD_LEVEL: i32 = -1;
 
 /// What is known about a layer before it is read.
 #[derive(Clone, Debug, Default)]
@@ -177,36 +178,33 @@ pub fn bring(
     let (read, unpacked) = thread::scope(|scope| {
         let unpacker = thread::Builder::new().name("unpack".to_owned());
         let apply = || {
-            let mut incoming = Incoming {
-                pieces: unpacker_end,
-                used,
-                current: Vec::new(),
-                at: 0,
-            };
+            let mut incoming = Incoming::new(unpacker_end);
             let owners = expected.flavour.owners();
             let unpacking = Unpacking::new(&tree, owners, expected.budget)?;
             confine(&tree)?;
-            let unpacked = unpacking.run(&mut incoming)?;
+            let mut unpacked = unpacking.run(&mut incoming)?;
             // What follows the end mark belongs to the digests too.
             io::copy(&mut incoming, &mut io::sink()).context("read")?;
+            if unpacked.stands_alone() {
+                unpacked.seal(&tree)?;
+            }
             anyhow::Ok(unpacked)
         };
         let unpacker = unpacker
             .spawn_scoped(scope, apply)
             .context("start a thread")?;
         let mut hand_over = HandOver {
-            pieces,
+            pieces: Some(pieces),
+            used,
             reusable,
             hasher,
         };
         let read = feed(source, expected, blob, meter, &mut hand_over);
-        if let Err(error) = &read {
+        if let (Err(error), Some(pieces)) = (&read, hand_over.pieces.take()) {
             let error = io::Error::other(format!("{error:#}"));
-            let _ = hand_over.pieces.send(Err(error));
+            let _ = pieces.send(Err(error));
         }
-        let HandOver { pieces, hasher, .. } = hand_over;
-        // The other thread has read to the end then.
-        drop(pieces);
+        let hasher = hand_over.hasher;
         let unpacked = unpacker.join().map_err(|_| anyhow!("a thread panicked"))?;
         anyhow::Ok((read.map(|blob| (blob, hasher)), unpacked))
     })?;
@@ -216,7 +214,7 @@ pub fn bring(
         (Err(error), Err(_)) if error.is::<CutOff>() => return Err(unpacked.unwrap_err()),
         (read, _) => read?,
     };
-    let mut unpacked = unpacked?;
+    let unpacked = unpacked?;
     let diff_id = hasher.finish();
     if let Some(wanted) = &expected.diff_id {
         digest::check("the layer", wanted, &diff_id)?;
@@ -229,9 +227,6 @@ pub fn bring(
             "the archive is truncated (it has no end mark)"
         }
     );
-    if unpacked.stands_alone() {
-        unpacked.seal(&tree)?;
-    }
     Ok(Layer {
         diff_id,
         blob,
@@ -254,17 +249,21 @@ impl std::error::Error for CutOff {}
 
 /// The reading thread's end.
 struct HandOver {
-    pieces: SyncSender<io::Result<Vec<u8>>>,
+    /// None when all was handed over.
+    pieces: Option<SyncSender<io::Result<Piece>>>,
+    /// Where pieces come back to, and from.
+    used: Sender<Vec<u8>>,
     reusable: Receiver<Vec<u8>>,
     hasher: Hasher,
 }
 
 impl HandOver {
-    /// Sends on all that `plain` yields, showing each piece to `also`.
+    /// Sends on all that `plain` yields, showing each piece to `also`. The other
+    /// thread has read to the end then, and need not wait for what follows here.
     fn run(
         &mut self,
         mut plain: impl Read,
-        mut also: impl FnMut(&[u8]) -> io::Result<()>,
+        mut also: impl FnMut(&Piece) -> Result<()>,
         mut check: impl FnMut(u64) -> Result<()>,
     ) -> Result<()> {
         let mut total = 0;
@@ -282,39 +281,17 @@ impl HandOver {
             }
             piece.truncate(filled);
             if piece.is_empty() {
+                self.pieces = None;
                 return Ok(());
             }
             total += piece.len() as u64;
             check(total)?;
             self.hasher.update(&piece);
-            also(&piece).context("write the blob")?;
-            self.pieces.send(Ok(piece)).map_err(|_| CutOff)?;
+            let piece = Piece::new(piece, &self.used);
+            also(&piece)?;
+            let pieces = self.pieces.as_ref().ok_or(CutOff)?;
+            pieces.send(Ok(piece)).map_err(|_| CutOff)?;
         }
-    }
-}
-
-/// The unpacking thread's end.
-struct Incoming {
-    pieces: Receiver<io::Result<Vec<u8>>>,
-    used: Sender<Vec<u8>>,
-    current: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Incoming {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.current.len() {
-            let Ok(next) = self.pieces.recv() else {
-                return Ok(0);
-            };
-            let used = std::mem::replace(&mut self.current, next?);
-            self.at = 0;
-            let _ = self.used.send(used);
-        }
-        let n = buffer.len().min(self.current.len() - self.at);
-        buffer[..n].copy_from_slice(&self.current[self.at..self.at + n]);
-        self.at += n;
-        Ok(n)
     }
 }
 
@@ -347,10 +324,9 @@ fn feed(
         Some((digest, _)) => Hasher::like(digest)?,
         None => Hasher::sha256(),
     };
-    let create = || File::create(path).with_context(|| format!("create {}", path.display()));
     let keep = expected.keep_blob;
     let (digest, size, media_type) = if as_is || !keep {
-        let out = if keep { Some(create()?) } else { None };
+        let out = keep.then(|| BlobFile::create(path)).transpose()?;
         let mut tap = Tap {
             source: HashReader::new(source, hasher),
             out,
@@ -362,20 +338,34 @@ fn feed(
             io::copy(&mut buffered, &mut io::sink()).context("read")?;
         }
         if let Some(out) = tap.out {
-            out.sync_data().context("write the blob")?;
+            out.finish().context("write the blob")?;
         }
         let (digest, size) = tap.source.finish();
         (digest, size, compression.layer_media_type())
     } else {
-        let out = BufWriter::with_capacity(PIECE, create()?);
-        let mut zstd = zstd::Encoder::new(HashWriter::new(out, hasher), ZSTD_LEVEL)?;
-        let buffered = BufReader::with_capacity(PIECE, source);
-        let plain = compression.decoder(buffered)?;
-        hand_over.run(plain, |piece| zstd.write_all(piece), within)?;
-        let (out, digest, size) = zstd.finish().context("write the blob")?.finish();
-        let out = out.into_inner().map_err(io::IntoInnerError::into_error);
-        out.and_then(|out| out.sync_data())
-            .context("write the blob")?;
+        // What is plain comes in pieces that are as long as they can be only
+        // without a buffer between.
+        let plain: Box<dyn Read> = match compression {
+            Compression::None => Box::new(source),
+            _ => compression.decoder(BufReader::with_capacity(PIECE, source))?,
+        };
+        let (digest, size) = thread::scope(|scope| {
+            let (to_compress, pieces) = sync_channel(PIECES);
+            let compressor = thread::Builder::new().name("compress".to_owned());
+            let compressor = compressor
+                .spawn_scoped(scope, move || frames::compress(&pieces, path, hasher))
+                .context("start a thread")?;
+            let also = |piece: &Piece| Ok(to_compress.send(piece.clone()).map_err(|_| CutOff)?);
+            let read = hand_over.run(plain, also, within);
+            drop(to_compress);
+            let blob = compressor
+                .join()
+                .map_err(|_| anyhow!("a thread panicked"))?;
+            match read {
+                Err(error) if error.is::<CutOff>() && blob.is_err() => blob,
+                read => read.and(blob),
+            }
+        })?;
         (digest, size, MediaType::ImageLayerZstd)
     };
     if let Some((wanted, length)) = &expected.blob {
@@ -415,7 +405,7 @@ impl<R: Read> Read for Metered<'_, R> {
 /// Writes what is read to a second place.
 struct Tap<R> {
     source: R,
-    out: Option<File>,
+    out: Option<BlobFile>,
 }
 
 impl<R: Read> Read for Tap<R> {

@@ -107,6 +107,24 @@ pub fn clone_data(from: impl AsFd, to: impl AsFd) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
+/// Asks the disk to take `length` bytes of a file from `offset`, and does not wait
+/// for it: sync_file_range(2), `SYNC_FILE_RANGE_WRITE`.
+pub fn begin_writeback(file: impl AsFd, offset: u64, length: u64) -> nix::Result<()> {
+    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
+        return Err(Errno::EINVAL);
+    };
+    // SAFETY: the call takes numbers alone, and the descriptor is open.
+    let result = unsafe {
+        libc::sync_file_range(
+            file.as_fd().as_raw_fd(),
+            offset,
+            length,
+            libc::SYNC_FILE_RANGE_WRITE,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
 /// Tells a file from all others of its file system, also from those that had
 /// its inode number before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@
 # above all, files are made ten times slower after a big removal. Sets
 #   bryo    the release program        here      the working directory
 #   images  the recipes' directory     archives  where their tars are
+#   before  another build of bryo, if the caller named one in BRYO_BEFORE
 # shellcheck shell=bash
 set -euo pipefail
 
@@ -58,6 +59,7 @@ if [[ -z ${BRYO_BENCH:-} ]]; then
     mkdir -p "$stage/tests"
     cp -r "$repository/tests/bench" "$stage/tests/"
     cp "$bryo" "$stage/"
+    [[ -z ${BRYO_BEFORE:-} ]] || cp "$BRYO_BEFORE" "$stage/before"
     for image in $needs; do cp "$archives/$image.tar" "$stage/"; done
     chmod -R a+rX "$stage"
     home=$(getent passwd "$user" | cut -d: -f6)
@@ -73,13 +75,15 @@ if [[ -z ${BRYO_BENCH:-} ]]; then
     fi
     cd "$home"
     runuser -u "$user" -- env -i HOME="$home" USER="$user" PATH="$PATH" \
-      BRYO_BENCH="$stage" "$stage/tests/bench/$(basename "$bench")" "$@"
+      BRYO_BENCH="$stage" ${BRYO_BEFORE:+BRYO_BEFORE="$stage/before"} "$stage/tests/bench/$(basename "$bench")" "$@"
     exit
   fi
 else
   bryo=$BRYO_BENCH/bryo
   archives=$BRYO_BENCH
 fi
+
+before=${BRYO_BEFORE:-}
 
 # The proportional set sizes of processes, in kB, a line each.
 pss() { # PID...
