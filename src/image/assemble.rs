@@ -19,7 +19,7 @@ use super::session::{Session, private_dir};
 use super::settle::settle;
 use super::store::{LayerInfo, Store};
 
-/// Most layers that are unpacked at once. Each takes two threads.
+/// Most layers that are unpacked at once. Each takes two threads, or three.
 const MAX_PARALLEL: usize = 4;
 
 /// Unpacked layers on their way into the store.

@@ -56,10 +56,16 @@ pub fn open_shut(
     // Through our own /proc: the very file that was looked at.
     let itself = format!("/proc/self/fd/{}", place.as_raw_fd());
     let follow = FchmodatFlags::FollowSymlink;
-    let changed = fchmodat(nix::fcntl::AT_FDCWD, itself.as_str(), mode | wanted, follow);
-    let opened = open(itself.as_str(), flags - OFlag::O_NOFOLLOW, Mode::empty());
-    // As root of a user namespace it is not needed, and may fail.
-    Ok((opened?, changed.is_ok().then_some(mode)))
+    let mut tries = 0..8;
+    loop {
+        let changed = fchmodat(nix::fcntl::AT_FDCWD, itself.as_str(), mode | wanted, follow);
+        match open(itself.as_str(), flags - OFlag::O_NOFOLLOW, Mode::empty()) {
+            // Somebody has shut it again in between.
+            Err(Errno::EACCES) if changed.is_ok() && tries.next().is_some() => {}
+            // As root of a user namespace the change is not needed, and may fail.
+            opened => return Ok((opened?, changed.is_ok().then_some(mode))),
+        }
+    }
 }
 
 /// What an error says about a name that had been looked at: ESTALE if it is

@@ -17,8 +17,8 @@ const LEVEL: i32 = -1;
 
 /// Writes to the new file `path` what comes in pieces, each as a frame of zstd
 /// of its own: decoders take a row of frames for one (RFC 8878, section 3.1),
-/// and a frame that is whole in memory takes two thirds of the time of a piece
-/// of a stream, for no window has to be carried along. Returns digest and size
+/// and a frame of bytes that are all in memory takes less time than a piece of a
+/// stream, for no window has to be carried along. Returns digest and size
 /// of the blob, which is on the disk then.
 pub fn compress(pieces: &Receiver<Piece>, path: &Path, hasher: Hasher) -> Result<(Digest, u64)> {
     let mut out = HashWriter::new(BlobFile::create(path)?, hasher);
