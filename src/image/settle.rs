@@ -174,7 +174,9 @@ impl Settling<'_> {
         let inode = (file.stat.st_dev, file.stat.st_ino);
         match self.copies.get(&inode) {
             Some(first) => {
-                linkat(&self.root, &**first, &parent, name, AtFlags::empty())?;
+                let (above, first) = split(first).context("the root is no file")?;
+                let above = self.directory(above)?.context("its first name is gone")?;
+                linkat(&above, first, &parent, name, AtFlags::empty())?;
                 // The first name has them: else a few bytes would become many.
                 record.iter_mut().for_each(|record| record.xattrs.clear());
             }
