@@ -221,6 +221,44 @@ fn containers_are_connected_and_disconnected_while_they_run() {
     remove(&sandbox, &["l", "r", "none"]);
 }
 
+#[test]
+fn the_files_of_names_are_whole_while_networks_change() {
+    let sandbox = with_networks(&["left", "right"]);
+    let script = "echo $(hostname) >/name; while [ ! -e /stop ]; do \
+                  grep -q '^127.0.0.1' /etc/hosts || echo no loopback; \
+                  grep -Eq \"^10[.][0-9.]+$(printf '\\t')$(cat /name)$\" /etc/hosts || echo no name; \
+                  grep -Eq '^nameserver 10[.]' /etc/resolv.conf || echo no server; \
+                  : >/looked; done; echo looked";
+    start(&sandbox, "c", &["--network", "left"], &["sh", "-c", script]);
+    let looks = || {
+        exec(
+            &sandbox,
+            "c",
+            "rm -f /looked; while [ ! -e /looked ]; do sleep 0.01; done",
+        )
+    };
+    looks();
+    for _ in 0..8 {
+        for (add, remove) in [("right", "left"), ("left", "right")] {
+            sandbox
+                .bryo(["network", "connect", add, "c"])
+                .output()
+                .expect(0);
+            sandbox
+                .bryo(["network", "disconnect", remove, "c"])
+                .output()
+                .expect(0);
+            looks();
+        }
+    }
+    let addresses = "grep -c \"$(hostname)\" /etc/hosts; grep -c ^nameserver /etc/resolv.conf";
+    assert_eq!(exec(&sandbox, "c", addresses), "1\n1");
+    exec(&sandbox, "c", "touch /stop");
+    sandbox.bryo(["wait", "c"]).output().expect(0);
+    assert_eq!(sandbox.bryo(["logs", "c"]).stdout(), "looked");
+    remove(&sandbox, &["c"]);
+}
+
 /// A web server on the host's loopback: its port.
 fn serve_outside() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

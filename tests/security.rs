@@ -617,6 +617,7 @@ fn nothing_is_mounted_in_proc_but_on_files_about_the_machine() {
         ("version", "/proc/version"),
         ("thread", "/proc/thread-self/fd"),
         ("stray", "/sys/kernel"),
+        ("whole", "/proc"),
     ] {
         link(&image, place, target);
     }
@@ -637,12 +638,15 @@ fn nothing_is_mounted_in_proc_but_on_files_about_the_machine() {
         ["-v", &format!("{directory}:/deeper")],
         ["-v", &format!("{file}:/version")],
         ["--tmpfs", "/thread"],
+        ["--tmpfs", "/proc"],
+        ["-v", "named:/whole"],
         ["-v", "named:/stray"],
     ] {
         let output = run_tree(&sandbox, &image, &flags, &["/bin/busybox", "true"]);
         assert_eq!(output.code, 125, "{flags:?}: {output}");
         let expected = match flags[1] {
             "named:/stray" => "a link leads from there into /sys",
+            "named:/proc" | "/proc" | "named:/whole" => "may be mounted on /proc itself",
             _ => "it is in /proc, where nothing may be mounted but on cpuinfo, diskstats",
         };
         assert!(output.stderr.contains(expected), "{flags:?}: {output}");

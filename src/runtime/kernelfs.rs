@@ -7,7 +7,7 @@
 use super::rootfs::is_directory;
 use crate::sys::fd::open_in_root;
 use crate::sys::fs::is_same;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
@@ -38,20 +38,22 @@ const PROC_ROOT: u64 = 1;
 /// Refuses to mount `tree` on the open `target` inside `root`, which
 /// `destination` led to, if it is a place where nothing belongs.
 pub fn check(root: &OwnedFd, target: &OwnedFd, destination: &Path, tree: impl AsFd) -> Result<()> {
-    let is_proc = || fstatfs(&tree).map(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC);
-    if destination == Path::new("proc") && !is_proc().context("statfs")? {
-        bail!("{}", refusal());
-    }
     let kind = fstatfs(target).context("statfs")?.filesystem_type();
     if kind == SYSFS && !destination.starts_with("sys") {
         bail!("a link leads from there into /sys: name the place itself as the target");
     }
-    if kind != PROC_SUPER_MAGIC {
+    let place = fstat(target).context("fstat")?;
+    let is_root = kind == PROC_SUPER_MAGIC && place.st_ino == PROC_ROOT && is_directory(target)?;
+    // Where the user mounts there, nothing was mounted before.
+    if is_root || destination == Path::new("proc") {
+        let tree = fstatfs(&tree).context("statfs")?.filesystem_type();
+        ensure!(
+            tree == PROC_SUPER_MAGIC,
+            "nothing but a proc file system may be mounted on /proc itself"
+        );
         return Ok(());
     }
-    let place = fstat(target).context("fstat")?;
-    if place.st_ino == PROC_ROOT && is_directory(target)? && is_proc().context("statfs")? {
-        // Another one in its place.
+    if kind != PROC_SUPER_MAGIC {
         return Ok(());
     }
     for file in FILES {

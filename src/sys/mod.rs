@@ -20,6 +20,7 @@ pub mod packet;
 pub mod pidfd;
 pub mod random;
 pub mod replace;
+pub mod rewrite;
 pub mod seccomp;
 pub mod signal;
 pub mod signals;

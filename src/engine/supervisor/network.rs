@@ -6,6 +6,7 @@ use crate::engine::network::{Joined, Lease, Networks, members, plumb};
 use crate::engine::userns::in_process;
 use crate::net::worker::Listener;
 use crate::sys::ns::open_file;
+use crate::sys::rewrite::rewrite_lines;
 use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
 use std::net::IpAddr;
@@ -164,13 +165,15 @@ impl Life {
         members::save(&self.container.dir, &leases)?;
         let rewrite = |file: &str, new: &dyn Fn(&str) -> String| {
             let path = self.container.dir.join(file);
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let new = new(&text);
-            // In place: it may be mounted in the container already.
-            match new == text {
-                true => Ok(()),
-                false => std::fs::write(&path, new).with_context(|| path.display().to_string()),
-            }
+            let write = || {
+                let text = std::fs::read_to_string(&path)?;
+                // It may be mounted in the container already.
+                match new(&text) {
+                    new if new == text => Ok(()),
+                    new => rewrite_lines(&path, &text, &new),
+                }
+            };
+            write().with_context(|| path.display().to_string())
         };
         let addresses: Vec<IpAddr> = leases
             .iter()
