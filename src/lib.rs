@@ -7,6 +7,7 @@
 //! cli        command-line verbs, one file each; output, errors with hints, exit codes
 //! engine     container records and states, supervisor, exec, spec generation
 //! runtime    image    net    cgroup   siblings that never import each other
+//! process    processes of bryo's own: for one task, through a helper, resident; errors between them
 //! idmap      id maps, granted ranges, the helper that writes maps
 //! sys        system calls: the only place with `unsafe`
 //! ```
@@ -17,6 +18,7 @@ pub mod engine;
 pub mod idmap;
 pub mod image;
 pub mod net;
+pub mod process;
 pub mod runtime;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the top down. A module imports from layers below its own
 /// only, so never from the others in its line.
-const LAYERS: [&[&str]; 6] = [
+const LAYERS: [&[&str]; 7] = [
     &["cli"],
     &["compose", "build"],
     &["engine"],
     &["runtime", "image", "net", "cgroup"],
+    &["process"],
     &["idmap"],
     &["sys"],
 ];

@@ -113,7 +113,7 @@ fn errno(error: &anyhow::Error) -> Option<Errno> {
             .or_else(call)
     });
     typed.or_else(|| {
-        // Processes of ours, and what reads a client's own files, tell in words.
+        // What reads a client's own files tells in words.
         let text = format!("{error:#}");
         let (_, number) = text.rsplit_once("(os error ")?;
         let (number, _) = number.split_once(')')?;
@@ -163,15 +163,10 @@ fn storage_hint(error: &anyhow::Error) -> Option<String> {
         )
     };
     let text = format!("{error:#}");
-    // Processes of ours tell the names of calls' errors.
-    let named = || {
-        let mut kinds = [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS].into_iter();
-        kinds.find(|errno| text.contains(&format!("{errno:?}")))
-    };
     let said = match start_error(error) {
         Some(start) if limits(start.step) => errno(error),
         Some(start) => errno(error).or(start.errno),
-        None => errno(error).or_else(named),
+        None => errno(error),
     };
     match said? {
         errno @ (Errno::ENOSPC | Errno::EDQUOT) => {

@@ -7,6 +7,7 @@ use crate::image::entry::{join, show};
 use crate::image::record::OPAQUE;
 use crate::image::unpack::{DIRECTORY, is_whiteout};
 use crate::image::view::{Node, View};
+use crate::process::in_process;
 use anyhow::{Context, Result, bail};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -47,7 +48,7 @@ pub fn changes(container: &Container) -> Result<Vec<(Change, Vec<u8>)>> {
     let (upper, lowers) = layers(container)?;
     let spec = container.spec()?;
     // Some of it may be closed to the user.
-    let said = userns::in_process(|| {
+    let said = in_process(|| {
         if userns::enter_owners(&spec)?.is_none() {
             // Else what is the user's has to do.
             let _ = become_root();

@@ -1,6 +1,5 @@
 //! `commit`: an image from what a container changed.
 
-use super::beside::{Beside, unless_unread};
 use super::changes::layers;
 use super::containers::{Container, Containers};
 use super::events::{self, Action};
@@ -15,6 +14,7 @@ use crate::image::progress::Progress;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, Store};
 use crate::image::tarwrite::TarWriter;
+use crate::process::{Beside, unless_unread};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;

@@ -6,12 +6,12 @@
 //! link of the container's has a say in that (CVE-2018-15664,
 //! CVE-2019-14271).
 
-use super::beside::{Beside, unless_unread};
 use super::confine::write_only_to;
 use super::visit::{Files, Visit};
 use crate::image::budget::Budget;
 use crate::image::pack::{self, pack};
 use crate::image::place::{self, Found, Place, Target};
+use crate::process::{Beside, unless_unread};
 use crate::sys::fd::open_in_root;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;

@@ -12,6 +12,7 @@ use super::spec::console_size;
 use super::user;
 use crate::idmap::IdMap;
 use crate::image::owners::Owners;
+use crate::process::{Resident, Until, spawn};
 use crate::runtime::join::join;
 use crate::runtime::plan::{
     ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_KEEP_GROUPS, ANNOTATION_SECCOMP,
@@ -24,7 +25,7 @@ use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::{open_in_root, set_nonblocking};
 use crate::sys::signal::SignalFd;
-use crate::sys::{pidfd, title, tty};
+use crate::sys::{pidfd, tty};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -35,7 +36,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, Spec};
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -190,11 +191,16 @@ pub fn exec_detached(
     match clone3(0, Parent::Caller)? {
         Forked::Child => {
             drop(ours);
-            let role = format!("exec {}", short(&container.record.id));
-            title::set(c"bryo-exec", &role);
-            let _ = nix::unistd::setsid();
             crate::sys::fd::close_inherited(inherited);
-            let started = super::supervisor::release_stdio()
+            let resident = Resident {
+                name: c"bryo-exec",
+                role: &format!("exec {}", short(&container.record.id)),
+                until: Until::Done,
+                hidden: false,
+                keeps: None,
+            };
+            let started = resident
+                .begin()
                 .map_err(|e| StartError::new(Step::Supervise, &e))
                 .and_then(|()| {
                     let stdio = Stdio::null().map_err(|e| StartError::new(Step::Join, &e))?;
@@ -306,21 +312,23 @@ pub fn probe(
 /// Answers for the command in a process of its own: what the command leaves
 /// behind may ask when this one is gone.
 pub(super) fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
-    if let Forked::Child = clone3(0, Parent::Caller)? {
-        title::set(c"bryo-emulate", "root emulation");
-        let _ = nix::unistd::setsid();
-        let _ = crate::sys::signal::reset();
-        let _ = super::supervisor::release_stdio();
-        // Not to be looked into by who has all capabilities in there.
-        let _ = nix::sys::prctl::set_dumpable(false);
+    spawn(|| {
+        let mut kept = emulator.descriptors();
+        kept.push(target.as_raw_fd());
+        let resident = Resident {
+            name: c"bryo-emulate",
+            role: "root emulation",
+            until: Until::Done,
+            hidden: true,
+            keeps: Some(&kept),
+        };
+        resident.begin()?;
         let _ = nix::sched::setns(target, CloneFlags::CLONE_NEWUSER);
-        // Locks and connections of the process it was cloned from.
-        crate::sys::fd::close_all_but(&emulator.descriptors());
         let _ = crate::sys::seccomp::confine(seccomp::CARETAKER, true);
         emulator.serve_all();
-        exit_now(0);
-    }
-    Ok(())
+        Ok(())
+    })
+    .map(drop)
 }
 
 fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {

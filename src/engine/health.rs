@@ -3,7 +3,8 @@
 use super::containers::{Container, short};
 use super::exec::probe;
 use super::times::parse_duration;
-use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::process::{Resident, Until, spawn};
+use crate::sys::clone::Child;
 use crate::sys::socket;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -296,41 +297,38 @@ pub struct Checker {
 /// process run.
 pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
     let (ours, theirs) = socket::pair()?;
-    match clone3(0, Parent::Caller).context("start health checks")? {
-        Forked::Child => {
-            let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
-            let role = format!("health checks {}", short(&container.record.id));
-            crate::sys::title::set(c"bryo-health", &role);
-            let _ = crate::sys::signal::reset();
-            crate::sys::fd::close_all_but(&[theirs.as_raw_fd()]);
-            let mut container = container.clone();
-            super::supervisor::confine_starter(&container);
-            let begun = Instant::now();
-            let mut passed = false;
-            loop {
-                let starting = !passed && begun.elapsed() < check.start_period;
-                std::thread::sleep(match starting {
-                    true => check.start_interval,
-                    false => check.interval,
-                });
-                let finding = check_once(&mut container, check);
-                passed |= finding.exit_code == 0;
-                // Who answered for the check's command ends after it.
-                let wait = Some(WaitPidFlag::WNOHANG);
-                while matches!(waitpid(None, wait), Ok(status) if status.pid().is_some()) {}
-                let Ok(message) = serde_json::to_vec(&finding) else {
-                    exit_now(1)
-                };
-                if socket::send_all(&theirs, &message).is_err() {
-                    exit_now(0)
-                }
-            }
+    let process = spawn(|| {
+        let resident = Resident {
+            name: c"bryo-health",
+            role: &format!("health checks {}", short(&container.record.id)),
+            until: Until::MakersEnd,
+            hidden: false,
+            keeps: Some(&[theirs.as_raw_fd()]),
+        };
+        resident.begin()?;
+        let mut container = container.clone();
+        super::supervisor::confine_starter(&container);
+        let begun = Instant::now();
+        let mut passed = false;
+        loop {
+            let starting = !passed && begun.elapsed() < check.start_period;
+            std::thread::sleep(match starting {
+                true => check.start_interval,
+                false => check.interval,
+            });
+            let finding = check_once(&mut container, check);
+            passed |= finding.exit_code == 0;
+            // Who answered for the check's command ends after it.
+            let wait = Some(WaitPidFlag::WNOHANG);
+            while matches!(waitpid(None, wait), Ok(status) if status.pid().is_some()) {}
+            // Nobody listens any more.
+            socket::send_all(&theirs, &serde_json::to_vec(&finding)?)?;
         }
-        Forked::Parent(process) => Ok(Checker {
-            findings: ours,
-            _process: process,
-        }),
-    }
+    });
+    Ok(Checker {
+        findings: ours,
+        _process: process.context("start health checks")?,
+    })
 }
 
 fn check_once(container: &mut Container, check: &HealthCheck) -> Finding {

@@ -14,20 +14,20 @@
 use super::machine::ids::{Ids, Writer};
 use super::paths;
 use super::record::ProcessId;
-use super::supervisor::release_stdio;
 use crate::idmap::request::Request;
-use crate::idmap::{IdMap, lines};
+use crate::idmap::write::Setgroups;
+use crate::idmap::{self, IdMap, lines};
+use crate::process::{Resident, Until, orphan};
 use crate::runtime::seccomp;
+use crate::sys;
 use crate::sys::channel::Channel;
-use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::clone::Child;
 use crate::sys::fs::{create_private, private};
-use crate::sys::{self, fd::write_file};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -179,8 +179,7 @@ fn start(directory: &Path, maps: &Maps) -> Result<()> {
     }
     let (ours, theirs) = Channel::pair()?;
     let path = directory.join("keeper");
-    let keeper = orphan(libc::CLONE_NEWUSER as u64, || keep(&theirs, &path))?;
-    drop(theirs);
+    let keeper = orphan(libc::CLONE_NEWUSER as u64, || keep(theirs, &path))?;
     let started = || -> Result<()> {
         write_maps(&keeper, maps, &writers)?;
         let entry = Entry {
@@ -198,60 +197,25 @@ fn start(directory: &Path, maps: &Maps) -> Result<()> {
     started().inspect_err(|_| drop(sys::pidfd::kill(&keeper.pidfd, libc::SIGKILL)))
 }
 
-/// Makes a process in new namespaces that is nobody's child, so that nobody
-/// has to wait for it, and runs `act` there.
-pub fn orphan(namespaces: u64, act: impl FnOnce()) -> Result<Child> {
-    let (ours, theirs) = Channel::pair()?;
-    let helper = match clone3(0, Parent::Caller)? {
-        Forked::Parent(helper) => helper,
-        Forked::Child => match clone3(namespaces, Parent::Caller) {
-            Ok(Forked::Child) => {
-                drop((ours, theirs));
-                act();
-                exit_now(0)
-            }
-            Ok(Forked::Parent(child)) => {
-                let pid = child.pid.as_raw().to_ne_bytes();
-                let _ = theirs.send(&pid, Some(child.pidfd.as_fd()));
-                exit_now(0)
-            }
-            Err(error) => {
-                let _ = theirs.send(error.to_string().as_bytes(), None);
-                exit_now(1)
-            }
-        },
-    };
-    drop(theirs);
-    let received = ours.receive()?;
-    let _ = nix::sys::wait::waitpid(helper.pid, None);
-    let received = received.context("it was killed")?;
-    match (<[u8; 4]>::try_from(&received.data[..]), received.fd) {
-        (Ok(pid), Some(pidfd)) => Ok(Child {
-            pid: Pid::from_raw(i32::from_ne_bytes(pid)),
-            pidfd,
-        }),
-        _ => bail!("{}", String::from_utf8_lossy(&received.data)),
-    }
-}
-
 /// The keeper's whole life.
-fn keep(starter: &Channel, path: &Path) {
-    sys::title::set(c"bryo-keeper", "keeper of subordinate ids");
-    let _ = nix::unistd::setsid();
-    let _ = sys::signal::reset();
-    let _ = nix::unistd::chdir("/");
+fn keep(starter: Channel, path: &Path) {
     // Nothing of who started it is kept: no lock, pipe or terminal.
-    let ready = release_stdio().and_then(|()| Ok(sys::fd::duplicate_to(starter, 0)?));
-    if ready.is_err() || sys::fd::close_all_from(3).is_err() {
+    let resident = Resident {
+        name: c"bryo-keeper",
+        role: "keeper of subordinate ids",
+        until: Until::Done,
+        hidden: false,
+        keeps: Some(&[starter.as_fd().as_raw_fd()]),
+    };
+    if resident.begin().is_err() {
         return;
     }
     // The maps are written and the file is there, or the starter has died.
-    let mut word = [0; 8];
-    match nix::unistd::read(std::io::stdin(), &mut word) {
-        Ok(length) if length > 0 => {}
-        _ => return,
+    if !matches!(starter.receive(), Ok(Some(_))) {
+        return;
     }
-    if let (Ok(file), Ok(())) = (File::open(path), release_stdio()) {
+    drop(starter);
+    if let Ok(file) = File::open(path) {
         let _ = sys::seccomp::confine(seccomp::WAITER, true);
         let _ = wait_until_unused(&file, path);
     }
@@ -300,9 +264,8 @@ impl Writer {
         let pid = child.pid.to_string();
         match self {
             Writer::Itself => {
-                let file = |name| format!("/proc/{pid}/{name}");
-                write_file(&file("gid_map"), lines(&maps.gids).as_bytes())?;
-                Ok(write_file(&file("uid_map"), lines(&maps.uids).as_bytes())?)
+                let (uids, gids) = (&maps.uids, &maps.gids);
+                Ok(idmap::write::write(&pid, uids, gids, Setgroups::Allowed)?)
             }
             Writer::Helper(path) => {
                 let request = Request {

@@ -2,7 +2,6 @@
 
 pub mod activation;
 pub mod attach;
-pub mod beside;
 pub mod changes;
 pub mod cleaner;
 pub mod commit;

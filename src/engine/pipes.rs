@@ -1,7 +1,7 @@
 //! Pipes between a container and who carries its streams.
 
+use crate::process::open_null;
 use crate::runtime::Stdio;
-use crate::runtime::process::open_null;
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod};

@@ -22,15 +22,14 @@ use crate::idmap::{self, IdMap, compose, inverted, push, size};
 use crate::image::budget::Budget;
 use crate::image::flavour::{Flavour, Owners};
 use crate::image::store::Store;
-use crate::sys::clone::{Forked, Parent, clone3, exit_now};
+use crate::process::{Told, in_process};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::statfs::statfs;
-use nix::sys::wait::WaitStatus;
 use nix::unistd::{getegid, geteuid, setresgid, setresuid};
 use oci_spec::runtime::{LinuxIdMapping, Spec};
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The ids that the user has.
@@ -324,7 +323,7 @@ impl Mapping {
     /// Runs `act` where files have the owners that the container's layers
     /// have: in this process, or in one made for it.
     pub fn inside(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.run_inside(|| act().map(|()| Vec::new())).map(drop)
+        self.run_inside(act)
     }
 
     /// Reads a file of the container's layers by `act`, where it may be read.
@@ -343,7 +342,7 @@ impl Mapping {
     }
 
     /// As [`Mapping::inside`], for what has something to tell.
-    pub fn run_inside(&self, act: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    pub fn run_inside<T: Told>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         let keeper = match self {
             Mapping::Mapped(mapped) => mapped.keeper.as_ref(),
             Mapping::Single { .. } => None,
@@ -459,34 +458,6 @@ fn with_keeper(base: Base, asked: &UserNs, warn: &dyn Fn(&str)) -> Result<(Base,
             Ok((Base::Single, None))
         }
         Err(error) => Err(error),
-    }
-}
-
-/// Runs `act` in a process of its own and returns what it does; an error comes
-/// back as text.
-pub fn in_process(act: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
-    let (mut ours, mut theirs) = std::io::pipe().context("pipe")?;
-    let child = match clone3(0, Parent::Caller)? {
-        Forked::Parent(child) => child,
-        Forked::Child => {
-            drop(ours);
-            let (bytes, code) = match act() {
-                Ok(bytes) => (bytes, 0),
-                Err(error) => (format!("{error:#}").into_bytes(), 1),
-            };
-            let told = theirs.write_all(&bytes);
-            exit_now(if told.is_ok() { code } else { 1 })
-        }
-    };
-    drop(theirs);
-    let mut said = Vec::new();
-    let read = ours.read_to_end(&mut said);
-    let status = nix::sys::wait::waitpid(child.pid, None).context("wait")?;
-    read.context("read from a process of bryo's")?;
-    match status {
-        WaitStatus::Exited(_, 0) => Ok(said),
-        WaitStatus::Exited(..) => bail!("{}", String::from_utf8_lossy(&said)),
-        other => bail!("a process of bryo's was killed ({other:?})"),
     }
 }
 

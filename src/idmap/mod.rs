@@ -2,12 +2,13 @@
 //! the ranges that an administrator grants, and the helper program that
 //! writes maps of granted ids ([`helper`]).
 //!
-//! All but the helper is pure.
+//! All but the helper and [`write`](mod@write) is pure.
 
 pub mod grant;
 pub mod helper;
 pub mod request;
 pub mod subid;
+pub mod write;
 
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write as _};

@@ -6,7 +6,8 @@ use super::outside::{self, Outside};
 use super::plan::{Plan, RootMount};
 use super::stdio::Stdio;
 use super::{reaper, rootfs};
-use crate::idmap::{IdMap, lines};
+use crate::idmap::write::Setgroups;
+use crate::idmap::{self, lines};
 use crate::sys::channel::Channel;
 use crate::sys::clone::exit_now;
 use crate::sys::fd::{create_in_root, open_in_root};
@@ -79,7 +80,9 @@ fn start(
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     if creates(libc::CLONE_NEWUSER) {
         match ids {
-            Ids::Own => write_maps(&plan.uid_map, &plan.gid_map),
+            // The kernel allows it for the one line that maps the writer's own
+            // ids (user_namespaces(7)).
+            Ids::Own => map_ids("self", plan, Setgroups::Denied),
             Ids::Given | Ids::Nobodys => await_maps(channel),
         }
         .at(Step::Map)?;
@@ -144,16 +147,11 @@ fn end_with_parent() -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")
 }
 
-/// Writes the id maps of the new user namespace from inside, which the kernel
-/// allows for the one line that maps the writer's own ids
-/// (user_namespaces(7)).
-fn write_maps(uid_map: &[IdMap], gid_map: &[IdMap]) -> Result<()> {
-    let write = |path: &str, text: &str| {
-        sys::fd::write_file(path, text.as_bytes()).with_context(|| format!("map ids to {text:?}"))
-    };
-    write("/proc/self/uid_map", &lines(uid_map))?;
-    write("/proc/self/setgroups", "deny")?;
-    write("/proc/self/gid_map", &lines(gid_map))
+/// Writes the maps of a process in a new user namespace of the plan's.
+pub(super) fn map_ids(process: &str, plan: &Plan, setgroups: Setgroups) -> Result<()> {
+    let (uids, gids) = (&plan.uid_map, &plan.gid_map);
+    idmap::write::write(process, uids, gids, setgroups)
+        .with_context(|| format!("map ids to {:?}, groups to {:?}", lines(uids), lines(gids)))
 }
 
 /// Waits until the process outside has written them.

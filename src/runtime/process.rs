@@ -446,9 +446,3 @@ fn hand_over(page: &OwnedFd, report: &Channel, sockets: u32) -> Result<OwnedFd> 
     sys::fd::duplicate_to(report, trampoline::REPORT_FD)?;
     Ok(page)
 }
-
-/// Opens `/dev/null` for reading and writing.
-pub fn open_null() -> Result<OwnedFd> {
-    nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
-        .context("/dev/null")
-}

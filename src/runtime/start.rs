@@ -6,13 +6,13 @@ use super::message::{Message, StartError, Step};
 use super::plan::Plan;
 use super::process::ProcessPlan;
 use super::stdio::Stdio;
-use crate::idmap::lines;
+use crate::idmap::write::Setgroups;
+use crate::process::{Refused, through};
 use crate::sys::channel::Channel;
-use crate::sys::clone::{Child, Forked, Parent, clone3, clone3_into, exit_now};
-use crate::sys::fd::write_file;
+use crate::sys::clone::{Child, Forked, Parent, clone3_into, exit_now};
 use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::trampoline;
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{getegid, geteuid};
@@ -114,25 +114,18 @@ fn make(plan: &Plan, own_maps: bool, parent: Parent) -> Result<Forked, StartErro
     let forked = clone3_into(flags, parent, group).map_err(|e| failed(Step::Clone)(e.into()))?;
     let new_ids = flags & libc::CLONE_NEWUSER as u64 != 0;
     if let (Forked::Parent(child), true, false) = (&forked, new_ids, own_maps) {
-        write_maps(child, plan).map_err(|e| {
+        let setgroups = match plan.maps_alone(geteuid().as_raw(), getegid().as_raw()) {
+            // As it would have done itself.
+            true => Setgroups::Denied,
+            false => Setgroups::Allowed,
+        };
+        let mapped = init::map_ids(&child.pid.to_string(), plan, setgroups);
+        mapped.map_err(|e| {
             reap(child);
             failed(Step::Map)(e)
         })?;
     }
     Ok(forked)
-}
-
-fn write_maps(child: &Child, plan: &Plan) -> anyhow::Result<()> {
-    if plan.maps_alone(geteuid().as_raw(), getegid().as_raw()) {
-        // As it would have done itself.
-        write_file(&format!("/proc/{}/setgroups", child.pid), b"deny")?;
-    }
-    for (name, map) in [("gid_map", &plan.gid_map), ("uid_map", &plan.uid_map)] {
-        let text = lines(map);
-        write_file(&format!("/proc/{}/{name}", child.pid), text.as_bytes())
-            .with_context(|| format!("map ids to {text:?}"))?;
-    }
-    Ok(())
 }
 
 fn reap(child: &Child) {
@@ -147,47 +140,15 @@ pub(super) fn by_helper(
     make: impl FnOnce() -> Result<Forked, StartError>,
     become_it: impl FnOnce(),
 ) -> Result<Child, StartError> {
-    let join_failed = failed(Step::Join);
-    let (ours, theirs) = Channel::pair().map_err(|e| join_failed(e.into()))?;
-    let helper = match clone3(0, Parent::Caller).map_err(|e| join_failed(e.into()))? {
-        Forked::Parent(helper) => helper,
-        Forked::Child => match make() {
-            Ok(Forked::Child) => {
-                drop((ours, theirs));
-                become_it();
-                exit_now(1)
-            }
-            Ok(Forked::Parent(child)) => {
-                let pid = child.pid.as_raw().to_ne_bytes();
-                let _ = theirs.send(&[PID, &pid[..]].concat(), Some(child.pidfd.as_fd()));
-                exit_now(0)
-            }
-            Err(error) => {
-                let _ = theirs.send(&Message::Failed(error).encode(), None);
-                exit_now(1)
-            }
+    let make = || make().map_err(|error| Message::Failed(error).encode());
+    through(make, become_it).map_err(|refused| match refused {
+        Refused::Lost(error) => failed(Step::Join)(error),
+        Refused::Said(said) => match Message::decode(&said, "") {
+            Some(Message::Failed(error)) => error,
+            _ => failed(Step::Join)(anyhow!("the process that joins said nonsense")),
         },
-    };
-    drop(theirs);
-    let received = ours.receive().map_err(|e| join_failed(e.into()))?;
-    let _ = nix::sys::wait::waitpid(helper.pid, None);
-    let lost = || join_failed(anyhow!("the process that joins was killed"));
-    let received = received.ok_or_else(lost)?;
-    let pid = received.data.strip_prefix(PID);
-    let pid = pid.and_then(|p| <[u8; 4]>::try_from(p).ok());
-    match (pid, received.fd, Message::decode(&received.data, "")) {
-        (Some(pid), Some(pidfd), _) => Ok(Child {
-            // As the helper sees it: it was cloned outside of the container.
-            pid: nix::unistd::Pid::from_raw(i32::from_ne_bytes(pid)),
-            pidfd,
-        }),
-        (_, _, Some(Message::Failed(error))) => Err(error),
-        _ => Err(lost()),
-    }
+    })
 }
-
-/// Starts the message by which a helper tells the process it made.
-const PID: &[u8] = b"pid: ";
 
 /// Reads the messages of `child` until it has executed or failed; a failed
 /// one is reaped.

@@ -1,6 +1,6 @@
 //! What a new process has as descriptors 0 to 2.
 
-use super::process::open_null;
+use crate::process::open_null;
 use crate::sys::fd::duplicate_to;
 use anyhow::Result;
 use std::os::fd::OwnedFd;

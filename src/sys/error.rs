@@ -1,6 +1,7 @@
 //! The error of a failed system call.
 
 use nix::errno::Errno;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A system call that failed, with the arguments that matter to a reader.
@@ -9,7 +10,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// Name of the system call, as in its man page.
-    pub call: &'static str,
+    pub call: Cow<'static, str>,
     /// The arguments, printed for people.
     pub args: String,
     /// What the kernel answered.
@@ -21,9 +22,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// An error of `call`, its arguments rendered by `args`.
-    pub fn new(call: &'static str, args: impl Into<String>, errno: Errno) -> Self {
+    pub fn new(call: impl Into<Cow<'static, str>>, args: impl Into<String>, errno: Errno) -> Self {
         Error {
-            call,
+            call: call.into(),
             args: args.into(),
             errno,
         }

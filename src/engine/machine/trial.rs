@@ -2,10 +2,11 @@
 //! in new namespaces tries one thing after the other and tells the results.
 
 use super::Tried;
+use crate::idmap::write::Setgroups;
+use crate::idmap::{self, IdMap};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
 use crate::sys::error::Result;
-use crate::sys::fd::write_file;
 use crate::sys::mount::{FsContext, MountAttr, attr, clone_tree, set_attributes};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
@@ -266,9 +267,8 @@ fn inside(
 }
 
 fn map(uid: u32, gid: u32) -> Result<()> {
-    write_file("/proc/self/uid_map", format!("0 {uid} 1\n").as_bytes())?;
-    write_file("/proc/self/setgroups", b"deny")?;
-    write_file("/proc/self/gid_map", format!("0 {gid} 1\n").as_bytes())
+    let one = |id| [IdMap::new(0, id, 1)];
+    idmap::write::write("self", &one(uid), &one(gid), Setgroups::Denied)
 }
 
 fn isolate() -> nix::Result<()> {

@@ -15,19 +15,20 @@ use super::nameserver::NameServer;
 use super::namespace::{self, Made};
 use super::subnet::{Subnet, choose};
 use crate::engine::containers::short;
-use crate::engine::keeper::{Keeper, Maps, orphan};
-use crate::engine::supervisor::release_stdio;
+use crate::engine::keeper::{Keeper, Maps};
 use crate::engine::usernet::UserNetwork;
 use crate::engine::usernet::translator::Translator;
-use crate::idmap::lines;
+use crate::idmap::write::Setgroups;
+use crate::idmap::{self, size};
 use crate::net::dns::ResolvConf;
 use crate::net::names::{MAX_TABLE, Special, Table};
 use crate::net::stack::Published;
 use crate::net::worker::Order;
+use crate::process::{Fault, Resident, Until, orphan};
 use crate::runtime::seccomp;
 use crate::sys::channel::{Channel, Received};
-use crate::sys::clone::{Child, exit_now};
-use crate::sys::fd::{close_all_but, write_file};
+use crate::sys::clone::exit_now;
+use crate::sys::fd::close_all_but;
 use crate::sys::{self, socket};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -76,36 +77,30 @@ pub fn start(networks: &Networks, definition: &Definition, place: Place) -> Resu
     let child = orphan(namespaces, || {
         drop(ours.take());
         if let Err(error) = hold(networks, definition, place, &theirs) {
-            let _ = theirs.send(format!("{error:#}").as_bytes(), None);
+            let _ = theirs.send(&Fault::of(&error).message(), None);
         }
     })?;
     drop(theirs);
     let ours = ours.take().context("no channel")?;
     let started = || -> Result<()> {
         if let Some(maps) = &maps {
-            write_maps(&child, maps)?;
+            let setgroups = match size(&maps.gids) {
+                1 => Setgroups::Denied,
+                _ => Setgroups::Allowed,
+            };
+            let process = child.pid.to_string();
+            idmap::write::write(&process, &maps.uids, &maps.gids, setgroups)?;
         }
         ours.send(b"go", None)?;
         match ours.receive()? {
             Some(received) if received.data == b"ready" => Ok(()),
-            Some(received) => bail!("{}", String::from_utf8_lossy(&received.data)),
+            Some(received) => Err(Fault::decode(&received.data)),
             None => bail!("it was killed"),
         }
     };
     started()
         .inspect_err(|_| drop(sys::pidfd::kill(&child.pidfd, libc::SIGKILL)))
         .with_context(|| format!("start network '{}'", definition.name))
-}
-
-fn write_maps(child: &Child, maps: &Maps) -> Result<()> {
-    let file = |name| format!("/proc/{}/{name}", child.pid);
-    if let [line] = &maps.gids[..]
-        && line.count == 1
-    {
-        write_file(&file("setgroups"), b"deny")?;
-    }
-    write_file(&file("gid_map"), lines(&maps.gids).as_bytes())?;
-    Ok(write_file(&file("uid_map"), lines(&maps.uids).as_bytes())?)
 }
 
 /// A connection.
@@ -172,15 +167,18 @@ fn hold(
     place: Place,
     starter: &Channel,
 ) -> Result<()> {
-    sys::title::set(c"bryo-network", &format!("network {}", definition.name));
-    let _ = nix::unistd::setsid();
-    let _ = sys::signal::reset();
-    release_stdio()?;
+    let resident = Resident {
+        name: c"bryo-network",
+        role: &format!("network {}", definition.name),
+        until: Until::Done,
+        hidden: false,
+        keeps: None,
+    };
+    resident.begin()?;
     // The maps are written, or the starter has died.
     if starter.receive()?.is_none() {
         return Ok(());
     }
-    let _ = nix::unistd::chdir("/");
     let existing = match &place {
         Place::Existing(namespace) | Place::Beside(namespace) => {
             let owner = sys::ns::owning(namespace)?;

@@ -4,15 +4,16 @@
 use super::definition::Definition;
 use super::subnet::Subnet;
 use crate::net::names::PORT;
+use crate::process::Beside;
 use crate::runtime::interface::Interface;
-use crate::sys::channel::{Channel, MAX_MESSAGE};
-use crate::sys::clone::{Forked, Parent, clone3, exit_now};
+use crate::sys::channel::Channel;
 use crate::sys::fd::write_file;
 use crate::sys::netlink::{Netlink, Request, Setting};
 use crate::sys::tap;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
+use std::cell::Cell;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,43 +47,28 @@ pub struct Made {
 /// the user namespace that owns it or will; it stays where it is.
 pub fn make(definition: &Definition, existing: Option<&OwnedFd>) -> Result<Made> {
     let (ours, theirs) = Channel::pair()?;
-    let child = match clone3(0, Parent::Caller)? {
-        Forked::Parent(child) => child,
-        Forked::Child => {
-            drop(ours);
-            let done = inside(definition, existing, &theirs);
-            let said = match &done {
-                Ok(()) => b"done".to_vec(),
-                Err(error) => {
-                    let mut text = format!("{error:#}").into_bytes();
-                    text.truncate(MAX_MESSAGE);
-                    text
-                }
-            };
-            let _ = theirs.send(&said, None);
-            exit_now(0)
-        }
-    };
+    let ours = Cell::new(Some(ours));
+    let maker = Beside::start(|| {
+        // Else it would not hear that this process was killed.
+        drop(ours.take());
+        inside(definition, existing, &theirs)
+    })?;
+    let ours = ours.take().context("no channel")?;
     drop(theirs);
     let mut namespace = None;
     let (mut udp, mut tcp, mut tap) = (Vec::new(), Vec::new(), None);
-    let failure = loop {
-        let Some(received) = ours.receive()? else {
-            break Some("a process of bryo's was killed".to_owned());
-        };
+    while let Some(received) = ours.receive()? {
         match (&received.data[..], received.fd) {
             (b"namespace", fd @ Some(_)) => namespace = fd,
             (b"udp", Some(fd)) => udp.push(UdpSocket::from(fd)),
             (b"tcp", Some(fd)) => tcp.push(TcpListener::from(fd)),
             (b"tap", fd @ Some(_)) => tap = fd,
-            (b"done", None) => break None,
-            (text, _) => break Some(String::from_utf8_lossy(text).into_owned()),
+            (what, _) => bail!("unexpected {}", String::from_utf8_lossy(what)),
         }
-    };
-    let _ = nix::sys::wait::waitpid(child.pid, None);
-    if let Some(text) = failure {
-        bail!("make network '{}': {text}", definition.name);
     }
+    maker
+        .finish()
+        .with_context(|| format!("make network '{}'", definition.name))?;
     Ok(Made {
         namespace: namespace.context("no namespace came")?,
         udp,

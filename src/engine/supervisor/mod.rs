@@ -29,6 +29,7 @@ use super::{root, userns};
 use crate::image::owners::Owners;
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
+use crate::process::release_stdio;
 use crate::runtime::{self, Plan, StartError, Started, Stdio, Step, seccomp};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, exit_now};
@@ -631,16 +632,6 @@ fn overlay_refused(error: &StartError) -> bool {
         EPERM, EINVAL, ENODEV, EOPNOTSUPP, ENOSYS, ELOOP, EXDEV, ESTALE,
     ];
     error.step == Step::Overlay && error.errno.is_some_and(|e| refusals.contains(&e))
-}
-
-/// Points descriptors 0 to 2 at the null device, so that nobody waits for the
-/// supervisor to close a pipe of the caller's.
-pub fn release_stdio() -> Result<()> {
-    let null = runtime::process::open_null()?;
-    for number in 0..3 {
-        crate::sys::fd::duplicate_to(&null, number)?;
-    }
-    Ok(())
 }
 
 /// Ends the processes that a container without a PID namespace left, and

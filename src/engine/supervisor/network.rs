@@ -3,8 +3,8 @@
 use super::Life;
 use crate::engine::etc;
 use crate::engine::network::{Joined, Lease, Networks, members, plumb};
-use crate::engine::userns::in_process;
 use crate::net::worker::Listener;
+use crate::process::in_process;
 use crate::sys::ns::open_file;
 use crate::sys::rewrite::rewrite_lines;
 use anyhow::{Context, Result, bail};
@@ -66,7 +66,7 @@ impl Places {
     /// Connects the container that has just been made.
     pub fn connect(&self, container: &str, first: Pid) -> Result<()> {
         let inside = open_file(&format!("/proc/{first}/ns/net"))?;
-        aside(|| plumb::connect(container, &inside, &self.pairs(), true))
+        in_process(|| plumb::connect(container, &inside, &self.pairs(), true))
     }
 
     /// The container runs, or has ended by now.
@@ -75,11 +75,6 @@ impl Places {
             self.inside = open_file(&format!("/proc/{first}/ns/net")).ok();
         }
     }
-}
-
-/// Has something done in a process of its own, which may join namespaces.
-fn aside(act: impl FnOnce() -> Result<()>) -> Result<()> {
-    in_process(|| act().map(|()| Vec::new())).map(drop)
 }
 
 impl Life {
@@ -215,7 +210,7 @@ impl Life {
             .position(|joined| !wanted.iter().any(|a| a.network == joined.lease.network))
         {
             let namespace = &self.places.joined[at].namespace;
-            aside(|| plumb::disconnect(&id, namespace))?;
+            in_process(|| plumb::disconnect(&id, namespace))?;
             self.places.joined.remove(at);
         }
         for attachment in &wanted {
@@ -225,13 +220,13 @@ impl Life {
             }
             self.join_one(&attachment.network)?;
             let (lease, namespace) = self.places.pairs().pop().context("no place")?;
-            let done = aside(|| plumb::connect(&id, &inside, &[(lease, namespace)], false));
+            let done = in_process(|| plumb::connect(&id, &inside, &[(lease, namespace)], false));
             if done.is_err() {
                 self.places.joined.pop();
                 return done;
             }
         }
-        aside(|| plumb::route(&inside, &self.places.leases()))?;
+        in_process(|| plumb::route(&inside, &self.places.leases()))?;
         if !self.places.joined.iter().any(Joined::publishes) {
             // The network that published its ports is left; perhaps none can.
             let _ = self.publish_there();

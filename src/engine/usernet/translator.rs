@@ -2,20 +2,19 @@
 //! confined before it sees the first packet.
 
 use super::UserNetwork;
-use crate::engine::supervisor::release_stdio;
-use crate::engine::userns::in_process;
 use crate::net::dns::ResolvConf;
 use crate::net::own;
 use crate::net::policy::DNS;
 use crate::net::stack::Config;
 use crate::net::worker::{self, Family, Listener, Order, Report, Task};
+use crate::process::{Fault, Resident, Until, in_process, spawn};
 use crate::runtime::seccomp;
-use crate::sys::channel::Channel;
-use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::channel::{Channel, MAX_MESSAGE};
+use crate::sys::clone::Child;
 use crate::sys::fs::create_private;
 use crate::sys::inet::Protocol;
 use crate::sys::memory::Forgettable;
-use crate::sys::{cred, fd, inet, ns, socket, tap, title};
+use crate::sys::{cred, inet, ns, socket, tap};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -60,37 +59,25 @@ impl Translator {
         let report = create_private(report).with_context(|| report.display().to_string())?;
         let (ours, theirs) = socket::pair()?;
         let (ready, told) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        match clone3(0, Parent::Caller).context("start the network's process")? {
-            Forked::Child => {
-                let code = match serve(network, &tap, theirs, listeners, empty, told, report.into())
-                {
-                    Ok(()) => 0,
-                    Err(_) => 1,
-                };
-                exit_now(code)
-            }
-            Forked::Parent(process) => {
-                drop((told, theirs));
-                // Nothing of the container's is read before it is confined.
-                let mut text = [0; 512];
-                let length = nix::unistd::read(&ready, &mut text).context("network's process")?;
-                match text.get(..length) {
-                    Some(b"ready") => {}
-                    Some(text) => {
-                        let text = String::from_utf8_lossy(text);
-                        anyhow::bail!("confine the network's process: {text}")
-                    }
-                    None => anyhow::bail!("the network's process was killed"),
-                }
-                Ok(Translator {
-                    process,
-                    network: network.clone(),
-                    control: ours,
-                    tap,
-                    since: Instant::now(),
-                })
+        let process = spawn(|| serve(network, &tap, theirs, listeners, empty, told, report.into()))
+            .context("start the network's process")?;
+        // Nothing of the container's is read before it is confined.
+        let mut said = [0; MAX_MESSAGE];
+        let length = nix::unistd::read(&ready, &mut said).context("network's process")?;
+        match &said[..length] {
+            b"ready" => {}
+            b"" => anyhow::bail!("the network's process was killed"),
+            said => {
+                return Err(Fault::decode(said).context("confine the network's process"));
             }
         }
+        Ok(Translator {
+            process,
+            network: network.clone(),
+            control: ours,
+            tap,
+            since: Instant::now(),
+        })
     }
 
     /// Where it asks.
@@ -112,7 +99,7 @@ impl Translator {
             let servers = worker::encode_name_servers(&name_servers(&self.network));
             let _ = socket::try_send(&self.control, &servers);
         } else if let Some(family) = [Family::V4, Family::V6].into_iter().find(asks_for)
-            && in_process(|| self.give_sockets(family).map(|()| Vec::new())).is_err()
+            && in_process(|| self.give_sockets(family)).is_err()
         {
             self.tell(&Order::Inside(family), None);
         }
@@ -238,11 +225,6 @@ fn serve(
     report: OwnedFd,
 ) -> Result<()> {
     let prepare = || -> Result<Task> {
-        title::set(c"bryo-net", "translator");
-        // The container may have capabilities over the namespace it is in.
-        nix::sys::prctl::set_dumpable(false).context("set dumpable")?;
-        crate::sys::signal::reset()?;
-        release_stdio()?;
         let tap = tap.try_clone().context("tap")?;
         let copy = |l: &Listener| {
             Ok(Listener {
@@ -260,7 +242,15 @@ fn serve(
             report.as_raw_fd(),
         ];
         kept.extend(listeners.iter().map(|l| l.socket.as_raw_fd()));
-        fd::close_all_but(&kept);
+        let resident = Resident {
+            name: c"bryo-net",
+            role: "translator",
+            // It lets go of ports and delivers what is under way.
+            until: Until::Done,
+            hidden: true,
+            keeps: Some(&kept),
+        };
+        resident.begin()?;
         let task = Task {
             config: Config {
                 search: host_resolver().search,
@@ -284,7 +274,7 @@ fn serve(
     let task = match prepare() {
         Ok(task) => task,
         Err(error) => {
-            let _ = nix::unistd::write(&told, format!("{error:#}").as_bytes());
+            let _ = nix::unistd::write(&told, &Fault::of(&error).message());
             return Err(error);
         }
     };

@@ -1,0 +1,165 @@
+//! An error on its way from one process to another.
+
+use crate::sys;
+use crate::sys::channel::MAX_MESSAGE;
+use anyhow::{Error, anyhow};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+use std::io;
+
+/// What an error says, and what the kernel said at its root as a value, so that
+/// who gets it can tell what is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// From the outermost on.
+    contexts: Vec<String>,
+    root: Root,
+}
+
+/// The innermost cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Root {
+    /// Of any other kind.
+    Said(String),
+    /// A [`sys::Error`].
+    Call {
+        call: String,
+        args: String,
+        errno: i32,
+    },
+    /// An [`Errno`].
+    Errno(i32),
+    /// An [`io::Error`] of the kernel's.
+    Os(i32),
+}
+
+impl Fault {
+    /// Takes an error apart.
+    pub fn of(error: &Error) -> Fault {
+        let mut contexts: Vec<String> = error.chain().map(ToString::to_string).collect();
+        let said = contexts.pop().unwrap_or_default();
+        let cause = error.root_cause();
+        let os = || cause.downcast_ref::<io::Error>()?.raw_os_error();
+        let root = if let Some(call) = cause.downcast_ref::<sys::Error>() {
+            Root::Call {
+                call: call.call.to_string(),
+                args: call.args.clone(),
+                errno: call.errno as i32,
+            }
+        } else if let Some(errno) = cause.downcast_ref::<Errno>() {
+            Root::Errno(*errno as i32)
+        } else if let Some(number) = os() {
+            Root::Os(number)
+        } else {
+            Root::Said(said)
+        };
+        Fault { contexts, root }
+    }
+
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// As a message of a [channel](crate::sys::channel::Channel); where it says too much for
+    /// one, its end is cut off.
+    pub fn message(&self) -> Vec<u8> {
+        let whole = self.encode();
+        if whole.len() <= MAX_MESSAGE {
+            return whole;
+        }
+        // A character takes six bytes at most (RFC 8259, section 7).
+        let most = MAX_MESSAGE / 8;
+        let cut = |text: &str| text.chars().take(most / 2).collect::<String>();
+        let root = match &self.root {
+            Root::Said(text) => Root::Said(cut(text)),
+            Root::Call { call, args, errno } => Root::Call {
+                call: call.clone(),
+                args: cut(args),
+                errno: *errno,
+            },
+            other => other.clone(),
+        };
+        let contexts = vec![cut(&self.contexts.join(": "))];
+        Fault { contexts, root }.encode()
+    }
+
+    /// The error that was told in `bytes`. What is no fault is taken for its
+    /// text.
+    pub fn decode(bytes: &[u8]) -> Error {
+        match serde_json::from_slice::<Fault>(bytes) {
+            Ok(fault) => fault.into(),
+            Err(_) => anyhow!("{}", String::from_utf8_lossy(bytes)),
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        let root = match fault.root {
+            Root::Said(text) => anyhow!(text),
+            Root::Call { call, args, errno } => {
+                anyhow!(sys::Error::new(call, args, Errno::from_raw(errno)))
+            }
+            Root::Errno(errno) => anyhow!(Errno::from_raw(errno)),
+            Root::Os(number) => anyhow!(io::Error::from_raw_os_error(number)),
+        };
+        let contexts = fault.contexts.into_iter().rev();
+        contexts.fold(root, Error::context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+    use proptest::prelude::*;
+
+    fn told(error: &Error) -> Error {
+        Fault::decode(&Fault::of(error).encode())
+    }
+
+    #[test]
+    fn it_says_the_same_and_keeps_what_the_kernel_said() {
+        let full = io::Error::from_raw_os_error(libc::ENOSPC);
+        let error = Err::<(), _>(full).context("write x").context("layer 1");
+        let error = told(&error.unwrap_err());
+        assert_eq!(
+            format!("{error:#}"),
+            "layer 1: write x: No space left on device (os error 28)"
+        );
+        let io = error.root_cause().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(io.kind(), io::ErrorKind::StorageFull);
+        assert!(error.chain().any(|e| e.is::<io::Error>()));
+
+        let error = anyhow!(sys::Error::new("openat2", "/a/b", Errno::ELOOP)).context("mount");
+        let call = told(&error);
+        let call = call.downcast_ref::<sys::Error>().unwrap();
+        assert_eq!((&*call.call, call.errno), ("openat2", Errno::ELOOP));
+
+        let error = told(&anyhow!(Errno::EDQUOT).context("write y"));
+        assert_eq!(error.root_cause().downcast_ref(), Some(&Errno::EDQUOT));
+        assert_eq!(format!("{:#}", told(&anyhow!("no such id"))), "no such id");
+    }
+
+    #[test]
+    fn what_is_none_is_text() {
+        let error = Fault::decode(b"killed \xff");
+        assert_eq!(error.to_string(), "killed \u{fffd}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_fits_and_keeps_the_number(texts in prop::collection::vec(".{0,900}", 0..4)) {
+            let mut error = anyhow!(sys::Error::new("mkdirat", texts.join("/"), Errno::ENOSPC));
+            for text in texts {
+                error = error.context(text);
+            }
+            let message = Fault::of(&error).message();
+            prop_assert!(message.len() <= MAX_MESSAGE);
+            let error = Fault::decode(&message);
+            let call = error.root_cause().downcast_ref::<sys::Error>();
+            prop_assert_eq!(call.map(|call| call.errno), Some(Errno::ENOSPC));
+        }
+    }
+}
