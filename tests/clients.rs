@@ -30,7 +30,7 @@ udhcpc -i eth0 -n -q -f -t 10 -T 1 -O mtu -s /tmp/script 2>&1";
 
 #[test]
 fn routers_are_told_and_a_client_of_dhcpv6_gets_its_address() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     let script = "
 import socket, struct, time

@@ -13,7 +13,7 @@ use std::time::Duration;
 #[track_caller]
 fn in_a_world(sandbox: &Sandbox, script: &str) -> Output {
     require_tool("ip", "iproute2");
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let script = format!(
         "set -eE
          trap 'echo \"line $LINENO: $BASH_COMMAND\" >&2' ERR
@@ -300,7 +300,7 @@ fn ping_works_where_the_host_allows_it() {
 /// retransmission's time: that would be two thousand times as long.
 #[test]
 fn windows_are_scaled_and_no_size_of_message_stalls() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     for mtu in [1280, 1500, 9000, 65520] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

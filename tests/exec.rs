@@ -273,7 +273,7 @@ os.execvp(sys.argv[1], sys.argv[1:])";
 
 #[test]
 fn commands_start_with_default_signals_whoever_starts_them() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::with_busybox();
     let bryo = |arguments: &[&str]| {
         let deaf = sandbox.command("python3").args(["-c", DEAF]);

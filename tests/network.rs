@@ -84,7 +84,7 @@ fn inspect_shows_a_containers_own_address_where_docker_has_it() {
 
 #[test]
 fn data_arrives_whole_and_connections_close_on_each_side() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     for mtu in [1400, 65520] {
         let port = serve_once(|mut client| {
@@ -200,7 +200,7 @@ fn refusals_are_told_as_they_are() {
 /// Nobody answers, and that is told to who sent a datagram too.
 #[test]
 fn datagrams_that_nobody_takes_are_refused() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = closed.local_addr().unwrap().port();
@@ -232,7 +232,7 @@ END"
 
 #[test]
 fn connections_last_by_keepalive_and_end_on_both_sides_at_once() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -286,7 +286,7 @@ time.sleep(1000)"
 #[test]
 fn resets_are_passed_on_both_ways() {
     use nix::sys::socket::{setsockopt, sockopt};
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -324,7 +324,7 @@ END"
 
 #[test]
 fn datagrams_of_any_size_come_and_go() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
@@ -374,7 +374,7 @@ fn names_are_asked_of_the_hosts_name_server() {
 #[test]
 fn the_hosts_name_servers_are_followed() {
     require_tool("dig", "bind9-dnsutils");
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     // Answers every question for an address with the one that it is given.
     sandbox.write(
@@ -436,7 +436,7 @@ while True:
 
 #[test]
 fn connections_that_wait_cost_nothing() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     // One that is closed on one side, one whose reader does not read.
     let (closed, unread) = [true, false]

@@ -194,7 +194,7 @@ fn sockets_are_for_their_owner_alone() {
         try: print('closed' if s.recv(1) == b'' else 'answered')\n\
         except ConnectionResetError: print('closed')\n\
         except TimeoutError: print('kept')\n";
-    let python = require_tool("python3", "python3-minimal");
+    let python = require_tool("python3", "python3");
     let sandbox = Sandbox::with_busybox();
     sandbox.bryo(["network", "create", "n"]).output().expect(0);
     let run = ["run", "-d", "--name", "c", "--network", "n"];

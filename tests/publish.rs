@@ -196,7 +196,7 @@ fn a_port_is_free_when_its_container_has_ended() {
 
 #[test]
 fn ranges_and_what_is_exposed_are_published() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     // Each port says its number.
     let script = "import socket, threading
@@ -261,7 +261,7 @@ for port in range(7090, 7096):
 
 #[test]
 fn datagrams_reach_a_published_port() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     let script = "import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -300,7 +300,7 @@ while True:
 
 #[test]
 fn clients_on_this_machine_are_relayed() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     // Says what it has heard when the client has ended its side, and goes on
     // with as much.
@@ -373,7 +373,7 @@ accept(four)";
 
 #[test]
 fn many_clients_one_after_the_other_and_at_once() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     let script = "import socket, threading
 def serve(c):

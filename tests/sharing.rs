@@ -153,7 +153,7 @@ fn a_container_is_in_a_network_namespace_of_the_users() {
 
 #[test]
 fn sockets_that_were_opened_for_it_are_passed_on() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     // As systemd does it: descriptors from 3 on, and who they are for.
     let activate = "

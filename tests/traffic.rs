@@ -64,7 +64,7 @@ fn tshark(file: &Path, ports: &[u16], filter: &str, fields: &[&str]) -> Vec<Stri
 
 #[test]
 fn a_session_is_written_for_tshark_without_a_malformed_packet() {
-    require_tool("python3", "python3-minimal");
+    require_tool("python3", "python3");
     require_tool("dig", "bind9-dnsutils");
     let sandbox = Sandbox::new();
     let (v4, v6) = (echo("127.0.0.1"), echo("::1"));
