@@ -311,3 +311,18 @@ fn mounts_on_top_of_mounts() {
         "a\n/etc/group"
     );
 }
+
+#[test]
+fn mounts_that_cannot_be_seen_outside_are_told_of() {
+    let sandbox = Sandbox::with_busybox();
+    let volume = format!("{}:/data:rshared", sandbox.work().display());
+    let run = sandbox.run(&["-v", &volume, "busybox", "true"]).expect(0);
+    assert!(
+        run.stderr
+            .contains("below /data in the container is not seen outside"),
+        "{run}"
+    );
+    let volume = format!("{}:/data:rslave", sandbox.work().display());
+    let run = sandbox.run(&["-v", &volume, "busybox", "true"]).expect(0);
+    assert_eq!(run.stderr, "", "{run}");
+}

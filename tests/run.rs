@@ -540,12 +540,55 @@ fn an_archive_of_docker_runs_with_its_configuration() {
         list
     };
     assert_eq!(environment(&ours), environment(&theirs));
+    // All that others put into a spec as a rule is done.
+    let spec = serde_json::from_value(theirs.clone()).unwrap();
+    bryo::runtime::Plan::new(&spec, sandbox.path()).unwrap();
+    let unheeded = |config| {
+        let all = bryo::runtime::fields::unheeded(config).unwrap();
+        all.into_iter().map(|u| u.field).collect::<Vec<_>>()
+    };
+    assert_eq!(unheeded(&theirs), [""; 0]);
+    assert_eq!(unheeded(&ours), [""; 0]);
     let signal = &theirs["annotations"]["org.opencontainers.image.stopSignal"];
     assert_eq!(inspected["Config"]["StopSignal"], *signal);
     assert_eq!(
         inspected["Config"]["Labels"]["a"],
         theirs["annotations"]["a"]
     );
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+}
+
+#[test]
+fn what_a_spec_asks_for_and_bryo_does_not_do_is_refused_by_its_name() {
+    let sandbox = Sandbox::with_busybox();
+    let run = sandbox.bryo(["create", "--name", "c", "busybox", "true"]);
+    run.output().expect(0);
+    let inspected = sandbox.inspect("c");
+    let path = inspected["OCIConfigPath"].as_str().unwrap();
+    let ours: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    for (place, value) in [
+        ("process", serde_json::json!({"apparmorProfile": "profile"})),
+        (
+            "linux",
+            serde_json::json!({"personality": {"domain": "LINUX32"}}),
+        ),
+        ("linux", serde_json::json!({"rootfsPropagation": "rshared"})),
+        (
+            "hooks",
+            serde_json::json!({"poststop": [{"path": "/bin/true"}]}),
+        ),
+    ] {
+        let mut asks = ours.clone();
+        let (field, value) = value.as_object().unwrap().iter().next().unwrap();
+        asks[place][field] = value.clone();
+        fs::write(path, asks.to_string()).unwrap();
+        let refused = sandbox.bryo(["start", "-a", "c"]).output().expect(125);
+        let name = format!("{place}.{field}: not supported: ");
+        assert!(refused.stderr.contains(&name), "{refused}");
+        assert!(refused.stderr.contains("hint:  leave it out"), "{refused}");
+    }
+    fs::write(path, ours.to_string()).unwrap();
+    sandbox.bryo(["start", "-a", "c"]).output().expect(0);
     sandbox.bryo(["rm", "c"]).output().expect(0);
 }
 

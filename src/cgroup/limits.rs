@@ -152,13 +152,22 @@ pub fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
             all.push(io_weight(weight, ""));
         }
         for device in io.weight_device().iter().flatten() {
+            if device.leaf_weight().is_some() {
+                bail!("blockIO.weightDevice.leafWeight: only control groups of version 1 have it");
+            }
             let weight = device.weight().context("blockIO.weightDevice: no weight")?;
             let number = format!("{}:{}", device.major(), device.minor());
             all.push(io_weight(weight, &format!("{number} ")));
         }
     }
-    if resources.rdma().is_some() {
-        bail!("rdma: not supported yet");
+    if let Some(network) = resources.network() {
+        let priorities = network.priorities().iter().flatten();
+        if network.class_id().is_some_and(|id| id != 0) || priorities.count() > 0 {
+            bail!("network: only control groups of version 1 mark packets");
+        }
+    }
+    if resources.rdma().as_ref().is_some_and(|all| !all.is_empty()) {
+        bail!("rdma: not supported yet; unified with rdma.max is");
     }
     let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
     unified.sort();
@@ -419,12 +428,24 @@ mod tests {
             json!({"memory": {"swap": 999}}),
             json!({"memory": {"swappiness": 1}}),
             json!({"memory": {"disableOOMKiller": true}}),
+            json!({"memory": {"kernel": 1}}),
+            json!({"memory": {"kernelTCP": 1}}),
+            json!({"cpu": {"realtimeRuntime": 1}}),
+            json!({"cpu": {"realtimePeriod": 1}}),
+            json!({"blockIO": {"leafWeight": 10}}),
+            json!({"blockIO": {"weightDevice": [
+                {"major": 8, "minor": 0, "weight": 10, "leafWeight": 10}
+            ]}}),
+            json!({"network": {"classID": 1}}),
+            json!({"network": {"priorities": [{"name": "eth0", "priority": 1}]}}),
+            json!({"rdma": {"mlx5_1": {"hcaHandles": 1}}}),
             json!({"unified": {"cgroup.procs": "1"}}),
             json!({"unified": {"../x.y": "1"}}),
         ] {
             assert!(of(bad.clone()).is_err(), "{bad}");
         }
         assert_eq!(of(json!({"cpu": {"shares": 0}})).unwrap(), []);
+        assert_eq!(of(json!({"network": {}, "rdma": {}})).unwrap(), []);
         let named = json!({"cpu": {"shares": 512}, "unified": {"cpu.weight": "300"}});
         assert_eq!(of(named).unwrap(), pairs(&[("cpu.weight", "300")]));
     }

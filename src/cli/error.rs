@@ -50,6 +50,12 @@ fn hint(error: &StartError) -> Option<String> {
     if error.step == Step::Limit {
         return Some(limits::advice().hint());
     }
+    if error.step == Step::Unsupported {
+        return Some(
+            "leave it out of config.json: what bryo does not do is never passed over in silence"
+                .into(),
+        );
+    }
     let limits = NamespaceLimits::read;
     match (error.step, error.errno?) {
         (Step::Clone | Step::Map, errno) => {

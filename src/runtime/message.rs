@@ -1,6 +1,7 @@
 //! What the process inside tells the one outside while it gets ready: fixed
 //! messages on one [`Channel`](crate::sys::channel::Channel).
 
+use super::fields::Unsupported;
 use crate::sys::replace::is_unwritable;
 use nix::errno::Errno;
 use std::fmt;
@@ -45,9 +46,11 @@ pub enum Step {
     Execute,
     /// Writing a file of ours.
     Store,
+    /// Reading the spec, which asks for what is not done.
+    Unsupported,
 }
 
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 19] = [
     Step::Plan,
     Step::Supervise,
     Step::Group,
@@ -66,12 +69,13 @@ const STEPS: [Step; 18] = [
     Step::WorkingDirectory,
     Step::Execute,
     Step::Store,
+    Step::Unsupported,
 ];
 
 impl Step {
     fn name(self) -> &'static str {
         match self {
-            Step::Plan => "read the spec",
+            Step::Plan | Step::Unsupported => "read the spec",
             Step::Supervise => "look after the container",
             Step::Group => "make control group",
             Step::Limit => "set limits",
@@ -117,8 +121,13 @@ impl StartError {
         let unwritable = files
             .find(|e| is_unwritable(e))
             .and_then(|e| e.raw_os_error());
+        let unsupported = error.chain().any(|cause| cause.is::<Unsupported>());
         StartError {
-            step: unwritable.map_or(step, |_| Step::Store),
+            step: match unwritable {
+                Some(_) => Step::Store,
+                None if unsupported => Step::Unsupported,
+                None => step,
+            },
             errno: unwritable.map(Errno::from_raw).or(errno),
             text: format!("{error:#}"),
         }

@@ -4,6 +4,7 @@
 //! `init` runs inside until execve; [`join`](mod@join) is `exec`.
 
 mod copyup;
+pub mod fields;
 mod init;
 pub mod interface;
 pub mod join;

@@ -111,6 +111,11 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether what is mounted below is to be seen wherever else its mount is.
+    pub fn tells_others(&self) -> bool {
+        matches!(self.propagation, Some((kind, _)) if kind == libc::MS_SHARED)
+    }
+
     fn word(&mut self, word: &str) -> Result<()> {
         if let Some((set, clear)) = attributes(word) {
             self.own.apply(set, clear);

@@ -1,6 +1,7 @@
 //! From an OCI runtime spec to a plan: everything that can be computed before
 //! the process is cloned. Pure, so that hostile specs can be thrown at it.
 
+use super::fields::{self, Unsupported};
 use super::interface::Interface;
 use super::options::{Attributes, Bind, Options};
 use super::process::{self, ProcessPlan};
@@ -240,13 +241,13 @@ impl Plan {
     /// The plan of `spec`; relative paths in it start at `bundle`.
     ///
     /// # Errors
-    /// What the spec leaves out or contradicts, and what bryo cannot do.
+    /// What the spec leaves out or contradicts; [`Unsupported`] for what bryo
+    /// does not do.
     pub fn new(spec: &Spec, bundle: &Path) -> Result<Plan> {
         let empty = oci_spec::runtime::Linux::default();
         let linux = spec.linux().as_ref().unwrap_or(&empty);
-        if spec.hooks().is_some() {
-            bail!("hooks: not supported yet");
-        }
+        fields::check(spec)?;
+        check_version(spec.version())?;
         let annotation = |key: &str| {
             let all = spec.annotations().as_ref();
             all.and_then(|a| a.get(key)).map(String::as_str)
@@ -256,6 +257,9 @@ impl Plan {
         let mut join = Vec::new();
         for namespace in linux.namespaces().iter().flatten() {
             let kind = clone_flag(namespace.typ());
+            if create & kind != 0 || join.iter().any(|j: &Join| j.kind == kind) {
+                bail!("linux.namespaces: {} is there twice", namespace.typ());
+            }
             match namespace.path() {
                 Some(path) => join.push(Join {
                     kind,
@@ -359,7 +363,23 @@ impl Plan {
             list.map(|path| inside(Path::new(path))).collect()
         };
         let process = spec.process().as_ref().context("process: missing")?;
-        let default_seccomp = annotation(ANNOTATION_SECCOMP) == Some("default");
+        let unknown = |key: &str| {
+            let field = format!("annotations.{key}");
+            Unsupported::new(field, "the value is not known")
+        };
+        let default_seccomp = match annotation(ANNOTATION_SECCOMP) {
+            None => false,
+            Some("default") => true,
+            Some(_) => return Err(unknown(ANNOTATION_SECCOMP).into()),
+        };
+        let init = match annotation(ANNOTATION_INIT) {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(unknown(ANNOTATION_INIT).into()),
+        };
+        let emulate_root = annotation(ANNOTATION_EMULATE_ROOT)
+            .map(|word| RootEmulation::parse(word).ok_or_else(|| unknown(ANNOTATION_EMULATE_ROOT)))
+            .transpose()?;
         let setgroups =
             allows_setgroups(&gid_map) && annotation(ANNOTATION_KEEP_GROUPS) != Some("1");
         Ok(Plan {
@@ -379,13 +399,13 @@ impl Plan {
             masked: paths(linux.masked_paths())?,
             readonly: paths(linux.readonly_paths())?,
             sysctl,
-            init: annotation(ANNOTATION_INIT) == Some("true"),
+            init,
             group: None,
-            process: ProcessPlan::new(
+            process: ProcessPlan::of_checked(
                 process,
                 process::Seccomp::of(linux.seccomp().as_ref(), default_seccomp),
                 setgroups,
-                annotation(ANNOTATION_EMULATE_ROOT).and_then(RootEmulation::parse),
+                emulate_root,
             )?,
             uid_map,
             gid_map,
@@ -393,10 +413,24 @@ impl Plan {
     }
 }
 
+/// Later versions of the first have more to say, and mean the same by what the
+/// earlier said; what another means nobody knows. Who names none is taken at
+/// his word.
+fn check_version(version: &str) -> Result<()> {
+    match version.split('.').next() {
+        Some("" | "1") => Ok(()),
+        _ => Err(Unsupported::new("ociVersion", "bryo knows version 1").into()),
+    }
+}
+
 fn root_propagation(word: Option<&str>) -> Result<u64> {
     Ok(match word {
-        None | Some("" | "rslave" | "slave" | "rshared" | "shared") => libc::MS_SLAVE,
-        Some("rprivate" | "private" | "runbindable" | "unbindable") => libc::MS_PRIVATE,
+        None | Some("" | "rslave" | "slave") => libc::MS_SLAVE,
+        Some("rprivate" | "private") => libc::MS_PRIVATE,
+        Some("rshared" | "shared" | "runbindable" | "unbindable") => {
+            let why = "the root of a container is private or a slave of the host's";
+            return Err(Unsupported::new("linux.rootfsPropagation", why).into());
+        }
         Some(other) => bail!("linux.rootfsPropagation: '{other}' is none"),
     })
 }
@@ -660,6 +694,16 @@ mod tests {
         let plan = Plan::new(&spec, Path::new("/bundle")).unwrap();
         assert_eq!(plan.mounts.len(), 2);
         assert!(plan.init && plan.root_readonly);
+    }
+
+    #[test]
+    fn a_namespace_is_there_once() {
+        let mut json = spec();
+        let all = json["linux"]["namespaces"].as_array_mut().unwrap();
+        all.push(json!({"type": "ipc", "path": "/proc/1/ns/ipc"}));
+        let spec: Spec = serde_json::from_value(json).unwrap();
+        let said = Plan::new(&spec, Path::new("/bundle")).unwrap_err();
+        assert_eq!(said.to_string(), "linux.namespaces: ipc is there twice");
     }
 
     proptest! {

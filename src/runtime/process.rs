@@ -1,6 +1,7 @@
 //! The command of a container: limits, ids, capabilities, seccomp, and the
 //! last steps to execve. Shared by the first process and by `exec`.
 
+use super::fields::{self, Unsupported};
 use super::message::{Message, Step};
 use super::place;
 use super::plan::c_string;
@@ -13,7 +14,9 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, Gid, Uid};
-use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp, PosixRlimitType, Process};
+use oci_spec::runtime::{
+    Capability, LinuxCapabilities, LinuxSeccomp, LinuxSeccompAction, PosixRlimitType, Process,
+};
 use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -149,6 +152,14 @@ fn capabilities(sets: &LinuxCapabilities) -> cred::Capabilities {
     }
 }
 
+fn asks_a_listener(profile: &LinuxSeccomp) -> bool {
+    let rules = profile.syscalls().iter().flatten();
+    let mut actions = rules
+        .map(|rule| rule.action())
+        .chain([profile.default_action()]);
+    actions.any(|action| action == LinuxSeccompAction::ScmpActNotify)
+}
+
 fn resource(kind: PosixRlimitType) -> Resource {
     match kind {
         PosixRlimitType::RlimitCpu => Resource::RLIMIT_CPU,
@@ -173,7 +184,22 @@ fn resource(kind: PosixRlimitType) -> Resource {
 impl ProcessPlan {
     /// The plan of `process`. `setgroups` says whether the id map allows
     /// setgroups(2).
+    ///
+    /// # Errors
+    /// What it leaves out or contradicts; [`Unsupported`] for what bryo does
+    /// not do.
     pub fn new(
+        process: &Process,
+        filter: Seccomp<'_>,
+        setgroups: bool,
+        emulate_root: Option<RootEmulation>,
+    ) -> Result<Self> {
+        fields::check_process(process)?;
+        Self::of_checked(process, filter, setgroups, emulate_root)
+    }
+
+    /// As [`new`](Self::new), of a process whose fields are known to be done.
+    pub(super) fn of_checked(
         process: &Process,
         filter: Seccomp<'_>,
         setgroups: bool,
@@ -189,15 +215,6 @@ impl ProcessPlan {
         if !process.cwd().is_absolute() {
             bail!("process.cwd: {} is not absolute", process.cwd().display());
         }
-        let unsupported = [
-            ("selinuxLabel", process.selinux_label().is_some()),
-            ("ioPriority", process.io_priority().is_some()),
-            ("scheduler", process.scheduler().is_some()),
-            ("execCPUAffinity", process.exec_cpu_affinity().is_some()),
-        ];
-        if let Some((name, _)) = unsupported.iter().find(|(_, given)| *given) {
-            bail!("process.{name}: not supported yet");
-        }
         let user = process.user();
         let groups = user.additional_gids().iter().flatten();
         let capabilities = process.capabilities().as_ref().map(capabilities);
@@ -207,6 +224,10 @@ impl ProcessPlan {
                 let sets = process.capabilities().as_ref();
                 let bounding = sets.and_then(|s| s.bounding().clone()).unwrap_or_default();
                 Some(seccomp::default_filter(&bounding)?)
+            }
+            Seccomp::Profile(profile) if asks_a_listener(profile) => {
+                let field = "linux.seccomp.syscalls";
+                return Err(Unsupported::new(field, fields::NO_LISTENER).into());
             }
             Seccomp::Profile(profile) => Some(seccomp::compile(profile, seccomp::NATIVE)?),
         };

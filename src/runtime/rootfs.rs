@@ -103,6 +103,13 @@ pub fn gather<'a>(
 ) -> Result<(Vec<Gathered<'a>>, Vec<Gathered<'a>>)> {
     let mut mounts = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
+        if mount.options.bind.is_some() && mount.options.tells_others() {
+            warn(format!(
+                "what is mounted below /{} in the container is not seen outside: the kernel \
+                 keeps it in the container's user namespace",
+                mount.destination.display()
+            ));
+        }
         match gather_mount(mount, &plan.root, outside, warn) {
             Ok(gathered) => mounts.extend(gathered),
             Err(error) if mount.options.nofail && is_gone(&error) => {}
