@@ -18,9 +18,9 @@ bench:
     tests/bench/unpack
     tests/bench/networks
 
-# a fuzz target for a minute: just fuzz tar
+# a fuzz target for a minute: just fuzz archive
 fuzz TARGET SECONDS="60":
-    cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . -s none {{TARGET}} -- -max_total_time={{SECONDS}}
+    tests/fuzz/run {{SECONDS}} {{TARGET}}
 
 # all that CI does
 ci:

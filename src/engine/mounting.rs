@@ -310,3 +310,6 @@ impl Site<'_> {
         Ok(layers.into_iter().map(|n| lowers[n].join(place)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -593,3 +593,6 @@ fn linux(options: &RunOptions, facts: &Facts) -> Result<Linux> {
     }
     Ok(linux)
 }
+
+#[cfg(test)]
+mod tests;

@@ -266,3 +266,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
