@@ -3,10 +3,11 @@
 _default:
     @just --list
 
-# format, lints
+# format, lints, documentation
 check:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 # the test suite: as root as two ordinary users, else as oneself
 test *FILTER:

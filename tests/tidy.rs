@@ -130,6 +130,33 @@ fn files_are_of_one_subject() {
 }
 
 #[test]
+fn every_fuzz_target_is_built() {
+    // tests/fuzz/run takes the files; cargo builds what the manifest names.
+    let manifest = read(Path::new("tests/fuzz/Cargo.toml"));
+    let built = manifest.lines().filter_map(|line| {
+        let path = line.strip_prefix("path = \"fuzz_targets/")?;
+        path.strip_suffix(".rs\"").map(str::to_owned)
+    });
+    let mut built: Vec<String> = built.collect();
+    let stems = |directory: &str| {
+        let all = fs::read_dir(root().join(directory)).unwrap();
+        let stem = |entry: fs::DirEntry| entry.path().file_stem()?.to_str().map(str::to_owned);
+        let mut all: Vec<String> = all.filter_map(|entry| stem(entry.unwrap())).collect();
+        all.sort();
+        all
+    };
+    built.sort();
+    assert_eq!(built, stems("tests/fuzz/fuzz_targets"));
+    // What lies there for a target that is gone is fed to nobody.
+    let lost = stems("tests/fuzz/corpus").into_iter();
+    let lost: Vec<_> = lost.filter(|name| !built.contains(name)).collect();
+    assert_eq!(lost, [""; 0]);
+    let ci = read(Path::new(".ci/run"));
+    let all = ci.lines().any(|line| line.ends_with("tests/fuzz/run 10"));
+    assert!(all, "CI does not run all targets");
+}
+
+#[test]
 fn documents_name_paths_that_exist() {
     let mut faults = Vec::new();
     for document in DOCUMENTS {

@@ -3,9 +3,9 @@
 //! once and not for each container. It does nothing but be there.
 //!
 //! **Protocol.** `keeper` in the runtime directory says which process it is
-//! and what it maps ([`Entry`], JSON). Who needs the namespace holds a shared
+//! and what it maps (`Entry`, JSON). Who needs the namespace holds a shared
 //! flock(2) on that file and joins with setns(2). The keeper ends
-//! when it gets the lock for itself and nobody has used it for [`IDLE`], or
+//! when it gets the lock for itself and nobody has used it for `IDLE`, or
 //! when its file is gone (at logout, or replaced by a later keeper's). What is
 //! in the namespace then, or below it, stays: it does not need the keeper. A
 //! file whose process is dead, or that maps other ids than are granted now, is

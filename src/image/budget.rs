@@ -130,7 +130,7 @@ impl Budget {
 /// How many bytes may come out of a compressed source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Limit {
-    /// [`RATIO`] times what is read of the blob, or [`ALWAYS`] if that is more.
+    /// `RATIO` times what is read of the blob, or `ALWAYS` if that is more.
     #[default]
     Ratio,
     /// So many.

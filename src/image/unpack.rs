@@ -24,7 +24,7 @@
 //! between images. Three things would need to look: a directory that is needed
 //! for an entry but has no entry itself, a hard link to a file that is not in
 //! the layer, and an opaque root. They are left open here and reported in
-//! [`Unpacked`]; [`super::settle`] finishes them.
+//! [`Unpacked`]; `settle` finishes them.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

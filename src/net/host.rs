@@ -51,7 +51,7 @@ pub trait Host {
     /// A socket; it is closed when it is dropped.
     type Socket;
 
-    /// Opens a socket to an address; [`Stack::ready`](super::Stack::ready)
+    /// Opens a socket to an address; [`Stack::ready`](super::stack::Stack::ready)
     /// tells when a connection is made or has failed.
     fn open(&mut self, id: Id, kind: Kind, to: SocketAddr) -> Result<Self::Socket, Errno>;
     /// How the attempt to connect went.

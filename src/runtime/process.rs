@@ -431,8 +431,7 @@ impl ProcessPlan {
     }
 
     /// Becomes the command: the last steps, none of which returns on success.
-    /// `report` is the channel to bryo, `page` the
-    /// [trampoline](crate::sys::trampoline).
+    /// `report` is the channel to bryo, `page` the [`trampoline`].
     pub fn execute(&self, page: &OwnedFd, report: &Channel) -> (Step, anyhow::Error) {
         let page = match hand_over(page, report, self.sockets.0) {
             Ok(page) => page,

@@ -41,8 +41,9 @@ pub enum Parent {
 /// Clones the process (its memory copied) into new namespaces.
 ///
 /// The child is a full copy, as after fork(2), but that nobody sees the
-/// caller's command line and environment in it (see [`title`]). It may allocate only if the
-/// caller has one thread, which is asserted in debug builds.
+/// caller's command line and environment in it (see [`title`](super::title)). It
+/// may allocate only if the caller has one thread, which is asserted in debug
+/// builds.
 ///
 /// # Errors
 /// EPERM where user namespaces are refused, ENOSPC or EUSERS where their

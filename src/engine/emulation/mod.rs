@@ -1,9 +1,10 @@
 //! Root emulation: with one user id, the kernel refuses what a package manager
 //! does all day: chown, set*id, mknod. A seccomp filter asks a listener
-//! instead ([`EMULATION`](crate::runtime::seccomp::EMULATION)), and this is
-//! what answers: as if it had succeeded. What files should be is recorded in
-//! their extended attribute [`OVERRIDE_STAT`]; who processes believe to be is
-//! kept here and told to them when they ask.
+//! instead ([`RootEmulation::filter`](crate::runtime::seccomp::RootEmulation::filter)),
+//! and this is what answers: as if it had succeeded. What files should be is
+//! recorded in their extended attribute
+//! [`OVERRIDE_STAT`](crate::image::record::OVERRIDE_STAT); who processes believe
+//! to be is kept here and told to them when they ask.
 
 mod call;
 mod files;
