@@ -110,9 +110,7 @@ fn what_is_the_users_alone_is_not_shown() {
 #[test]
 fn no_socket_of_the_hosts_is_reached() {
     let sandbox = Sandbox::new();
-    let python = require_tool("python3", "python3")
-        .display()
-        .to_string();
+    let python = require_tool("python3", "python3").display().to_string();
     fs::write(sandbox.work().join("connect"), CONNECT).unwrap();
     let socket = sandbox.work().join("s");
     let _listener = UnixListener::bind(&socket).unwrap();
