@@ -7,7 +7,8 @@
 //! cli        command-line verbs, one file each; output, errors with hints, exit codes
 //! engine     container records and states, supervisor, exec, spec generation
 //! runtime    image    net    cgroup   siblings that never import each other
-//! process    processes of bryo's own: for one task, through a helper, resident; errors between them
+//! process    processes of bryo's own: for one task, through a helper, resident
+//! error      kinds of errors, and errors on their way between processes
 //! idmap      id maps, granted ranges, the helper that writes maps
 //! sys        system calls: the only place with `unsafe`
 //! ```
@@ -15,6 +16,7 @@
 pub mod cgroup;
 pub mod cli;
 pub mod engine;
+pub mod error;
 pub mod idmap;
 pub mod image;
 pub mod net;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the top down. A module imports from layers below its own
 /// only, so never from the others in its line.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["cli"],
     &["compose", "build"],
     &["engine"],
     &["runtime", "image", "net", "cgroup"],
     &["process"],
+    &["error"],
     &["idmap"],
     &["sys"],
 ];

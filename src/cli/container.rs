@@ -6,7 +6,7 @@ use super::output::size;
 use super::*;
 use crate::engine::changes::written;
 use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::containers::{Container, NotFound};
+use crate::engine::containers::Container;
 use crate::engine::lifecycle;
 use crate::engine::times::parse_time;
 use anyhow::Context as _;
@@ -128,7 +128,7 @@ impl Args {
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
     match &args.verb {
         Verb::Exists(args) => match context.containers()?.find(&args.container) {
-            Err(e) if e.is::<NotFound>() => Ok(1),
+            Err(e) if error::is_not_found(&e) => Ok(1),
             other => other.map(|_| 0),
         },
         Verb::Prune(args) => prune(args, context).map(|()| 0),

@@ -4,6 +4,7 @@ use crate::engine::attach::start_error;
 use crate::engine::limits;
 use crate::engine::machine::{NamespaceLimits, remedy, room};
 use crate::engine::paths::{self, Unsafe};
+use crate::error;
 use crate::image::registry::failure::Failure;
 use crate::runtime::{StartError, Step};
 use crate::sys;
@@ -43,6 +44,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         Some(start) => ExitCode::from(u8::try_from(start.exit_code()).unwrap_or(125)),
         None => ExitCode::from(125),
     }
+}
+
+/// Whether something that was named is not there.
+pub fn is_not_found(error: &anyhow::Error) -> bool {
+    error::Kind::said(error) == Some(error::Kind::NotFound)
 }
 
 /// What to do about a failed start.
@@ -108,18 +114,9 @@ pub fn store_is_at(root: &Path) {
     let _ = ROOT.set(root.to_owned());
 }
 
-/// What the kernel said, wherever it stands among the causes.
+/// What the kernel said. What reads a client's own files tells it in words.
 fn errno(error: &anyhow::Error) -> Option<Errno> {
-    let typed = error.chain().find_map(|e| {
-        let io = e.downcast_ref::<std::io::Error>();
-        let io = io.and_then(std::io::Error::raw_os_error);
-        let call = || e.downcast_ref::<sys::Error>().map(|e| e.errno);
-        io.map(Errno::from_raw)
-            .or_else(|| e.downcast_ref::<Errno>().copied())
-            .or_else(call)
-    });
-    typed.or_else(|| {
-        // What reads a client's own files tells in words.
+    error::errno(error).or_else(|| {
         let text = format!("{error:#}");
         let (_, number) = text.rsplit_once("(os error ")?;
         let (number, _) = number.split_once(')')?;

@@ -1,9 +1,9 @@
 //! `bryo inspect`: docker's field names.
 
 use super::format::{self, Form};
-use super::{Context, output};
+use super::{Context, error, output};
 use crate::engine::changes::written;
-use crate::engine::containers::{Container, NotFound};
+use crate::engine::containers::Container;
 use crate::engine::health::HealthCheck;
 use crate::engine::limits;
 use crate::engine::mounts;
@@ -99,7 +99,7 @@ fn find(name: &str, args: &Args, context: &Context) -> Result<Value> {
                 }
                 return Ok(found);
             }
-            Err(e) if e.is::<NotFound>() && kind.is_none() => {}
+            Err(e) if error::is_not_found(&e) && kind.is_none() => {}
             Err(e) => return Err(e),
         }
     }

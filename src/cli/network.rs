@@ -5,7 +5,7 @@ use super::format::{self, Form};
 use super::output::Table;
 use super::{Context, error, output};
 use crate::engine::containers::{Container, Containers, short};
-use crate::engine::network::definition::{NotFound, Wishes};
+use crate::engine::network::definition::Wishes;
 use crate::engine::network::lease::mac_text;
 use crate::engine::network::subnet::Subnet;
 use crate::engine::network::{Attachment, Definition, Networks, change, members, trace};
@@ -212,7 +212,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         }
         Verb::Trace(args) => trace(args, &containers)?,
         Verb::Exists(args) => match networks.find(&args.network) {
-            Err(e) if e.is::<NotFound>() => return Ok(1),
+            Err(e) if error::is_not_found(&e) => return Ok(1),
             other => drop(other?),
         },
     }
@@ -569,7 +569,9 @@ fn interface_of_none() -> Map<String, Value> {
 fn rm(args: &Rm, networks: &Networks, containers: &Containers) -> Result<()> {
     super::each(&args.networks, |name| {
         let definition = match networks.find(name) {
-            Err(e) if e.is::<NotFound>() && args.force => return Ok(()),
+            Err(e) if error::is_not_found(&e) && args.force => {
+                return Ok(());
+            }
             other => other?,
         };
         if args.force {

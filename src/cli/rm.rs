@@ -1,8 +1,8 @@
 //! `bryo rm`.
 
-use super::{Context, output};
+use super::{Context, error, output};
 use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::containers::{Container, NotFound};
+use crate::engine::containers::Container;
 use crate::engine::lifecycle;
 use anyhow::Result;
 
@@ -30,7 +30,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut found: Vec<(String, Container)> = Vec::new();
     let mut find = |name: &str| {
         let mut container = match containers.find(name) {
-            Err(e) if args.force && e.is::<NotFound>() => return Ok(()),
+            Err(e) if args.force && error::is_not_found(&e) => {
+                return Ok(());
+            }
             other => other?,
         };
         // All are told first, so that they end side by side.

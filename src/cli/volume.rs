@@ -3,10 +3,10 @@
 use super::confirm::confirm;
 use super::format::{self, Form};
 use super::output::{Table, size};
-use super::{Context, output};
+use super::{Context, error, output};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::names;
-use crate::engine::volumes::{NoVolume, Volume, Volumes, parse_filter};
+use crate::engine::volumes::{Volume, Volumes, parse_filter};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -124,7 +124,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
             empty_trash_behind(&context.store()?)?;
         }
         Verb::Exists(args) => match volumes.find(&args.volume) {
-            Err(e) if e.is::<NoVolume>() => return Ok(1),
+            Err(e) if error::is_not_found(&e) => return Ok(1),
             other => drop(other?),
         },
     }

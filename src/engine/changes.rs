@@ -3,6 +3,7 @@
 use super::containers::Container;
 use super::export::{become_root, trees};
 use super::userns;
+use crate::error;
 use crate::image::entry::{join, show};
 use crate::image::record::OPAQUE;
 use crate::image::unpack::{DIRECTORY, is_whiteout};
@@ -90,10 +91,10 @@ fn found_in(upper: &Path, lowers: &[PathBuf]) -> Result<Vec<(Change, Vec<u8>)>> 
 pub fn layers(container: &Container) -> Result<(PathBuf, Vec<PathBuf>)> {
     let mut trees = trees(&container.spec()?, container)?;
     if trees.len() < 2 || !trees[0].ends_with("upper") {
-        bail!(
+        bail!(error::Kind::Conflict.says(format!(
             "container {}: its changes are not apart from what it stands on",
             container.record.name
-        );
+        )));
     }
     let upper = trees.remove(0);
     Ok((upper, trees))

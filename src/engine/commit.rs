@@ -5,6 +5,7 @@ use super::containers::{Container, Containers};
 use super::events::{self, Action};
 use super::export::{become_root, trees};
 use super::userns::{self, UserNs};
+use crate::error;
 use crate::idmap::size;
 use crate::image::change::{Change, apply_to};
 use crate::image::commit::{self, About};
@@ -59,11 +60,11 @@ pub fn commit(
         None => None,
     };
     let Some(base) = base else {
-        bail!(
+        bail!(error::Kind::NotFound.says(format!(
             "container {}: its image is not in the store; bryo export and bryo import make one of \
              all its files",
             container.record.name
-        );
+        )));
     };
     if !options.squash {
         layers(container).with_context(|| format!("{}: --squash takes all files", what()))?;

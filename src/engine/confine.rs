@@ -2,6 +2,7 @@
 //! limits that the kernel keeps, and where it asks nobody elsewhere, it writes
 //! to the store alone.
 
+use crate::error;
 use crate::image::budget::Budget;
 use crate::image::session::private_dir;
 use crate::image::store::Store;
@@ -66,9 +67,11 @@ pub fn go_on_confined(store: &Store, budget: &Budget, reach: Reach) -> Result<()
         WaitStatus::Signaled(_, signal, _) => {
             // As if this process had been meant.
             let _ = raise(signal);
-            bail!("a process of bryo's was killed ({signal})")
+            bail!(error::Kind::Internal.says(format!("a process of bryo's was killed ({signal})")))
         }
-        other => bail!("a process of bryo's ended strangely ({other:?})"),
+        other => bail!(
+            error::Kind::Internal.says(format!("a process of bryo's ended strangely ({other:?})"))
+        ),
     }
 }
 

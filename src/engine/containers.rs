@@ -17,6 +17,7 @@ use super::network::Attachment;
 use super::policy::Restart;
 use super::record::{History, Record, State};
 use super::volumes::Volumes;
+use crate::error::{self, Said};
 use crate::image::store::Store;
 use crate::sys::fs::{create_private, make_private};
 use crate::sys::replace::is_full;
@@ -78,24 +79,10 @@ pub struct Lock {
     file: File,
 }
 
-/// No container has the name or id.
-#[derive(Debug)]
-pub struct NotFound(String);
-
-impl NotFound {
-    /// No container has this name or id.
-    pub fn new(name: &str) -> NotFound {
-        NotFound(name.to_owned())
-    }
+/// No container has this name or id.
+pub fn not_found(name: &str) -> Said {
+    error::Kind::NotFound.says(format!("no such container: {name}"))
 }
-
-impl std::fmt::Display for NotFound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "no such container: {}", self.0)
-    }
-}
-
-impl std::error::Error for NotFound {}
 
 impl Containers {
     /// The containers of `store`.
@@ -145,11 +132,11 @@ impl Containers {
                     let creating = matches!(try_lock(&staging), Ok(None));
                     let exists = self.directory().join(&holder).exists();
                     if exists || creating {
-                        bail!(
+                        bail!(error::Kind::Conflict.says(format!(
                             "the name '{name}' is taken by container {}: remove that one or use \
                              another name",
                             short(&holder)
-                        );
+                        )));
                     }
                     let _ = std::fs::remove_file(&link);
                 }
@@ -331,9 +318,9 @@ impl Containers {
     /// The container with this name, id or unambiguous start of an id.
     ///
     /// # Errors
-    /// [`NotFound`]; several ids start so.
+    /// Of [`error::Kind::NotFound`]; several ids start so.
     pub fn find(&self, name: &str) -> Result<Container> {
-        let not_found = || anyhow!(NotFound(name.to_owned()));
+        let not_found = || anyhow!(not_found(name));
         let by_name = names::from_link(&self.names().join(name));
         if let (Some(id), Ok(())) = (by_name, names::check(name)) {
             let found = self.load(&self.directory().join(id))?;

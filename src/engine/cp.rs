@@ -8,6 +8,7 @@
 
 use super::confine::write_only_to;
 use super::visit::{Files, Visit};
+use crate::error;
 use crate::image::budget::Budget;
 use crate::image::pack::{self, pack};
 use crate::image::place::{self, Found, Place, Target};
@@ -218,7 +219,7 @@ fn open_host(source: &Written, follow: bool) -> Result<OwnedFd> {
 /// The errors of a path in the words of docker.
 fn said(errno: Errno) -> anyhow::Error {
     match errno {
-        Errno::ENOENT => anyhow::anyhow!("no such file or directory"),
+        Errno::ENOENT => anyhow::anyhow!(error::Kind::NotFound.says("no such file or directory")),
         Errno::ENOTDIR => anyhow::anyhow!("not a directory"),
         errno => errno.into(),
     }

@@ -10,6 +10,7 @@ use super::pump::Pump;
 use super::record::State;
 use super::spec::console_size;
 use super::user;
+use crate::error;
 use crate::idmap::IdMap;
 use crate::image::owners::Owners;
 use crate::process::{Resident, Until, spawn};
@@ -129,10 +130,10 @@ fn borrowed(group: &Option<OwnedFd>) -> Option<BorrowedFd<'_>> {
 fn prepare(container: &mut Container, options: &ExecOptions) -> Result<Prepared> {
     let mut target = container.running_process()?;
     if let State::Paused { .. } = container.state {
-        bail!(
+        bail!(error::Kind::Conflict.says(format!(
             "container {} is paused: bryo unpause lets it go on",
             container.record.name
-        );
+        )));
     }
     let spec = container.spec()?;
     let (pid, inner) = command_process(container, &spec)?;
@@ -160,7 +161,10 @@ pub(super) fn command_process(
     spec: &Spec,
 ) -> Result<(i32, Option<OwnedFd>)> {
     let (State::Running { process, .. } | State::Paused { process, .. }) = &container.state else {
-        bail!("container {} is not running", container.record.name)
+        bail!(error::Kind::Conflict.says(format!(
+            "container {} is not running",
+            container.record.name
+        )))
     };
     let annotations = spec.annotations().as_ref();
     if annotations.and_then(|a| a.get(ANNOTATION_INIT)).is_none() {

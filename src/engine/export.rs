@@ -4,6 +4,7 @@ use super::containers::Container;
 use super::mountpoints;
 use super::record::State;
 use super::userns;
+use crate::error;
 use crate::image::export::export as write_tar;
 use crate::image::owners::Owners;
 use crate::image::tarwrite::TarWriter;
@@ -53,7 +54,7 @@ pub fn trees(spec: &Spec, container: &Container) -> Result<Vec<PathBuf>> {
     let root = root.context("config.json has no root")?;
     let words = root.options().as_deref().unwrap_or_default();
     if words.iter().any(|w| w == TMPFS_UPPER) {
-        bail!("its changes are in memory only");
+        bail!(error::Kind::Conflict.says("its changes are in memory only"));
     }
     let value = |key: &'static str| words.iter().filter_map(move |w| w.strip_prefix(key));
     let upper = value("upperdir=").chain(value("lowerdir="));

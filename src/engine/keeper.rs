@@ -14,6 +14,7 @@
 use super::machine::ids::{Ids, Writer};
 use super::paths;
 use super::record::ProcessId;
+use crate::error;
 use crate::idmap::request::Request;
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, IdMap, lines};
@@ -107,7 +108,10 @@ impl Keeper {
             }
             start(&directory, maps).context("start the keeper of subordinate ids")?;
         }
-        bail!("the keeper of subordinate ids is killed as often as it is started")
+        bail!(
+            error::Kind::Internal
+                .says("the keeper of subordinate ids is killed as often as it is started")
+        )
     }
 
     fn find(directory: &Path, maps: &Maps) -> Result<Option<Keeper>> {

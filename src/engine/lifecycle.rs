@@ -3,12 +3,13 @@
 //! names its state.
 
 use super::attach::End;
-use super::containers::{Container, Containers, Lock, NotFound};
+use super::containers::{Container, Containers, Lock, not_found};
 use super::control::{Reply, Request};
 use super::events::{self, Action};
 use super::launch::{Launch, launch};
 use super::policy::Restart;
 use super::record::State;
+use crate::error;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd;
 use anyhow::{Context, Result, bail};
@@ -31,18 +32,18 @@ pub fn start(
 ) -> Result<End> {
     match &container.state {
         State::Running { .. } | State::Restarting { .. } => return Ok(End::Left),
-        State::Paused { .. } => bail!(
+        State::Paused { .. } => bail!(error::Kind::Conflict.says(format!(
             "container {} is paused, not stopped: bryo unpause lets it go on",
             container.record.name
-        ),
+        ))),
         State::Dead { why } => bail!("container {} is dead: {why}", container.record.name),
         State::Created | State::Exited { .. } => {}
     }
     let Some(lock) = take_lock(&container)? else {
-        bail!(
+        bail!(error::Kind::Conflict.says(format!(
             "container {} is being started or removed by another bryo",
             container.record.name
-        )
+        )))
     };
     container.read_state()?;
     container.ask_stop(false)?;
@@ -59,7 +60,7 @@ pub(super) fn take_lock(container: &Container) -> Result<Option<Lock>> {
         match container.try_lock() {
             Ok(None) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(1)),
             Err(_) if !container.dir.exists() => {
-                bail!(NotFound::new(&container.record.name))
+                bail!(not_found(&container.record.name))
             }
             other => return other,
         }
@@ -95,7 +96,9 @@ pub fn begin_stop(
     let name = container.record.name.clone();
     match &container.state {
         State::Paused { .. } => {
-            bail!("container {name} is paused: bryo unpause it before it is stopped")
+            bail!(error::Kind::Conflict.says(format!(
+                "container {name} is paused: bryo unpause it before it is stopped"
+            )))
         }
         State::Dead { why } => bail!("container {name} is dead: {why}"),
         _ => {}
@@ -241,7 +244,7 @@ pub fn rename(containers: &Containers, container: &mut Container, name: &str) ->
     super::names::check(name)?;
     let old = container.record.name.clone();
     if old == name {
-        bail!("container {name} has this name already");
+        bail!(error::Kind::AlreadySo.says(format!("container {name} has this name already")));
     }
     containers.rename(container, name)?;
     let details = [("oldName", old.as_str())];
@@ -260,10 +263,10 @@ pub fn set_policy(
     policy: Restart,
 ) -> Result<()> {
     if container.record.auto_remove && policy != Restart::No {
-        bail!(
+        bail!(error::Kind::Conflict.says(format!(
             "container {} is removed when it ends (--rm): it cannot be started again",
             container.record.name
-        );
+        )));
     }
     container.changes.restart = Some(policy);
     container.save_changes()?;
@@ -281,11 +284,11 @@ pub fn begin_remove(container: &mut Container, force: bool) -> Result<()> {
         return Ok(());
     }
     if !force {
-        bail!(
+        bail!(error::Kind::Conflict.says(format!(
             "container {} is {}: stop it first, or use -f",
             container.record.name,
             container.state.name()
-        );
+        )));
     }
     container.ask_stop(true)?;
     match container.running_process() {
@@ -323,10 +326,10 @@ pub fn finish_remove(
             Ok(None) if Instant::now() < patience => {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            Ok(None) => bail!(
+            Ok(None) => bail!(error::Kind::Conflict.says(format!(
                 "container {} is in use by another bryo",
                 container.record.name
-            ),
+            ))),
         }
     };
     if !container.dir.exists() {

@@ -2,6 +2,7 @@
 //! read; and what a container's record keeps of it. Pure, but for a look at
 //! whether a directory of the host exists.
 
+use crate::error;
 use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -170,9 +171,9 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
             // Written through to every mount below, where the kernel can.
             "ro" => words.push("rro".into()),
             "U" => chown = true,
-            "O" => bail!(fail(
+            "O" => bail!(error::Kind::Unsupported.says(fail(
                 "option 'O' (an overlay over the host's directory) is not supported yet"
-            )),
+            ))),
             "copy" => fill = true,
             "nocopy" => fill = false,
             other => match other.strip_prefix("subpath=") {

@@ -1,5 +1,6 @@
 //! Published ports: what `-p` asks for, and the sockets that it makes.
 
+use crate::error;
 use crate::net::worker::Listener;
 use crate::sys::inet::{self, Protocol};
 use anyhow::{Context, Result, anyhow, bail};
@@ -117,13 +118,11 @@ pub fn parse_all(texts: &[String]) -> Result<Vec<Port>> {
                 continue;
             }
             if let Some(other) = all.iter().find(|other| other.collides(&port)) {
-                bail!(
+                bail!(error::Kind::Conflict.says(format!(
                     "-p {text}: port {}/{} of the host is published already, for port {} of the \
                      container; choose another port or address",
-                    port.host.0,
-                    port.transport,
-                    other.container
-                );
+                    port.host.0, port.transport, other.container
+                )));
             }
             all.push(port);
         }
@@ -268,18 +267,20 @@ fn explain(address: SocketAddr, transport: Transport, errno: Errno) -> anyhow::E
     let what = format!("publish port {address}/{transport}");
     match errno {
         Errno::EADDRINUSE => match owner(address.port(), transport) {
-            Some(owner) => anyhow!("{what}: {owner} has it"),
-            None => anyhow!("{what}: it is taken, by nobody that you may look at"),
+            Some(owner) => anyhow!(error::Kind::Conflict.says(format!("{what}: {owner} has it"))),
+            None => anyhow!(error::Kind::Conflict.says(format!(
+                "{what}: it is taken, by nobody that you may look at"
+            ))),
         },
         Errno::EACCES => {
             let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
             let first = std::fs::read_to_string(path).unwrap_or_default();
-            anyhow!(
+            anyhow!(error::Kind::Forbidden.says(format!(
                 "{what}: users may not have ports below {}; take another, or have an \
                  administrator set net.ipv4.ip_unprivileged_port_start={}",
                 first.trim(),
                 address.port()
-            )
+            )))
         }
         Errno::EADDRNOTAVAIL => anyhow!("{what}: the host has no such address"),
         errno => anyhow!(errno).context(what),

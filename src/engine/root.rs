@@ -4,6 +4,7 @@ use super::containers::Container;
 use super::host::Parts;
 use super::share::Share;
 use super::userns::Mapping;
+use crate::error;
 use crate::idmap::lines;
 use crate::image::copy::flatten;
 use crate::image::owners::Owners;
@@ -98,10 +99,10 @@ pub fn resolve(
         (Some(source::Resolved::Directory(path)), _) => return Ok(directory(&path)),
         (None, HELLO) => return hello(store.root(), mapping),
         (None, HOST) => return host(share, store.root()),
-        (None, _) => bail!(
+        (None, _) => bail!(error::Kind::NotFound.says(format!(
             "no image '{name}' in the store: bryo pull, bryo import or bryo load brings one in, \
              bryo images lists them"
-        ),
+        ))),
     };
     let config = &found.config;
     let variant = config.variant().as_deref();
@@ -111,7 +112,9 @@ pub fn resolve(
         variant,
     );
     if let Some(wanted) = platform.filter(|wanted| wanted.runs(&built_for).is_none()) {
-        bail!("image '{name}' is for {built_for}, not for {wanted}");
+        bail!(error::Kind::Conflict.says(format!(
+            "image '{name}' is for {built_for}, not for {wanted}"
+        )));
     }
     let lowers = match store.lowers(&found) {
         Some(lowers) => lowers,

@@ -1,6 +1,7 @@
 //! Users and groups by the image's own `/etc/passwd` and `/etc/group`
 //! (passwd(5), group(5)). Pure.
 
+use crate::error;
 use anyhow::{Result, bail};
 
 /// Who the command runs as.
@@ -93,7 +94,9 @@ pub fn resolve(text: &str, passwd_file: &[u8], group_file: &[u8]) -> Result<User
     let (uid, gid, home, name) = match (line, number) {
         (Some(p), _) => (p.uid, p.gid, p.home, Some(p.name)),
         (None, Some(uid)) => (uid, 0, "/".to_owned(), None),
-        (None, None) => bail!("user '{user}': not in the image's /etc/passwd"),
+        (None, None) => bail!(
+            error::Kind::NotFound.says(format!("user '{user}': not in the image's /etc/passwd"))
+        ),
     };
     let mut resolved = User {
         uid,
@@ -130,7 +133,9 @@ pub fn group_id(text: &str, group_file: &[u8]) -> Result<u32> {
     match (line, number) {
         (Some(group), _) => Ok(group.gid),
         (None, Some(gid)) => Ok(gid),
-        (None, None) => bail!("group '{text}': not in the image's /etc/group"),
+        (None, None) => bail!(
+            error::Kind::NotFound.says(format!("group '{text}': not in the image's /etc/group"))
+        ),
     }
 }
 

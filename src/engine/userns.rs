@@ -16,6 +16,7 @@ use super::machine::ids::login_name;
 use super::options::EmulationOption;
 use super::paths::Unsafe;
 use super::user::User;
+use crate::error;
 use crate::idmap::helper::{SUBGID, SUBUID};
 use crate::idmap::subid::{self, Range};
 use crate::idmap::{self, IdMap, compose, inverted, push, size};
@@ -226,8 +227,12 @@ impl Mapping {
         }
         let of_base = base.maps();
         let (uids, gids) = match (asked, &base) {
-            (UserNs::Range, Base::Single) => bail!("--userns range: {}", lacking()),
-            (UserNs::NoMap, Base::Single) => bail!("--userns nomap: {}", lacking()),
+            (UserNs::Range, Base::Single) => {
+                bail!(error::Kind::Unsupported.says(format!("--userns range: {}", lacking())))
+            }
+            (UserNs::NoMap, Base::Single) => {
+                bail!(error::Kind::Unsupported.says(format!("--userns nomap: {}", lacking())))
+            }
             (UserNs::NoMap, Base::Here(maps) | Base::Granted(maps)) => {
                 (without_user(&maps.uids), without_user(&maps.gids))
             }
@@ -522,7 +527,9 @@ pub fn keeper_for(spec: &Spec) -> Result<Option<(Keeper, Maps)>> {
     };
     let renamed = |map: &[IdMap], base: &[IdMap], file| {
         compose(map, &inverted(base)).map_err(|id| {
-            anyhow!("id {id} is not granted to you by {file} any more, and the container needs it")
+            anyhow!(error::Kind::Unsupported.says(format!(
+                "id {id} is not granted to you by {file} any more, and the container needs it"
+            )))
         })
     };
     let renamed = Maps {

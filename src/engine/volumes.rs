@@ -13,6 +13,7 @@ use super::events;
 use super::json::{read_json, replace_json, write_json};
 use super::mounts::{Kind, Mounted, check_volume_name};
 use super::userns::Mapping;
+use crate::error;
 use crate::image::copy::{chown_tree, copy_directory};
 use crate::image::store::Store;
 use crate::sys::fs::private;
@@ -84,18 +85,6 @@ pub struct Guard {
     _lock: Option<Flock<File>>,
 }
 
-/// No volume has the name.
-#[derive(Debug)]
-pub struct NoVolume(String);
-
-impl std::fmt::Display for NoVolume {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "no such volume: {}", self.0)
-    }
-}
-
-impl std::error::Error for NoVolume {}
-
 /// Whether a path looks like that of a volume's content, from whichever root.
 pub fn is_volume(path: &Path) -> bool {
     let above = path.parent().and_then(Path::parent);
@@ -154,7 +143,7 @@ impl Volumes {
         };
         for _ in 0..8 {
             match self.find(name) {
-                Err(e) if e.is::<NoVolume>() => {}
+                Err(e) if error::Kind::said(&e) == Some(error::Kind::NotFound) => {}
                 other => return other,
             }
             // With a name that no volume can have, until it is complete.
@@ -183,7 +172,7 @@ impl Volumes {
                 }
             }
         }
-        bail!("volume {name} comes and goes too often")
+        bail!(error::Kind::Internal.says(format!("volume {name} comes and goes too often")))
     }
 
     /// Makes a volume of the container `id`'s own, which has to be
@@ -228,11 +217,11 @@ impl Volumes {
     /// The volume of this name.
     ///
     /// # Errors
-    /// [`NoVolume`].
+    /// Of [`error::Kind::NotFound`].
     pub fn find(&self, name: &str) -> Result<Volume> {
         let directory = self.directory().join(name);
         if check_volume_name(name).is_err() || !directory.exists() {
-            bail!(NoVolume(name.to_owned()));
+            bail!(error::Kind::NotFound.says(format!("no such volume: {name}")));
         }
         Ok(self.read(&directory, name))
     }
@@ -338,15 +327,17 @@ impl Volumes {
     /// is no error.
     pub fn remove(&self, name: &str, force: bool) -> Result<()> {
         match self.find(name) {
-            Err(e) if force && e.is::<NoVolume>() => return Ok(()),
+            Err(e) if force && error::Kind::said(&e) == Some(error::Kind::NotFound) => {
+                return Ok(());
+            }
             other => other?,
         };
         let _lock = self.lock(FlockArg::LockExclusive)?;
         if let Some(users) = self.users().remove(name) {
-            bail!(
+            bail!(error::Kind::Conflict.says(format!(
                 "volume {name} is used by container {}: remove that first",
                 users.join(", ")
-            );
+            )));
         }
         self.remove_unused(name)
     }

@@ -2,6 +2,7 @@
 //!
 //! Pure: no files, no clock.
 
+use crate::error;
 use anyhow::{Context, Result, bail};
 use oci_spec::image::{Descriptor, ImageConfiguration};
 use serde_json::{Value, json};
@@ -56,7 +57,7 @@ pub fn choose<'a>(
             true => "no image at all".to_owned(),
             false => format!("only for {}", offered.join(", ")),
         };
-        bail!("there is no image for {target}, {offered}");
+        bail!(error::Kind::NotFound.says(format!("there is no image for {target}, {offered}")));
     }
     let chosen = ranked.into_iter().filter(|(rank, _)| Some(*rank) == best);
     Ok(chosen.map(|(_, candidate)| candidate).collect())

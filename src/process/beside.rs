@@ -1,7 +1,7 @@
 //! A process made for one task, for what has to be done as somebody else or
 //! somewhere else while this process does its part.
 
-use super::fault::Fault;
+use crate::error::Fault;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::prctl;

@@ -1,17 +1,15 @@
 //! Processes of bryo's own: made for one task ([`Beside`]), made by a helper
 //! ([`through`]), or there for as long as something lasts ([`Resident`]). What
-//! goes wrong in one is told to another as it was ([`Fault`]).
+//! goes wrong in one is told to another as it was ([`Fault`](crate::error::Fault)).
 //!
 //! Who makes a process must have one thread.
 
 mod beside;
-mod fault;
 mod null;
 mod resident;
 mod spawn;
 
 pub use beside::{Beside, Told, in_process, unless_unread};
-pub use fault::Fault;
 pub use null::{open_null, release_stdio};
 pub use resident::{Resident, Until};
 pub use spawn::{Refused, orphan, spawn, through};

@@ -1,6 +1,6 @@
 //! Making processes: directly, and by a helper.
 
-use super::fault::Fault;
+use crate::error::Fault;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, CloneFlags, Forked, Parent, clone3, exit_now};
 use anyhow::{Context, Error, Result, anyhow};

@@ -2,6 +2,7 @@
 //! messages on one [`Channel`](crate::sys::channel::Channel).
 
 use super::fields::Unsupported;
+use crate::error::errno;
 use crate::sys::replace::is_unwritable;
 use nix::errno::Errno;
 use std::fmt;
@@ -110,12 +111,7 @@ pub struct StartError {
 impl StartError {
     /// A failure at `step` with its cause.
     pub fn new(step: Step, error: &anyhow::Error) -> Self {
-        let errno = error.chain().find_map(|cause| {
-            cause
-                .downcast_ref::<crate::sys::Error>()
-                .map(|e| e.errno)
-                .or_else(|| cause.downcast_ref::<Errno>().copied())
-        });
+        let errno = errno(error);
         // A file of ours, whatever it was for: no limit of the kernel's.
         let mut files = error.chain().filter_map(|cause| cause.downcast_ref());
         let unwritable = files

@@ -12,6 +12,7 @@ mod lines;
 pub mod read;
 
 use super::options::parse_bytes;
+use crate::error;
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use lines::Lines;
@@ -97,11 +98,11 @@ impl LogConfig {
             Some("k8s-file") => Driver::K8sFile,
             Some("none") => Driver::None,
             Some("journald") if journal::is_there() => Driver::Journald,
-            Some("journald") => bail!(
+            Some("journald") => bail!(error::Kind::Unsupported.says(format!(
                 "--log-driver journald: there is no {} on this machine; json-file and k8s-file \
                  work anywhere",
                 journal::SOCKET
-            ),
+            ))),
             Some(other) => bail!(
                 "--log-driver {other}: not supported; there are json-file, k8s-file, journald \
                  and none"

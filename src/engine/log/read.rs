@@ -1,6 +1,7 @@
 //! Reading logs back, from the eldest file to the one that still grows.
 
 use super::{Driver, LogConfig, Stream, json, k8s};
+use crate::error;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -39,7 +40,10 @@ impl Reader {
     /// The driver keeps nothing that could be read.
     pub fn open(directory: &Path, config: &LogConfig, tail: Option<u64>) -> Result<Reader> {
         let Some(name) = config.file() else {
-            bail!("its log driver {} keeps no file", config.driver.name())
+            bail!(error::Kind::Unsupported.says(format!(
+                "its log driver {} keeps no file",
+                config.driver.name()
+            )))
         };
         let decode = match config.driver {
             Driver::K8sFile => k8s::decode,

@@ -6,6 +6,7 @@ use super::members::wanted;
 use crate::engine::containers::Container;
 use crate::engine::control::Request;
 use crate::engine::lifecycle;
+use crate::error;
 use anyhow::{Result, bail};
 
 /// Puts a container on a further network: at once if it runs.
@@ -20,11 +21,11 @@ pub fn connect(
     attachment.network = networks.find(&attachment.network)?.name;
     let name = &container.record.name;
     if container.record.keeping.networks.is_empty() {
-        bail!(
+        bail!(error::Kind::Conflict.says(format!(
             "container {name} has no named network, so that it can be on no other: create it with \
              --network {}",
             attachment.network
-        );
+        )));
     }
     let mut list = wanted(container).to_vec();
     if list.iter().any(|a| a.network == attachment.network) {
@@ -50,10 +51,10 @@ pub fn disconnect(networks: &Networks, container: &mut Container, network: &str)
     let before = list.len();
     list.retain(|a| a.network != network);
     if list.len() == before {
-        bail!(
+        bail!(error::Kind::Conflict.says(format!(
             "container {} is not on network '{network}'",
             container.record.name
-        );
+        )));
     }
     change(container, list)
 }

@@ -6,6 +6,7 @@ use crate::engine::containers::Containers;
 use crate::engine::json::write_json;
 use crate::engine::names;
 use crate::engine::usernet::UserNetwork;
+use crate::error;
 use crate::net::policy::Cidr;
 use crate::sys::fs::{make_private, private};
 use crate::sys::random;
@@ -99,22 +100,6 @@ pub struct Wishes {
     /// How the way out is.
     pub options: Vec<String>,
 }
-
-/// There is no such network.
-#[derive(Debug)]
-pub struct NotFound(String);
-
-impl std::fmt::Display for NotFound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "no such network: {0} (bryo network create {0} makes it)",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for NotFound {}
 
 /// Refuses what cannot be a network's name, or is one of bryo's own modes.
 pub fn check_name(name: &str) -> Result<()> {
@@ -223,14 +208,18 @@ impl Networks {
     /// The network with this name, or whose id starts so.
     ///
     /// # Errors
-    /// [`NotFound`]; several ids start so.
+    /// Of [`error::Kind::NotFound`]; several ids start so.
     pub fn find(&self, name: &str) -> Result<Definition> {
         if names::check(name).is_ok()
             && let Some(definition) = self.read(name)?
         {
             return Ok(definition);
         }
-        let not_found = || anyhow!(NotFound(name.to_owned()));
+        let not_found = || {
+            anyhow!(error::Kind::NotFound.says(format!(
+                "no such network: {name} (bryo network create {name} makes it)"
+            )))
+        };
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(not_found());
         }
@@ -251,7 +240,9 @@ impl Networks {
         check_name(&wishes.name)?;
         let _lock = self.lock()?;
         if self.read(&wishes.name)?.is_some() {
-            bail!("there is a network '{}' already", wishes.name);
+            bail!(
+                error::Kind::Conflict.says(format!("there is a network '{}' already", wishes.name))
+            );
         }
         let mut taken: Vec<Subnet> = Vec::new();
         for other in self.list()? {
@@ -290,11 +281,11 @@ impl Networks {
         let _lock = self.lock()?;
         let users = super::members::on(containers, &definition.name)?;
         if !users.is_empty() {
-            bail!(
+            bail!(error::Kind::Conflict.says(format!(
                 "network '{}' is used by {}: remove what uses it, or disconnect it",
                 definition.name,
                 users.join(", ")
-            );
+            )));
         }
         // Its process may have been killed.
         let _ = std::fs::remove_file(self.traffic(&definition.name));

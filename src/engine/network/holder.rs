@@ -18,13 +18,14 @@ use crate::engine::containers::short;
 use crate::engine::keeper::{Keeper, Maps};
 use crate::engine::usernet::UserNetwork;
 use crate::engine::usernet::translator::Translator;
+use crate::error::{self, Fault};
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, size};
 use crate::net::dns::ResolvConf;
 use crate::net::names::{MAX_TABLE, Special, Table};
 use crate::net::stack::Published;
 use crate::net::worker::Order;
-use crate::process::{Fault, Resident, Until, orphan};
+use crate::process::{Resident, Until, orphan};
 use crate::runtime::seccomp;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::clone::exit_now;
@@ -95,7 +96,7 @@ pub fn start(networks: &Networks, definition: &Definition, place: Place) -> Resu
         match ours.receive()? {
             Some(received) if received.data == b"ready" => Ok(()),
             Some(received) => Err(Fault::decode(&received.data)),
-            None => bail!("it was killed"),
+            None => bail!(error::Kind::Internal.says("it was killed")),
         }
     };
     started()
@@ -466,7 +467,7 @@ impl Holder<'_> {
             ..
         } = ask
         else {
-            bail!("this is no wish to join");
+            bail!(error::Kind::Internal.says("this is no wish to join"));
         };
         // Who joins again has what it had; that may be of an earlier run.
         let reserved = self.before.remove(&container).unwrap_or(before);

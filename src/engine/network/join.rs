@@ -4,6 +4,7 @@ use super::definition::{Definition, Networks};
 use super::holder::{self, Place};
 use super::lease::{Ask, Attachment, Lease, MAX_WORDS, Told};
 use super::members;
+use crate::error;
 use crate::net::worker::Listener;
 use crate::sys::channel::Channel;
 use crate::sys::inet::Protocol;
@@ -136,10 +137,10 @@ impl Joined {
     /// The network has no way out.
     pub fn publish(&mut self, ports: Vec<Listener>) -> Result<()> {
         if self.lease.routers.is_empty() {
-            bail!(
+            bail!(error::Kind::Conflict.says(format!(
                 "-p: network '{}' is internal, so that nobody outside can reach it",
                 self.definition.name
-            );
+            )));
         }
         self.ports = ports;
         self.tell_ports()
@@ -264,7 +265,10 @@ fn join(
             }
         }
         if begin.elapsed() > PATIENCE * 4 {
-            bail!("{}: its holder ends as often as it is started", what());
+            bail!(error::Kind::Internal.says(format!(
+                "{}: its holder ends as often as it is started",
+                what()
+            )));
         }
     }
 }

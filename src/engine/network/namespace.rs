@@ -3,6 +3,7 @@
 
 use super::definition::Definition;
 use super::subnet::Subnet;
+use crate::error;
 use crate::net::names::PORT;
 use crate::process::Beside;
 use crate::runtime::interface::Interface;
@@ -63,7 +64,9 @@ pub fn make(definition: &Definition, existing: Option<&OwnedFd>) -> Result<Made>
             (b"udp", Some(fd)) => udp.push(UdpSocket::from(fd)),
             (b"tcp", Some(fd)) => tcp.push(TcpListener::from(fd)),
             (b"tap", fd @ Some(_)) => tap = fd,
-            (what, _) => bail!("unexpected {}", String::from_utf8_lossy(what)),
+            (what, _) => bail!(
+                error::Kind::Internal.says(format!("unexpected {}", String::from_utf8_lossy(what)))
+            ),
         }
     }
     maker

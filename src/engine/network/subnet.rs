@@ -1,5 +1,6 @@
 //! Subnets and the addresses in them. Pure.
 
+use crate::error;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -176,7 +177,7 @@ pub fn choose(
             bail!("{wanted} is not an address of {}", subnet.network());
         }
         if taken.contains(&wanted) {
-            bail!("the address {wanted} is taken");
+            bail!(error::Kind::Conflict.says(format!("the address {wanted} is taken")));
         }
         return Ok(wanted);
     }

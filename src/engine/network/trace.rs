@@ -5,7 +5,8 @@ use super::definition::Networks;
 use super::holder::enter;
 use super::join::look;
 use super::namespace::BRIDGE;
-use crate::engine::containers::{Container, Containers, NotFound};
+use crate::engine::containers::{Container, Containers};
+use crate::error;
 use crate::net::capture;
 use crate::sys::ns;
 use crate::sys::packet::{Packet, Packets};
@@ -41,13 +42,18 @@ impl Subject {
     pub fn find(containers: &Containers, name: &str) -> Result<Subject> {
         match containers.find(name) {
             Ok(mut container) => Subject::container(&mut container),
-            Err(error) if error.is::<NotFound>() => {
+            Err(error) if error::Kind::said(&error) == Some(error::Kind::NotFound) => {
                 let networks = Networks::open(containers.root());
                 let Ok(definition) = networks.find(name) else {
-                    bail!("there is no container and no network '{name}'");
+                    bail!(
+                        error::Kind::NotFound
+                            .says(format!("there is no container and no network '{name}'"))
+                    );
                 };
                 let Some((connection, namespace)) = look(&networks, &definition.name) else {
-                    bail!("network '{name}' is not in use: no container on it runs");
+                    bail!(error::Kind::Conflict.says(format!(
+                        "network '{name}' is not in use: no container on it runs"
+                    )));
                 };
                 Ok(Subject {
                     end: connection.into(),

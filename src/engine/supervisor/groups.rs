@@ -6,6 +6,7 @@ use crate::engine::control::Reply;
 use crate::engine::events::{self, Action};
 use crate::engine::limits;
 use crate::engine::record::State;
+use crate::error;
 use crate::runtime::{StartError, Step};
 use anyhow::{Result, bail};
 use oci_spec::runtime::Spec;
@@ -39,7 +40,9 @@ impl Life {
         let confinement = &self.container.history.confinement;
         let Some(placed) = &confinement.placed else {
             let why = confinement.without.clone().unwrap_or_default();
-            bail!("it has no control group, by which it could be paused: {why}; see bryo doctor");
+            bail!(error::Kind::Unsupported.says(format!(
+                "it has no control group, by which it could be paused: {why}; see bryo doctor"
+            )));
         };
         let group = placed.limits();
         group.freeze(frozen)?;

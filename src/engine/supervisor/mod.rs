@@ -26,6 +26,7 @@ use super::record::{ProcessId, State, user_namespace};
 use super::sharing::{self, Place};
 use super::usernet::translator::{self, Translator};
 use super::{root, userns};
+use crate::error;
 use crate::image::owners::Owners;
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
@@ -436,7 +437,9 @@ impl Life {
             return;
         };
         let again = match dead.lived() < WORTH_IT {
-            true => Err(anyhow!("it ended as soon as it was started")),
+            true => Err(anyhow!(
+                error::Kind::Internal.says("it ended as soon as it was started")
+            )),
             false => self.translator(dead.into_tap()),
         };
         match again {

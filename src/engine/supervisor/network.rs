@@ -3,6 +3,7 @@
 use super::Life;
 use crate::engine::etc;
 use crate::engine::network::{Joined, Lease, Networks, members, plumb};
+use crate::error;
 use crate::net::worker::Listener;
 use crate::process::in_process;
 use crate::sys::ns::open_file;
@@ -145,7 +146,9 @@ impl Life {
         };
         let free = (0..).map(|n| format!("eth{n}")).find(|name| !taken(name));
         joined.lease.interface = match &attachment.interface {
-            Some(name) if taken(name) || name == "lo" => bail!("interface {name} is there already"),
+            Some(name) if taken(name) || name == "lo" => {
+                bail!(error::Kind::Conflict.says(format!("interface {name} is there already")))
+            }
             Some(name) => name.clone(),
             None => free.context("no name for an interface")?,
         };
@@ -194,10 +197,10 @@ impl Life {
         self.container.read_changes()?;
         let wanted = members::wanted(&self.container).to_vec();
         let Some(inside) = self.places.inside.as_ref().map(OwnedFd::try_clone) else {
-            bail!(
+            bail!(error::Kind::Conflict.says(
                 "it was not started on a named network, so that it cannot be connected to one \
                  while it runs: stop it first"
-            );
+            ));
         };
         let inside = inside?;
         let name = &self.container.record.name;

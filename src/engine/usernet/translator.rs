@@ -2,12 +2,13 @@
 //! confined before it sees the first packet.
 
 use super::UserNetwork;
+use crate::error::{self, Fault};
 use crate::net::dns::ResolvConf;
 use crate::net::own;
 use crate::net::policy::DNS;
 use crate::net::stack::Config;
 use crate::net::worker::{self, Family, Listener, Order, Report, Task};
-use crate::process::{Fault, Resident, Until, in_process, spawn};
+use crate::process::{Resident, Until, in_process, spawn};
 use crate::runtime::seccomp;
 use crate::sys::channel::{Channel, MAX_MESSAGE};
 use crate::sys::clone::Child;
@@ -66,7 +67,7 @@ impl Translator {
         let length = nix::unistd::read(&ready, &mut said).context("network's process")?;
         match &said[..length] {
             b"ready" => {}
-            b"" => anyhow::bail!("the network's process was killed"),
+            b"" => anyhow::bail!(error::Kind::Internal.says("the network's process was killed")),
             said => {
                 return Err(Fault::decode(said).context("confine the network's process"));
             }

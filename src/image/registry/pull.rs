@@ -4,6 +4,7 @@
 //! while it streams. The store is locked only at the end, when all is here and
 //! moves to its place.
 
+use crate::error;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
@@ -433,7 +434,7 @@ pub fn ensure_pulled(
         }
         (None, Policy::Never) => {
             let name = names.first().context("there is a name")?;
-            bail!("no image '{name}' in the store");
+            bail!(error::Kind::NotFound.says(format!("no image '{name}' in the store")));
         }
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! An error on its way from one process to another.
 
+use super::kind::Said;
 use crate::sys;
 use crate::sys::channel::MAX_MESSAGE;
 use anyhow::{Error, anyhow};
@@ -31,6 +32,8 @@ enum Root {
     Errno(i32),
     /// An [`io::Error`] of the kernel's.
     Os(i32),
+    /// One of a kind that is known.
+    Kind(Said),
 }
 
 impl Fault {
@@ -40,7 +43,9 @@ impl Fault {
         let said = contexts.pop().unwrap_or_default();
         let cause = error.root_cause();
         let os = || cause.downcast_ref::<io::Error>()?.raw_os_error();
-        let root = if let Some(call) = cause.downcast_ref::<sys::Error>() {
+        let root = if let Some(said) = cause.downcast_ref::<Said>() {
+            Root::Kind(said.clone())
+        } else if let Some(call) = cause.downcast_ref::<sys::Error>() {
             Root::Call {
                 call: call.call.to_string(),
                 args: call.args.clone(),
@@ -73,6 +78,7 @@ impl Fault {
         let cut = |text: &str| text.chars().take(most / 2).collect::<String>();
         let root = match &self.root {
             Root::Said(text) => Root::Said(cut(text)),
+            Root::Kind(said) => Root::Kind(said.kind.says(cut(&said.text))),
             Root::Call { call, args, errno } => Root::Call {
                 call: call.clone(),
                 args: cut(args),
@@ -98,6 +104,7 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         let root = match fault.root {
             Root::Said(text) => anyhow!(text),
+            Root::Kind(said) => anyhow!(said),
             Root::Call { call, args, errno } => {
                 anyhow!(sys::Error::new(call, args, Errno::from_raw(errno)))
             }
@@ -112,6 +119,7 @@ impl From<Fault> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use anyhow::Context;
     use proptest::prelude::*;
 
@@ -140,6 +148,9 @@ mod tests {
         let error = told(&anyhow!(Errno::EDQUOT).context("write y"));
         assert_eq!(error.root_cause().downcast_ref(), Some(&Errno::EDQUOT));
         assert_eq!(format!("{:#}", told(&anyhow!("no such id"))), "no such id");
+
+        let error = told(&anyhow!(Kind::NotFound.says("no image")).context("x"));
+        assert_eq!(Kind::said(&error), Some(Kind::NotFound));
     }
 
     #[test]
