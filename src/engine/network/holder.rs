@@ -46,6 +46,9 @@ use std::time::{Duration, Instant};
 /// How long a holder waits for another member.
 const IDLE: Duration = Duration::from_secs(2);
 
+/// When it tries again to end, if somebody starts a holder just then.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Where a network is made.
 #[derive(Debug)]
 pub enum Place {
@@ -302,7 +305,7 @@ impl Holder<'_> {
             let timeout = match self.is_busy() {
                 false => {
                     let left = IDLE.saturating_sub(self.since.elapsed());
-                    PollTimeout::try_from(left + Duration::from_millis(1))?
+                    PollTimeout::try_from(left.max(AGAIN))?
                 }
                 true => PollTimeout::NONE,
             };
