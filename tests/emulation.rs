@@ -272,6 +272,28 @@ fn tools_of_root_work() {
     assert!(gone.stderr.contains("no such container: c"), "{gone}");
 }
 
+#[test]
+fn what_an_image_says_of_links_and_pipes_stays_where_nothing_else_is_said() {
+    let sandbox = with_debian();
+    let made = "ln -s x /l; ln -s x /m; mkfifo /p; chown -h 5:6 /l /m /p";
+    script(&sandbox, &[], "debian", made).expect(0);
+    sandbox
+        .bryo(["commit", "-q", "c", "made"])
+        .output()
+        .expect(0);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+    let said = "chown -h :9 /l; chown 9 /p; chown -h root:root /m";
+    script(&sandbox, &[], "made", said).expect(0);
+    sandbox
+        .bryo(["commit", "-q", "c", "again"])
+        .output()
+        .expect(0);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+    script(&sandbox, &[], "again", "true").expect(0);
+    let files = exported(&sandbox, "c", &sandbox.work().join("export.tar"));
+    check(&files, &[("l", " 5/9 "), ("p", " 9/6 "), ("m", " 0/0 ")]);
+}
+
 /// What programs do that look at an owner after they have set it.
 const LOOKING_AFTER: &str = "cd /root
     useradd -m bob
@@ -338,6 +360,78 @@ fn full_emulation_says_what_it_was_told() {
 }
 
 #[test]
+fn what_a_containers_user_writes_about_his_files_is_not_believed() {
+    let sandbox = Sandbox::with_busybox();
+    if super::ids::granted(&sandbox).is_none() {
+        // All files are one user's then.
+        return;
+    }
+    calls_tree(&sandbox);
+    let pack = sandbox
+        .command("tar")
+        .args(["-C", "tree", "-cf", "tree.tar"]);
+    pack.args(["--owner=0", "--group=0", "."])
+        .output()
+        .expect(0);
+    sandbox
+        .bryo(["import", "tree.tar", "tree"])
+        .output()
+        .expect(0);
+    let run = sandbox.bryo(["run", "-d", "--name", "c", "--network", "none"]);
+    let run = run.args(["--userns", "range", "tree", "sh", "-c"]);
+    run.arg("mkdir -m 1777 /w; exec sleep 1000")
+        .output()
+        .expect(0);
+    let exec = sandbox.bryo([
+        "exec",
+        "-u",
+        "1000:1000",
+        "-w",
+        "/w",
+        "c",
+        "/calls",
+        "pretend",
+    ]);
+    let said = exec.output().expect(0).stdout;
+    assert_eq!(
+        said.lines().filter(|line| line.ends_with(" 0")).count(),
+        5,
+        "{said}"
+    );
+    sandbox
+        .bryo(["commit", "-q", "c", "made"])
+        .output()
+        .expect(0);
+    sandbox
+        .bryo(["create", "--name", "d", "made", "true"])
+        .output()
+        .expect(0);
+    let cp = format!("{} cp c:/w - >cp.tar", super::common::bryo().display());
+    sandbox.command("sh").args(["-c", &cp]).output().expect(0);
+    for container in ["c", "d"] {
+        let export = sandbox.bryo(["export", container, "-o"]);
+        export.arg(format!("{container}.tar")).output().expect(0);
+    }
+    for name in ["c.tar", "d.tar", "cp.tar"] {
+        let archive = sandbox.work().join(name);
+        check(
+            &listing(&sandbox, &archive),
+            &[
+                ("w/mine", "-rwsr-xr-x 1000/1000 "),
+                ("w/device", "-rw-r--r-- 1000/1000 "),
+                ("w/directory/", "drwxr-xr-x 1000/1000 "),
+            ],
+        );
+        let bytes = fs::read(&archive).unwrap();
+        let capability = bytes
+            .windows(32)
+            .any(|part| part == b"SCHILY.xattr.security.capability");
+        assert!(!capability, "{name}");
+    }
+    sandbox.bryo(["rm", "-f", "c", "d"]).output().expect(0);
+}
+
+#[test]
 fn full_emulation_tells_devices_and_capabilities() {
     let sandbox = Sandbox::new();
     let image = calls_tree(&sandbox);
@@ -375,6 +469,10 @@ the same 1
 too small ERANGE
 bad pointer EFAULT
 another name ENODATA
+removed 0
+gone ENODATA
+removed again ENODATA
+set again 0
 gone with the owner ENODATA
 3:4 fifo
 0:0

@@ -23,6 +23,7 @@ fn members(tar: &[u8]) -> BTreeMap<String, (u32, u64, u64)> {
         let entry = entry.unwrap();
         let header = entry.header();
         let path = entry.path().unwrap().display().to_string();
+        let path = path.trim_end_matches('/').to_owned();
         let ids = (header.uid().unwrap(), header.gid().unwrap());
         (path, (header.mode().unwrap(), ids.0, ids.1))
     });
@@ -188,6 +189,116 @@ fn owners_of_an_images_links_stay() {
     }
 }
 
+/// What a container says of files that its image has, and where the image keeps
+/// what they are: on them, or beside.
+#[test]
+fn what_is_said_of_an_images_files_is_a_change() {
+    let sandbox = Sandbox::new();
+    let below = Layer::new()
+        .directory("d/")
+        .entry(EntryType::Symlink, "d/s", "x", 0o777, (5, 6))
+        .entry(EntryType::Symlink, "d/t", "x", 0o777, (5, 6))
+        .entry(EntryType::Symlink, "d/u", "x", 0o777, (5, 6))
+        .entry(EntryType::Symlink, "d/v", "x", 0o777, (0, 0))
+        .entry(EntryType::Symlink, "d/w", "x", 0o777, (0, 0))
+        .entry(EntryType::Symlink, "d/x", "x", 0o777, (5, 6))
+        .entry(EntryType::Link, "d/y", "d/x", 0o777, (5, 6))
+        .entry(EntryType::Fifo, "d/p", "", 0o640, (7, 8))
+        .entry(EntryType::Fifo, "d/q", "", 0o640, (7, 8))
+        .entry(EntryType::Char, "d/c", "", 0o666, (0, 5))
+        .entry(EntryType::Char, "d/b", "", 0o666, (0, 5))
+        .entry(EntryType::Directory, "d/e/", "", 0o755, (3, 4))
+        .entry(EntryType::Regular, "d/f", "f", 0o644, (3, 4))
+        .entry(EntryType::Link, "d/g", "d/f", 0o644, (3, 4))
+        .entry(EntryType::Regular, "d/m", "m", 0o4755, (3, 4))
+        .entry(EntryType::Regular, "d/n", "n", 0o644, (3, 4));
+    let layers = [busybox_layer(), below.tar()];
+    let archive = image(&sandbox, "said", &layers, serde_json::json!({}));
+    let script = "cd /d; chown -h 9:9 s; chown -h 9:9 t; mv t o; chown -h 0:0 u; mv v z; chown -h 9:9 z
+        touch -h w; chown -h 9:9 w; chown -h 9:6 x; chown 7:9 p; chmod 600 p; chown 9:9 c; chmod 600 b
+        chown 9:9 e; chown 9:9 f; chown 9:9 m; chmod 700 n; ln s a; ln q r; chown 9:9 r";
+    let wanted: BTreeMap<_, _> = [
+        ("s", (0o777, 9, 9)),
+        ("a", (0o777, 9, 9)),
+        ("o", (0o777, 9, 9)),
+        ("u", (0o777, 0, 0)),
+        ("z", (0o777, 9, 9)),
+        ("w", (0o777, 9, 9)),
+        ("x", (0o777, 9, 6)),
+        ("y", (0o777, 5, 6)),
+        ("p", (0o600, 7, 9)),
+        ("q", (0o640, 9, 9)),
+        ("r", (0o640, 9, 9)),
+        ("c", (0o666, 9, 9)),
+        ("b", (0o600, 0, 5)),
+        ("e", (0o755, 9, 9)),
+        ("f", (0o644, 9, 9)),
+        ("g", (0o644, 3, 4)),
+        ("m", (0o755, 9, 9)),
+        ("n", (0o700, 3, 4)),
+    ]
+    .map(|(name, what)| (format!("d/{name}"), what))
+    .into();
+    for userns in ["auto", "single"] {
+        let load = sandbox.bryo(["load", "-q", "--userns", userns, "-i", &archive]);
+        load.output().expect(0);
+        let run = sandbox.bryo(["run", "-d", "--network", "none", "--userns", userns]);
+        let run = run.args(["--name", "c", "said", "sh", "-c"]);
+        run.arg(format!("{script}; echo said; exec sleep 1000"))
+            .output()
+            .expect(0);
+        sandbox
+            .bryo(["logs", "-f", "c"])
+            .spawn()
+            .expect_line("said");
+        let tar = |script: &str| {
+            let script = script.replace("bryo", &crate::common::bryo().display().to_string());
+            let run = sandbox
+                .command("sh")
+                .args(["-c", &format!("{script} >out.tar")]);
+            run.output().expect(0);
+            members(&fs::read(sandbox.work().join("out.tar")).unwrap())
+        };
+        let of_image = |name: &str| {
+            let create = ["create", "--name", "f", "--userns", userns, name, "true"];
+            sandbox.bryo(create).output().expect(0);
+            let found = tar("bryo export f");
+            sandbox.bryo(["rm", "f"]).output().expect(0);
+            sandbox.bryo(["rmi", name]).output().expect(0);
+            found
+        };
+        for running in [true, false] {
+            let what = format!("{userns}, running: {running}");
+            assert_eq!(tar("bryo export c"), wanted, "export ({what})");
+            assert_eq!(tar("bryo cp c:/d -"), wanted, "cp ({what})");
+            for squash in [None, Some("-s")] {
+                let commit = sandbox.bryo(["commit", "-q"]).args(squash);
+                commit.args(["c", "made"]).output().expect(0);
+                assert_eq!(of_image("made"), wanted, "commit ({what}, {squash:?})");
+            }
+            let diff = sandbox.bryo(["diff", "c"]).stdout();
+            let kinds = "suwxpqcbefmn".chars().map(|name| (name, 'C'));
+            let kinds = kinds.chain("aozr".chars().map(|name| (name, 'A')));
+            for (name, kind) in kinds.chain("tv".chars().map(|name| (name, 'D'))) {
+                let line = format!("{kind} /d/{name}");
+                assert!(diff.lines().any(|l| l == line), "{line} ({what}):\n{diff}");
+            }
+            if running {
+                sandbox.bryo(["stop", "-t", "0", "c"]).output().expect(0);
+            }
+        }
+        sandbox.bryo(["rm", "c"]).output().expect(0);
+        if userns == "single" {
+            // Who asks is told what the image says, and what was said since.
+            let flags = ["--userns", "single", "--root-emulation", "full"];
+            let script = "cd /d; stat -c %u:%g s p; chown -h :9 s; chown 9 p; stat -c %u:%g s p c";
+            let seen = sandbox.shell_of("said", &flags, script);
+            assert_eq!(seen, "5:6\n7:8\n5:9\n9:8\n0:5");
+        }
+        sandbox.bryo(["rmi", "-a"]).output().expect(0);
+    }
+}
+
 #[test]
 fn files_that_lie_about_their_size_are_copied_as_they_read() {
     let sandbox = Sandbox::with_busybox();
@@ -319,7 +430,7 @@ fn an_image_is_exported_the_same_from_every_store() {
         let sandbox = Sandbox::new();
         let make = "mkdir -p tree/d/e; cd tree; truncate -s 3M d/hole; echo x >>d/hole; \
                     truncate -s 5M d/hole; ln d/hole d/a; ln -s hole d/l; mkfifo d/p; \
-                    touch -d @1000000000 d/e d/hole; touch -h -d @1000000000 d/l; touch -d @1000000000 d/p d . ; \
+                    chmod 7622 d/p; touch -d @1000000000 d/e d/hole; touch -h -d @1000000000 d/l; touch -d @1000000000 d/p d . ; \
                     tar --owner=3 --group=4 --sort=name -cf ../tree.tar d";
         sandbox.command("sh").args(["-c", make]).output().expect(0);
         // Another time for all that is made with it.

@@ -128,7 +128,10 @@ fn write(container: &Container, spec: &Spec, squash: bool, out: PipeWriter) -> R
             let out = TarWriter::new(out);
             export(&trees, Some(&mut owners), true_owners.as_ref(), out)?
         }
-        false => export_layer(&trees[0], &mut owners, true_owners.as_ref(), out)?,
+        false => {
+            let (upper, lowers) = (&trees[0], &trees[1..]);
+            export_layer(upper, lowers, &mut owners, true_owners.as_ref(), out)?
+        }
     };
     Ok(out.flush()?)
 }

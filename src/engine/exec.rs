@@ -12,7 +12,6 @@ use super::spec::console_size;
 use super::user;
 use crate::error;
 use crate::idmap::IdMap;
-use crate::image::owners::Owners;
 use crate::process::{Resident, Until, spawn};
 use crate::runtime::join::join;
 use crate::runtime::plan::{
@@ -103,8 +102,7 @@ pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
     // Our copies of its ends.
     drop(stdio);
     if let Some(listener) = started.listener.take() {
-        let owners = Owners::new(&container.dir);
-        emulate_beside(Emulator::new(listener, owners), &target)?;
+        emulate_beside(Emulator::new(listener, &container.dir), &target)?;
     }
     drop(target);
     match pump {
@@ -227,8 +225,7 @@ pub fn exec_detached(
                 exit_now(1)
             };
             if let Some(listener) = started.listener.take() {
-                let owners = Owners::new(&container.dir);
-                let _ = emulate_beside(Emulator::new(listener, owners), &target);
+                let _ = emulate_beside(Emulator::new(listener, &container.dir), &target);
             }
             drop(target);
             // Its terminal is read by nobody, but must not fill up.
@@ -281,8 +278,7 @@ pub fn probe(
     )?;
     drop(stdio);
     if let Some(listener) = started.listener.take() {
-        let owners = Owners::new(&container.dir);
-        emulate_beside(Emulator::new(listener, owners), &target)?;
+        emulate_beside(Emulator::new(listener, &container.dir), &target)?;
     }
     let mut output = Vec::new();
     let mut reading = true;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -52,21 +53,33 @@ pub fn export<W: Write>(
         owners: known,
         true_owners,
         records: records?,
+        below: None,
         links: Links::default(),
         begun: false,
         layer: false,
         out,
     };
+    if exporting.changes && true_owners.is_some() {
+        exporting.below = below(&lowers[1..])?;
+    }
     let view = View::new(lowers)?;
     exporting.directory(&view.root(), b"")?;
     exporting.out.finish().context("write the archive")
 }
 
-/// Writes what one container changed, the directory `upper`, as a layer: what
-/// hides files of lower layers as whiteouts of the OCI image specification
-/// (layer.md).
+fn below(lowers: &[PathBuf]) -> Result<Option<View>> {
+    match lowers {
+        [] => Ok(None),
+        lowers => Ok(Some(View::new(lowers)?)),
+    }
+}
+
+/// Writes what one container changed, the directory `upper` over `lowers`, as a
+/// layer: what hides files of lower layers as whiteouts of the OCI image
+/// specification (layer.md).
 pub fn export_layer<W: Write>(
     upper: &Path,
+    lowers: &[PathBuf],
     owners: &mut Owners,
     true_owners: Option<&flavour::Owners>,
     out: W,
@@ -77,6 +90,10 @@ pub fn export_layer<W: Write>(
         owners: Some(owners),
         true_owners,
         records: vec![Records::new()],
+        below: match true_owners {
+            Some(_) => below(lowers)?,
+            None => None,
+        },
         links: Links::default(),
         begun: false,
         layer: true,
@@ -96,6 +113,8 @@ struct Exporting<'a, W> {
     true_owners: Option<&'a flavour::Owners>,
     /// By layer.
     records: Vec<Records>,
+    /// What a container's changes stand on, where owners are true.
+    below: Option<View>,
     links: Links,
     /// Part of what is being written is in the archive.
     begun: bool,
@@ -113,8 +132,12 @@ impl<W: Write> Exporting<'_, W> {
         let top = directory.deciding();
         let stat = top.stat().with_context(context)?;
         let record = self.record(top.layer, path);
-        let attributes = attributes(top, record.as_ref()).with_context(context)?;
-        let recorded = recorded(top, record.as_ref())?;
+        let attributes = self.attributes(top, record.as_ref());
+        let attributes = attributes.with_context(context)?;
+        let recorded = match self.true_owners {
+            Some(_) => None,
+            None => recorded(top, record.as_ref())?,
+        };
         let mut member = self.member(path, Kind::Directory, top.layer, &stat, recorded);
         member.meta.xattrs = attributes;
         self.out.header(&member).context("write the archive")?;
@@ -177,6 +200,29 @@ impl<W: Write> Exporting<'_, W> {
         Ok(())
     }
 
+    /// The extended attributes of an open file or directory: its own, those
+    /// recorded on it where it cannot have them, those beside the tree.
+    fn attributes(
+        &self,
+        file: impl AsFd,
+        record: Option<&Record>,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut found = beside(record)?;
+        for key in xattr::list(&file).context("list attributes")? {
+            let bytes = key.to_bytes();
+            let name = match bytes.strip_prefix(ATTRIBUTE_PREFIX) {
+                Some(name) if self.true_owners.is_none() => name,
+                None if bytes.starts_with(b"user.") && fate(bytes) == Fate::Set => bytes,
+                None if is_roots(bytes) => bytes,
+                _ => continue,
+            };
+            if let Some(value) = xattr::get(&file, &key).context("read attribute")? {
+                found.insert(name.to_vec(), value);
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
     fn record(&self, layer: usize, path: &[u8]) -> Option<Record> {
         self.records[layer].get(&escape(path)).cloned()
     }
@@ -190,9 +236,9 @@ impl<W: Write> Exporting<'_, W> {
         recorded: Option<Stat>,
     ) -> Member {
         let actual = stat.st_mode & 0o7777;
-        let owner = match (recorded, self.true_owners) {
-            (Some(recorded), _) => (recorded.uid, recorded.gid),
-            (None, Some(owners)) => owners.in_image(stat),
+        let owner = match (self.true_owners, recorded) {
+            (Some(owners), _) => owners.in_image(stat),
+            (None, Some(recorded)) => (recorded.uid, recorded.gid),
             (None, None) => (0, 0),
         };
         Member {
@@ -234,11 +280,18 @@ impl<W: Write> Exporting<'_, W> {
         let layer = other.parent.layer;
         let record = self.record(layer, path);
         let recorded = recorded(&*file, record.as_ref())?;
+        let recorded = match (self.true_owners, recorded) {
+            (Some(owners), Some(found)) => {
+                let images = layer > 0 || !self.changes || owners.are_roots_alone(&other.stat);
+                (images || self.is_below(found.kind, path)?).then_some(found)
+            }
+            (_, found) => found,
+        };
         let kind = match recorded.map(|r| r.kind) {
             Some(device @ (FileType::Block(..) | FileType::Char(..))) => Kind::Special(device),
             _ => Kind::File(0),
         };
-        let attributes = attributes(&*file, record.as_ref())?;
+        let attributes = self.attributes(&*file, record.as_ref())?;
         let mut member = self.member(path, kind, layer, &other.stat, recorded);
         member.meta.xattrs = attributes;
         self.begun = true;
@@ -247,6 +300,19 @@ impl<W: Write> Exporting<'_, W> {
             _ => self.out.header(&member).context("write the archive")?,
         }
         Ok(member)
+    }
+
+    /// Whether `path` is such a device in what the changes stand on.
+    fn is_below(&self, kind: FileType, path: &[u8]) -> Result<bool> {
+        let found = self.below.as_ref().map(|view| view.locate(path));
+        let Some((_, Node::Other(other))) = found.transpose()?.flatten() else {
+            return Ok(false);
+        };
+        if other.stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Ok(false);
+        }
+        let file = Opened::new(&*other.parent, &other.name, &other.stat).context("open")?;
+        Ok(recorded(&*file, None)?.is_some_and(|found| found.kind == kind))
     }
 
     /// Symbolic links and pipes.
@@ -284,7 +350,7 @@ fn parse(record: Option<&Record>) -> Result<Option<Stat>> {
 }
 
 /// What an open file or directory is recorded as.
-fn recorded(file: impl std::os::fd::AsFd, record: Option<&Record>) -> Result<Option<Stat>> {
+fn recorded(file: impl AsFd, record: Option<&Record>) -> Result<Option<Stat>> {
     match xattr::get(&file, OVERRIDE_STAT).context("read the recorded owner")? {
         Some(text) => Ok(Some(String::from_utf8_lossy(&text).parse()?)),
         None => parse(record),
@@ -299,28 +365,6 @@ fn beside(record: Option<&Record>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         found.insert(unescape(name), value);
     }
     Ok(found)
-}
-
-/// The extended attributes of an open file or directory: its own, those
-/// recorded on it, those beside the tree.
-fn attributes(
-    file: impl std::os::fd::AsFd,
-    record: Option<&Record>,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut found = beside(record)?;
-    for key in xattr::list(&file).context("list attributes")? {
-        let bytes = key.to_bytes();
-        let name = match bytes.strip_prefix(ATTRIBUTE_PREFIX) {
-            Some(name) => name,
-            None if bytes.starts_with(b"user.") && fate(bytes) == Fate::Set => bytes,
-            None if is_roots(bytes) => bytes,
-            None => continue,
-        };
-        if let Some(value) = xattr::get(&file, &key).context("read attribute")? {
-            found.insert(name.to_vec(), value);
-        }
-    }
-    Ok(found.into_iter().collect())
 }
 
 #[cfg(test)]

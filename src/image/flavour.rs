@@ -55,6 +55,13 @@ impl Owners {
         let look = |map: &[IdMap], id| outside(&inverted(map), id).unwrap_or(id);
         (look(&self.uids, stat.st_uid), look(&self.gids, stat.st_gid))
     }
+
+    /// Whether only root of a container may write to a file that has this status,
+    /// and so to the attributes that say what it should be: another of the
+    /// container's users must not make a device, or root's file, of what he has.
+    pub fn are_roots_alone(&self, stat: &FileStat) -> bool {
+        self.in_image(stat).0 == 0 && stat.st_mode & 0o022 == 0
+    }
 }
 
 impl Flavour {

@@ -4,25 +4,31 @@
 //!
 //! Names change while a container runs (package managers make a file under
 //! another name, give it its owner, and rename it), so a line names its file
-//! by inode number and time of birth.
+//! by inode number and time of birth, as the container's changes have it.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open, readlink};
+use nix::sys::stat::Mode;
 
 use super::layer::About;
 use super::record::{Stat, unescape};
+use super::unpack::DIRECTORY;
 use crate::sys::fd::open_in_root;
-use crate::sys::fs::{Identity, identity, private};
+use crate::sys::fs::{Identity, identity, private, statx};
 use crate::sys::replace::is_unwritable;
+
+/// The directory beside the file that holds what the container changed.
+const CHANGES: &str = "upper";
 
 /// The owners that were recorded for one container.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub struct Owners {
     path: PathBuf,
     /// Most containers never need it: it is made for the first line.
     file: Option<File>,
+    /// The directory of the container's changes, once it was looked for.
+    changes: OnceCell<Option<OwnedFd>>,
     /// How far the file was read.
     read: u64,
     known: HashMap<Identity, Stat>,
@@ -44,6 +52,7 @@ impl Owners {
         Owners {
             path: directory.join(Self::FILE),
             file: None,
+            changes: OnceCell::new(),
             read: 0,
             known: HashMap::new(),
         }
@@ -54,6 +63,7 @@ impl Owners {
     /// full disk, nothing can be recorded, but read.
     pub fn open(directory: &Path) -> io::Result<Owners> {
         let mut owners = Owners::new(directory);
+        owners.changes();
         match owners.file(true) {
             Err(error) if !is_unwritable(&error) => Err(error),
             _ => Ok(owners),
@@ -118,22 +128,79 @@ impl Owners {
         Ok(())
     }
 
-    /// What was recorded for a file, as far as it was read.
+    /// What was recorded for a file of a layer or of the changes, as far as it
+    /// was read.
     pub fn get(&self, file: Identity) -> Option<Stat> {
         self.known.get(&file).copied()
     }
 
-    /// Records what the file open as `file` (with `O_PATH`) is to be: what
-    /// `change` makes of its record.
+    /// The same for a file that is open (`O_PATH` suffices) in the container's
+    /// mounted root.
+    pub fn of(&self, file: impl AsFd) -> nix::Result<Option<Stat>> {
+        if self.known.is_empty() {
+            return Ok(None);
+        }
+        if let Some(stat) = self.get(identity(&file)?) {
+            return Ok(Some(stat));
+        }
+        let changed = self.changed(file)?;
+        Ok(changed.and_then(|changed| self.get(changed)))
+    }
+
+    fn changes(&self) -> Option<&OwnedFd> {
+        let path = self.path.with_file_name(CHANGES);
+        let open = || open(&path, DIRECTORY, Mode::empty()).ok();
+        self.changes.get_or_init(open).as_ref()
+    }
+
+    /// What the container's changes know a file as that is open in its mounted
+    /// root; `None` if it is not theirs. As long as overlayfs remembers where it
+    /// has copied a file from, it says the inode number that it had there
+    /// (Documentation/filesystems/overlayfs.rst, "Inode properties"), and of
+    /// what cannot have attributes it forgets that.
+    fn changed(&self, file: impl AsFd) -> nix::Result<Option<Identity>> {
+        let Some(changes) = self.changes() else {
+            return Ok(None);
+        };
+        let itself = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        let Ok(path) = readlink(itself.as_str()) else {
+            return Ok(None);
+        };
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        let Ok(found) = open_in_root(changes, Path::new(&path), flags) else {
+            return Ok(None);
+        };
+        let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+        let (seen, there) = (statx(&file, 0, mask)?, statx(&found, 0, mask)?);
+        let about = |data: &libc::statx| {
+            let times = [data.stx_btime, data.stx_ctime, data.stx_mtime];
+            let times = times.map(|time| (time.tv_sec, time.tv_nsec));
+            (data.stx_mode, data.stx_size, times)
+        };
+        match about(&seen) == about(&there) {
+            true => Ok(Some(identity(&found)?)),
+            // Another name leads there by now.
+            false => Ok(None),
+        }
+    }
+
+    /// Records what the file open as `file` (with `O_PATH`) in the container's
+    /// mounted root, and a change of the container's, is to be: what `change`
+    /// makes of its record, or of `before`, what was recorded of the file that it
+    /// is a copy of.
     pub fn record(
         &mut self,
         file: impl AsFd,
+        before: Option<Stat>,
         change: impl FnOnce(Option<Stat>) -> Stat,
     ) -> io::Result<()> {
-        let identity = identity(file)?;
+        let identity = match self.changed(&file)? {
+            Some(changed) => changed,
+            None => identity(file)?,
+        };
         self.refresh()?;
         let old = self.get(identity);
-        let new = change(old);
+        let new = change(old.or(before));
         if old == Some(new) || old.is_none() && (new.uid, new.gid) == (0, 0) {
             return Ok(());
         }
@@ -173,13 +240,13 @@ mod tests {
         let mut other = Owners::new(dir.path());
         let stat = |text: &str| text.parse::<Stat>().unwrap();
         owners
-            .record(&fd, |old| {
+            .record(&fd, None, |old| {
                 assert_eq!(old, None);
                 stat("5:6:0777:symlink")
             })
             .unwrap();
         other
-            .record(&fd, |old| {
+            .record(&fd, None, |old| {
                 assert_eq!(old, Some(stat("5:6:0777:symlink")));
                 stat("0:0:0777:symlink")
             })

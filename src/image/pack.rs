@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result};
@@ -21,7 +21,6 @@ use super::owners::Owners;
 use super::record::{ATTRIBUTE_PREFIX, FileType, OVERRIDE_STAT, Stat};
 use super::tarwrite::{Kind, Links, Member, TarWriter};
 use super::unpack::DIRECTORY;
-use crate::sys::fs::identity;
 use crate::sys::xattr;
 
 /// Whose files are said to be.
@@ -81,9 +80,12 @@ impl<W: Write> Packing<'_, W> {
     fn directory(&mut self, file: &OwnedFd, path: &[u8], stat: &FileStat) -> Result<()> {
         // Of an `O_PATH` descriptor: the same directory, whatever its name is now.
         let directory = openat(file, c".", DIRECTORY, Mode::empty()).context("open")?;
-        let recorded = recorded(&directory)?;
+        let recorded = match self.whose {
+            Whose::Recorded(_) => recorded(&directory)?,
+            _ => None,
+        };
         let mut member = self.member(path, Kind::Directory, stat, recorded);
-        member.meta.xattrs = attributes(&directory)?;
+        member.meta.xattrs = self.attributes(&directory)?;
         self.out.header(&member).context("write the archive")?;
         let mut all: Vec<CString> = names(&directory)?;
         all.sort();
@@ -104,13 +106,17 @@ impl<W: Write> Packing<'_, W> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let opened = open(name.as_str(), flags, Mode::empty()).context("open")?;
         let opened = File::from(opened);
-        let recorded = recorded(&opened)?;
+        let recorded = recorded(&opened)?.filter(|_| match self.whose {
+            Whose::Kernel => false,
+            Whose::True(owners) => owners.are_roots_alone(stat),
+            Whose::Recorded(_) => true,
+        });
         let kind = match recorded.map(|r| r.kind) {
             Some(device @ (FileType::Block(..) | FileType::Char(..))) => Kind::Special(device),
             _ => Kind::File(0),
         };
         let mut member = self.member(path, kind, stat, recorded);
-        member.meta.xattrs = attributes(&opened)?;
+        member.meta.xattrs = self.attributes(&opened)?;
         match member.kind {
             Kind::File(_) => self.out.regular(&mut member, &opened)?,
             _ => self.out.header(&member).context("write the archive")?,
@@ -128,7 +134,7 @@ impl<W: Write> Packing<'_, W> {
             _ => Kind::Special(FileType::Char(device().0, device().1)),
         };
         let recorded = match self.whose {
-            Whose::Recorded(owners) => owners.get(identity(file)?),
+            Whose::Recorded(owners) => owners.of(file)?,
             _ => None,
         };
         let member = self.member(path, kind, stat, recorded);
@@ -136,11 +142,28 @@ impl<W: Write> Packing<'_, W> {
         Ok(member)
     }
 
+    /// The extended attributes of an open file that another may have.
+    fn attributes(&self, file: impl AsFd) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut found = Vec::new();
+        for key in xattr::list(&file).context("list attributes")? {
+            let bytes = key.to_bytes();
+            let name = match bytes.strip_prefix(ATTRIBUTE_PREFIX) {
+                Some(name) if matches!(self.whose, Whose::Recorded(_)) => name,
+                None if fate(bytes) == Fate::Set || is_roots(bytes) => bytes,
+                _ => continue,
+            };
+            if let Some(value) = xattr::get(&file, &key).context("read attribute")? {
+                found.push((name.to_vec(), value));
+            }
+        }
+        Ok(found)
+    }
+
     fn member(&self, path: &[u8], kind: Kind, stat: &FileStat, recorded: Option<Stat>) -> Member {
         let (uid, gid) = match (self.whose, recorded) {
             (Whose::Kernel, _) => (stat.st_uid, stat.st_gid),
-            (_, Some(recorded)) => (recorded.uid, recorded.gid),
-            (Whose::True(owners), None) => owners.in_image(stat),
+            (Whose::True(owners), _) => owners.in_image(stat),
+            (Whose::Recorded(_), Some(recorded)) => (recorded.uid, recorded.gid),
             (Whose::Recorded(_), None) => (0, 0),
         };
         Member {
@@ -157,24 +180,7 @@ impl<W: Write> Packing<'_, W> {
     }
 }
 
-fn recorded(file: impl std::os::fd::AsFd) -> Result<Option<Stat>> {
+fn recorded(file: impl AsFd) -> Result<Option<Stat>> {
     let text = xattr::get(&file, OVERRIDE_STAT).context("read the recorded owner")?;
     Ok(text.and_then(|text| String::from_utf8_lossy(&text).parse().ok()))
-}
-
-/// The extended attributes of an open file that another may have.
-fn attributes(file: impl std::os::fd::AsFd) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut found = Vec::new();
-    for key in xattr::list(&file).context("list attributes")? {
-        let bytes = key.to_bytes();
-        let name = match bytes.strip_prefix(ATTRIBUTE_PREFIX) {
-            Some(name) => name,
-            None if fate(bytes) == Fate::Set || is_roots(bytes) => bytes,
-            None => continue,
-        };
-        if let Some(value) = xattr::get(&file, &key).context("read attribute")? {
-            found.push((name.to_vec(), value));
-        }
-    }
-    Ok(found)
 }

@@ -31,7 +31,6 @@ use super::record::{FileType, OVERRIDE_STAT};
 use super::tarball::{Members, Stream, fill as fill_buffer};
 use super::unpack::DIRECTORY;
 use crate::sys::fd::{open_beneath, open_in_root};
-use crate::sys::fs::identity;
 use crate::sys::{self, xattr};
 
 /// A tree that gets files.
@@ -402,9 +401,8 @@ impl Place<'_> {
                 let file = openat(parent, name, flags, Mode::empty())?;
                 match entry.kind {
                     Kind::Symlink(_) | Kind::Fifo => {
-                        identity(&file)?;
                         let stat = entry.stat();
-                        owners.record(&file, |_| stat).context("record owner")
+                        owners.record(&file, None, |_| stat).context("record owner")
                     }
                     _ => record(&file, entry),
                 }

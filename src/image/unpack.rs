@@ -209,15 +209,19 @@ impl Tree {
         }
         self.unpacked.size += entry.size;
         self.attributes(&file, &join(&parent.path, name), entry, false)?;
-        let made = (entry.meta.mode & 0o777 | 0o200) & !self.umask;
+        let made = self.made(entry);
         self.mode_and_time(&file, made, entry)
     }
 
     fn device(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<()> {
         let file = self.create(parent, name, entry)?;
         self.attributes(&file, &join(&parent.path, name), entry, true)?;
-        futimens(&file, &OMIT, &time(entry.meta.mtime)).context("set time")?;
-        Ok(())
+        self.mode_and_time(&file, self.made(entry), entry)
+    }
+
+    /// The mode of a file that was created for `entry`.
+    fn made(&self, entry: &Entry) -> u32 {
+        (entry.meta.mode & 0o777 | 0o200) & !self.umask
     }
 
     /// A new, empty file that its owner may write, in place of whatever has
@@ -245,9 +249,11 @@ impl Tree {
     fn fifo(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<()> {
         let mode = Mode::from_bits_truncate(entry.meta.mode & 0o777);
         self.make(parent, name, || mkfifoat(&parent.fd, name, mode))?;
-        // Just made here, so it is no link that could be followed.
-        fchmodat(&parent.fd, name, mode, FchmodatFlags::FollowSymlink).context("set mode")?;
-        self.named_attributes(parent, name, entry)
+        self.named_attributes(parent, name, entry)?;
+        // Just made here, so it is no link that could be followed. A change of
+        // owner takes setuid and setgid.
+        let mode = Mode::from_bits_truncate(entry.meta.mode);
+        fchmodat(&parent.fd, name, mode, FchmodatFlags::FollowSymlink).context("set mode")
     }
 
     fn link(&mut self, parent: &Directory, name: &[u8], target: &[u8]) -> Result<()> {

@@ -243,8 +243,26 @@ static void capabilities(void) {
   say("too small", getxattr("file", "security.capability", got, 19));
   say("bad pointer", getxattr("file", "security.capability", BAD, 20));
   say("another name", getxattr("file", "user.none", got, sizeof got));
+  say("removed", removexattr("file", "security.capability"));
+  say("gone", getxattr("file", "security.capability", got, sizeof got));
+  say("removed again", lremovexattr("file", "security.capability"));
+  say("set again", setxattr("file", "security.capability", set, sizeof set, 0));
   chown("file", 1, 1);
   say("gone with the owner", getxattr("file", "security.capability", got, sizeof got));
+}
+
+/* What bryo would record of files itself, where it records anything. */
+static void pretend(void) {
+  const char *record = "user.containers.override_stat", *name = "user.bryo.security.capability";
+  char set[20] = {1, 0, 0, 2, 0, 32};
+  close(open("mine", O_CREAT | O_WRONLY, 0755));
+  say("root's", setxattr("mine", record, "0:0:4755:file", 13, 0));
+  say("capable", setxattr("mine", name, set, sizeof set, 0));
+  say("mode", chmod("mine", 04755));
+  close(open("device", O_CREAT | O_WRONLY, 0666));
+  say("device", setxattr("device", record, "1000:1000:0666:block-8-0", 24, 0));
+  mkdir("directory", 0777);
+  say("directory", setxattr("directory", record, "0:0:7777:dir", 12, 0));
 }
 
 int main(int count, char **words) {
@@ -254,6 +272,7 @@ int main(int count, char **words) {
   else if (!strcmp(what, "ids")) ids();
   else if (!strcmp(what, "whoami")) whoami();
   else if (!strcmp(what, "killed")) killed();
+  else if (!strcmp(what, "pretend")) pretend();
   else if (!strcmp(what, "capabilities")) capabilities();
 #ifdef __x86_64__
   else if (!strcmp(what, "i386")) i386();

@@ -33,6 +33,8 @@ pub enum Call {
     /// The setxattr family: file, addresses of name and value, the latter's
     /// size.
     SetXattr(Place, u64, u64, u64),
+    /// The removexattr family: file, address of the name.
+    RemoveXattr(Place, u64),
     /// A call whose arguments are none.
     Invalid,
     /// A change of ids.
@@ -76,7 +78,7 @@ const X32_BIT: i32 = 0x4000_0000;
 
 /// All names that the filters ask about; `emulation.json` and
 /// `emulation-full.json` list them too.
-const NAMES: [&str; 53] = [
+const NAMES: [&str; 56] = [
     "chown",
     "chown32",
     "fchown",
@@ -120,6 +122,9 @@ const NAMES: [&str; 53] = [
     "setxattr",
     "lsetxattr",
     "fsetxattr",
+    "removexattr",
+    "lremovexattr",
+    "fremovexattr",
     "mknod",
     "mknodat",
     "stat",
@@ -254,6 +259,13 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
                 _ => path(name == "setxattr"),
             };
             Call::SetXattr(place, args[1], args[2], args[3])
+        }
+        "removexattr" | "lremovexattr" | "fremovexattr" => {
+            let place = match name {
+                "fremovexattr" => Place::Fd(args[0] as i32),
+                _ => path(name == "removexattr"),
+            };
+            Call::RemoveXattr(place, args[1])
         }
         _ => Call::Capset(args[1]),
     }

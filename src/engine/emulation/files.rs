@@ -4,13 +4,19 @@ use super::call::Place;
 use super::memory::{read_memory, read_string};
 use super::path::{self, Found};
 use super::{Emulator, field};
+use crate::engine::json::read_json;
+use crate::engine::root::stands_on;
 use crate::image::record::{CAPABILITY, FileType, OVERRIDE_STAT, Stat};
 use crate::sys::seccomp::{Answer, Notification};
 use crate::sys::xattr;
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, mknodat};
+use nix::unistd::fchownat;
+use oci_spec::runtime::Spec;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 impl Emulator {
     /// File capabilities are recorded beside the attribute that cannot be
@@ -53,6 +59,36 @@ impl Emulator {
             }
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// Capabilities that were recorded go; the kernel knows of all others.
+    pub(super) fn remove_xattr(
+        &mut self,
+        n: &Notification,
+        place: Place,
+        name: u64,
+    ) -> Result<Answer, Errno> {
+        if read_string(n.tid, name, 256)? != b"security.capability" {
+            return Ok(Answer::Continue);
+        }
+        let Some(file) = self.find(n, place)? else {
+            return Ok(Answer::Continue);
+        };
+        let stat = fstat(&file)?;
+        let itself = path::name_of(&file);
+        if kind_of(&stat) != FileType::File
+            || !self.is_recorded(n, &file, &stat)?
+            || xattr::get_path(&itself, CAPABILITY)?.is_none()
+        {
+            return Ok(Answer::Continue);
+        }
+        if self.ids(n.tid).is_some_and(|ids| !ids.privileged()) {
+            return Err(Errno::EPERM);
+        }
+        if self.listener.is_valid(n.id) {
+            xattr::remove_path(&itself, CAPABILITY)?;
+        }
+        Ok(Answer::Return(0))
     }
 
     /// The file that `place` means to thread `n.tid`; `None` where nothing can
@@ -135,6 +171,24 @@ impl Emulator {
         Ok(root == stat.st_dev)
     }
 
+    /// What is recorded of a file that can carry no record itself, on the file
+    /// system of the root.
+    pub(super) fn recorded_beside(&mut self, file: &OwnedFd) -> Result<Option<Stat>, Errno> {
+        if let Some(directory) = self.unread.take() {
+            // Of a damaged image nothing is known.
+            let _ = self.learn(&directory);
+        }
+        let _ = self.owners.refresh();
+        self.owners.of(file)
+    }
+
+    /// Reads what is recorded beside the layers.
+    fn learn(&mut self, directory: &Path) -> anyhow::Result<()> {
+        let spec = read_json::<Spec>(&directory.join("config.json"))?;
+        let lowers = spec.map(|spec| stands_on(&spec)).unwrap_or_default();
+        self.owners.learn(&lowers)
+    }
+
     fn record_owner(
         &mut self,
         n: &Notification,
@@ -162,9 +216,13 @@ impl Emulator {
             },
         };
         if !matches!(kind, FileType::File | FileType::Directory) {
-            // A full disk: the owner is lost, and nobody could help it.
             if self.is_on_root(n, &stat) == Ok(true) {
-                let _ = self.owners.record(file, |old| changed(old, mode));
+                let before = self.recorded_beside(file)?;
+                // What is the image's becomes the container's, as by chown(2).
+                fchownat(file, c"", None, None, AtFlags::AT_EMPTY_PATH)?;
+                // A full disk: the owner is lost, and nobody could help it.
+                let change = |old| changed(old, mode);
+                let _ = self.owners.record(file, before, change);
             }
             return Ok(());
         }

@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Answers the calls of one container.
 ///
@@ -35,6 +35,8 @@ pub struct Emulator {
     table: Table,
     /// Records for what can carry none itself.
     owners: Owners,
+    /// The container's directory, until those of its image were read.
+    unread: Option<PathBuf>,
     believed: HashMap<i32, Believed>,
     /// The file system of the first root directory that was asked about.
     root: Option<u64>,
@@ -53,12 +55,14 @@ struct Believed {
 const MANY: usize = 512;
 
 impl Emulator {
-    /// An emulator that answers for `listener`.
-    pub fn new(listener: Listener, owners: Owners) -> Emulator {
+    /// An emulator that answers for `listener`, of the container whose directory
+    /// this is.
+    pub fn new(listener: Listener, directory: &Path) -> Emulator {
         Emulator {
             listener,
             table: Table::new(),
-            owners,
+            owners: Owners::new(directory),
+            unread: Some(directory.to_owned()),
             believed: HashMap::new(),
             root: None,
         }
@@ -102,6 +106,7 @@ impl Emulator {
             Call::SetXattr(place, name, value, size) => {
                 self.set_xattr(n, place, name, (value, size))
             }
+            Call::RemoveXattr(place, name) => self.remove_xattr(n, place, name),
             Call::Chown(place, uid, gid) => self.chown(n, place, uid, gid),
             Call::Mknod(place, mode, device) => self.mknod(n, place, mode, device),
             Call::Invalid => Err(Errno::EINVAL),

@@ -7,7 +7,7 @@ use super::files::kind_of;
 use super::memory::read_string;
 use super::path;
 use crate::image::record::{CAPABILITY, FileType, OVERRIDE_STAT, Stat};
-use crate::sys::fs::{bytes_of_stat, bytes_of_statx, identity, statx};
+use crate::sys::fs::{bytes_of_stat, bytes_of_statx, statx};
 use crate::sys::seccomp::{Answer, Notification};
 use crate::sys::xattr;
 use nix::errno::Errno;
@@ -103,8 +103,7 @@ impl Emulator {
                 if self.is_on_root(n, &stat) != Ok(true) {
                     return None;
                 }
-                self.owners.refresh().ok()?;
-                self.owners.get(identity(&file).ok()?)?
+                self.recorded_beside(&file).ok()??
             }
         };
         Some((file, stat, recorded))

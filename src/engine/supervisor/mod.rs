@@ -27,7 +27,6 @@ use super::sharing::{self, Place};
 use super::usernet::translator::{self, Translator};
 use super::{root, userns};
 use crate::error;
-use crate::image::owners::Owners;
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
 use crate::process::release_stdio;
@@ -477,8 +476,7 @@ impl Life {
     /// networks to look after.
     fn emulate(&mut self, started: &mut Started) -> Option<Emulator> {
         let listener = started.listener.take()?;
-        let owners = Owners::new(&self.container.dir);
-        let emulator = Emulator::new(listener, owners);
+        let emulator = Emulator::new(listener, &self.container.dir);
         if self.container.may_come_again() || !self.places.is_empty() {
             let _ = super::exec::emulate_beside(emulator, &started.child.pidfd);
             return None;
