@@ -1,6 +1,7 @@
 //! Images from one place to another, and lists of images for several
 //! platforms.
 
+use crate::common::hostile::{Answer, Hostile, tar_of};
 use crate::common::registry::{Kind, Registry, USER};
 use crate::common::{Run, Sandbox, busybox_tar, require_tool};
 use serde_json::{Value, json};
@@ -362,6 +363,121 @@ fn what_a_manifest_says_beside_goes_with_the_image() {
         .output()
         .expect(125);
     assert!(refused.stderr.contains("application/x-sbom"), "{refused}");
+}
+
+/// A layout with nothing in it yet.
+fn layout_in(sandbox: &Sandbox, entry: Value) -> std::path::PathBuf {
+    let layout = sandbox.work().join("layout");
+    fs::create_dir_all(&layout).unwrap();
+    let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [entry]})).unwrap();
+    fs::write(layout.join("index.json"), index).unwrap();
+    let version = r#"{"imageLayoutVersion":"1.0.0"}"#;
+    fs::write(layout.join("oci-layout"), version).unwrap();
+    layout
+}
+
+/// Layers that may not be given on stay where their manifest says, and are fetched
+/// from there.
+#[test]
+fn layers_that_are_elsewhere_stay_there() {
+    let sandbox = Sandbox::new();
+    let (one, two) = (Registry::start(&sandbox), Registry::start(&sandbox));
+    let extra = tar_of("extra", b"from elsewhere");
+    let digest = bryo::image::digest::sha256(&extra).to_string();
+    let (bytes, size) = (extra.clone(), extra.len());
+    let elsewhere = Hostile::start(move |_| Answer::ok(bytes.clone()));
+    let layout = sandbox.work().join("layout");
+    let tar = fs::read(busybox_tar()).unwrap();
+    // Nobody knows this type, and it is a tar all the same.
+    let below = blob(&layout, &tar, "application/vnd.example.strange.tar");
+    let above = json!({
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "digest": digest, "size": size,
+        "urls": [format!("http://{}/extra", elsewhere.host)],
+    });
+    // Neither does it say what it is for.
+    let config = json!({"rootfs": {"type": "layers", "diff_ids": [below["digest"], digest]}});
+    let config = serde_json::to_vec(&config).unwrap();
+    let config = blob(&layout, &config, "application/vnd.oci.image.config.v1+json");
+    let oci = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": oci, "config": config,
+                          "layers": [below, above]});
+    let mut entry = blob(&layout, &serde_json::to_vec(&manifest).unwrap(), oci);
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "x"});
+    let layout = layout_in(&sandbox, entry);
+    let from = format!("oci:{}:x", layout.display());
+    let first = format!("docker://{}", one.name("a:1"));
+    let all = |from: &str, to: &str| {
+        sandbox.bryo(["copy", "--all", from, to]).output().expect(0);
+    };
+    all(&from, &first);
+    let second = format!("docker://{}", two.name("a:1"));
+    all(&first, &second);
+    all(&second, "oci:again:x");
+    let third = format!("docker://{}", two.name("b:1"));
+    all("oci:again:x", &third);
+    for place in [&second, &third] {
+        assert_eq!(raw(&sandbox, place), raw(&sandbox, &from), "{place}");
+    }
+    assert_eq!(elsewhere.count("/extra"), 0);
+    sandbox.bryo(["pull", &two.name("b:1")]).output().expect(0);
+    let fetched = elsewhere.count("/extra");
+    assert!(fetched > 0);
+    let said = sandbox.shell_of(&two.name("b:1"), &[], "cat /extra");
+    assert_eq!(said, "from elsewhere");
+    // What is made of it still says so, and says what it is for.
+    let run = sandbox.bryo(["run", "--name", "c", "--network", "none"]);
+    let run = run.args([&two.name("b:1"), "touch", "/new"]);
+    run.output().expect(0);
+    sandbox
+        .bryo(["commit", "-q", "c", "made"])
+        .output()
+        .expect(0);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+    let host = bryo::image::platform::Platform::host().architecture;
+    assert_eq!(sandbox.inspect("made")["Architecture"], host.as_str());
+    copy(&sandbox, "made", "oci:made:x");
+    let made: Value = serde_json::from_str(&raw(&sandbox, "oci:made:x")).unwrap();
+    assert_eq!(made["layers"][1]["urls"], manifest["layers"][1]["urls"]);
+    // From the store it is not sent either, and podman does the same.
+    let pushed = two.name("c:1");
+    sandbox
+        .bryo(["push", &two.name("b:1"), &pushed])
+        .output()
+        .expect(0);
+    assert_eq!(
+        raw(&sandbox, &format!("docker://{pushed}")),
+        raw(&sandbox, &from)
+    );
+    let copy = skopeo(&sandbox, "copy").args(["-q", "--src-tls-verify=false"]);
+    let to = format!("docker://{}", one.name("d:1"));
+    let copy = copy.args([
+        "--dest-tls-verify=false",
+        &format!("docker://{pushed}"),
+        &to,
+    ]);
+    copy.output().expect(0);
+    assert_eq!(raw(&sandbox, &to), raw(&sandbox, &from));
+    assert_eq!(elsewhere.count("/extra"), fetched);
+    let sent = |registry: &Registry| registry.count(&format!("PUT /v2/c/blobs/uploads/{digest}"));
+    assert_eq!((sent(&one), sent(&two)), (0, 0));
+    // Who proves who he is does not lead to somebody who does not.
+    let kind = Kind {
+        tls: true,
+        ..Kind::default()
+    };
+    let proven = Registry::start_as(&sandbox, kind);
+    let trusting = |verb: &str| {
+        let run = sandbox.bryo([verb, "--tls-verify"]);
+        run.env("SSL_CERT_FILE", &proven.authority)
+    };
+    let name = proven.name("a:1");
+    let copy = trusting("copy").args(["--all", &from, &format!("docker://{name}")]);
+    copy.output().expect(0);
+    sandbox.bryo(["rmi", "-a"]).output().expect(0);
+    let pull = trusting("pull").arg(&name).output().expect(125);
+    assert!(pull.stderr.contains("not by https"), "{pull}");
+    assert_eq!(elsewhere.count("/extra"), fetched);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::assemble::Assembly;
 use super::layer::{Expected, bring};
 use super::load::{place_blob, place_bytes, prepared};
+use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
 use super::store::{self, Image, LayerInfo, Store};
@@ -83,7 +84,11 @@ fn descriptor(layer: &LayerInfo) -> Descriptor {
         "application/vnd.docker.image.rootfs.diff.tar.zstd" => MediaType::ImageLayerZstd,
         _ => layer.media_type.clone(),
     };
-    Descriptor::new(media_type, layer.size, layer.blob.clone())
+    let mut descriptor = Descriptor::new(media_type, layer.size, layer.blob.clone());
+    if !layer.urls.is_empty() {
+        descriptor.set_urls(Some(layer.urls.clone()));
+    }
+    descriptor
 }
 
 fn configuration(diff_id: &str, below: &[LayerInfo], about: About) -> Result<Vec<u8>> {
@@ -99,9 +104,20 @@ fn configuration(diff_id: &str, below: &[LayerInfo], about: About) -> Result<Vec
     ] {
         fields.remove(old);
     }
+    // An image may do without; what is made here is for this machine.
+    let host = Platform::host();
+    for (key, own) in [("os", host.os), ("architecture", host.architecture)] {
+        let said = fields.get(key).and_then(Value::as_str);
+        if said.is_none_or(str::is_empty) {
+            fields.insert(key.into(), json!(own));
+        }
+    }
     let mut history = match below {
         [] => Vec::new(),
-        _ => fields["history"].as_array().cloned().unwrap_or_default(),
+        _ => {
+            let history = fields.get("history").and_then(Value::as_array);
+            history.cloned().unwrap_or_default()
+        }
     };
     let mut entry = json!({
         "created": about.created,

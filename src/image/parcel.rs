@@ -195,10 +195,14 @@ impl Parcel {
         self.media_type = MediaType::ImageManifest;
         for layer in self.layers.iter_mut().filter(|layer| foreign(&layer.blob)) {
             let name = layer.blob.media_type().to_string();
-            let media_type = match name.rsplit(['.', '+']).next() {
-                Some("gzip") => MediaType::ImageLayerGzip,
-                Some("zstd") => MediaType::ImageLayerZstd,
-                _ => MediaType::ImageLayer,
+            let foreign = name.contains("foreign");
+            let media_type = match (name.rsplit(['.', '+']).next(), foreign) {
+                (Some("gzip"), false) => MediaType::ImageLayerGzip,
+                (Some("gzip"), true) => MediaType::ImageLayerNonDistributableGzip,
+                (Some("zstd"), false) => MediaType::ImageLayerZstd,
+                (Some("zstd"), true) => MediaType::ImageLayerNonDistributableZstd,
+                (_, false) => MediaType::ImageLayer,
+                (_, true) => MediaType::ImageLayerNonDistributable,
             };
             layer.blob.set_media_type(media_type);
         }

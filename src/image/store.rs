@@ -82,6 +82,8 @@ pub struct LayerInfo {
     pub size: u64,
     /// What the blob is.
     pub media_type: MediaType,
+    /// Where else the blob can be had (OCI image specification, descriptor.md).
+    pub urls: Vec<String>,
 }
 
 /// An image as `bryo images` lists it.
@@ -643,6 +645,7 @@ pub fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<V
             blob: blob.digest().clone(),
             size: blob.size(),
             media_type: blob.media_type().clone(),
+            urls: blob.urls().clone().unwrap_or_default(),
         });
     }
     Ok(layers)

@@ -42,7 +42,8 @@ impl Registry {
         let at = |name: &str| directory.join(name).display().to_string();
         let mut config = format!(
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    \
-             enabled: true\nhttp:\n  addr: 127.0.0.1:0\n",
+             enabled: true\nvalidation:\n  manifests:\n    urls:\n      allow:\n        - .*\n\
+             http:\n  addr: 127.0.0.1:0\n",
             at("data")
         );
         if kind.tls {

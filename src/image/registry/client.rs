@@ -282,6 +282,17 @@ impl Client {
         self.call_as(repository, secret.as_deref(), call)
     }
 
+    /// Sends a request to where a manifest of `repository` leads, as nobody:
+    /// never from TLS to plain text.
+    pub fn call_foreign(&self, repository: &Repository, call: &Call) -> Result<Answer, Failure> {
+        let insecure = repository.site.insecure;
+        if call.url.scheme_str() != Some("https") && !insecure {
+            let text = format!("{}: not by https", call.url);
+            return Err(Failure::Refused(text));
+        }
+        self.http.send(call, insecure)
+    }
+
     fn call_as(
         &self,
         repository: &Repository,

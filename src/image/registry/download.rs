@@ -40,6 +40,8 @@ pub struct Download<'a> {
     pub digest: &'a Digest,
     /// Bytes that it should have.
     pub size: u64,
+    /// Where else it can be had.
+    pub urls: &'a [String],
     /// Where it is kept.
     pub part: &'a Part,
     /// What ends it early.
@@ -59,7 +61,7 @@ impl<'a> Download<'a> {
     pub fn new(
         client: &'a Client,
         repository: &'a Repository,
-        (digest, size): (&'a Digest, u64),
+        (digest, size, urls): (&'a Digest, u64, &'a [String]),
         part: &'a Part,
         stop: &'a Stop,
     ) -> io::Result<Download<'a>> {
@@ -73,6 +75,7 @@ impl<'a> Download<'a> {
             repository,
             digest,
             size,
+            urls,
             part,
             stop,
             have,
@@ -106,9 +109,13 @@ impl<'a> Download<'a> {
 
     /// Asks for the blob from the current position on.
     fn open(&self) -> Result<BodyReader<'static>, Failure> {
-        let answer = self
-            .client
-            .open_blob(self.repository, self.digest, self.position)?;
+        let (client, from) = (self.client, self.position);
+        let answer = match client.open_blob(self.repository, self.digest, from) {
+            Err(failure) if failure.code() == Some(404) && !self.urls.is_empty() => {
+                client.open_elsewhere(self.repository, self.urls, from)
+            }
+            other => other,
+        }?;
         let again = starts_over(&answer, self.position)
             .map_err(|error| Failure::Refused(format!("{error:#}")))?;
         let mut body = answer.response.into_body().into_reader();

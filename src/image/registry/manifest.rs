@@ -4,7 +4,7 @@
 //! Pure: no files, no clock.
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::image::{ImageIndex, ImageManifest, MediaType};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
 
 use super::failure::clean;
@@ -100,6 +100,16 @@ pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<(Document, Media
         other => bail!("this is no image, but {}", clean(other)),
     };
     Ok((document, MediaType::from(media_type.as_str())))
+}
+
+/// Whether a layer stays where its manifest says that it is, and is not sent to
+/// registries: its licence forbids that (OCI image specification 1.0, "Non-Distributable
+/// Layers"; docker's "foreign" ones).
+pub fn is_elsewhere(layer: &Descriptor) -> bool {
+    let media_type = layer.media_type().to_string();
+    let kinds = ["nondistributable", "foreign"];
+    let urls = layer.urls().as_ref();
+    urls.is_some_and(|urls| !urls.is_empty()) && kinds.iter().any(|kind| media_type.contains(kind))
 }
 
 /// Fails for what is stored in registries like an image, but is none: it can be

@@ -286,7 +286,7 @@ impl Job<'_> {
     }
 
     fn download(&self, session: &Session, layer: &LayerInfo, part: &Part) -> Result<Layer> {
-        let wanted = (&layer.blob, layer.size);
+        let wanted = (&layer.blob, layer.size, &layer.urls[..]);
         let attempt = || {
             let (client, repository) = (self.client, self.repository);
             let download = Download::new(client, repository, wanted, part, &self.stop)?;

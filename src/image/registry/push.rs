@@ -13,6 +13,7 @@ use ureq::http::Method;
 use super::client::{Client, Repository};
 use super::failure::Failure;
 use super::http::{Call, Content};
+use super::manifest::is_elsewhere;
 use super::repository::request;
 use super::url;
 use crate::image::archive::Slice;
@@ -58,7 +59,8 @@ pub fn push(
         let parsed: ImageManifest = serde_json::from_slice(&manifest)?;
         let mut seen = HashSet::new();
         let mut blobs = Vec::new();
-        let descriptors = parsed.layers().iter().chain([parsed.config()]);
+        let layers = parsed.layers().iter().filter(|layer| !is_elsewhere(layer));
+        let descriptors = layers.chain([parsed.config()]);
         for descriptor in descriptors.filter(|descriptor| seen.insert(descriptor.digest())) {
             let digest = descriptor.digest().clone();
             let path = store.layout().blob(&digest);

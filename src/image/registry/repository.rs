@@ -101,6 +101,28 @@ impl Client {
         self.call(repository, "pull", None, &call)
     }
 
+    /// The same of a blob that the registry does not have, at one of its `urls`.
+    /// Whoever sends it there is told nothing of who we are.
+    pub fn open_elsewhere(
+        &self,
+        repository: &Repository,
+        urls: &[String],
+        offset: u64,
+    ) -> Result<Answer, Failure> {
+        let mut failed = None;
+        for url in urls {
+            let mut call = request(Method::GET, url)?;
+            if offset > 0 {
+                call.headers.push(("range", format!("bytes={offset}-")));
+            }
+            match self.call_foreign(repository, &call) {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Failure::Refused("it has no place".to_owned())))
+    }
+
     /// All tags.
     pub fn tags(&self, repository: &Repository) -> Result<Vec<String>> {
         let mut tags = Vec::new();

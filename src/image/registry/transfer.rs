@@ -11,7 +11,7 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use super::client::{Client, Repository};
 use super::download::{Download, Stop};
 use super::http::Content;
-use super::manifest::{self, Document};
+use super::manifest::{self, Document, is_elsewhere};
 use super::parts::{Held, Parts};
 use super::pull::{find, image};
 use super::push::{Blob, send_blobs, send_manifest};
@@ -40,7 +40,8 @@ pub(super) fn fetch(
         Held::Part(part) => part,
     };
     let stop = Stop::default();
-    let expected = (wanted.digest(), wanted.size());
+    let urls = wanted.urls().as_deref().unwrap_or_default();
+    let expected = (wanted.digest(), wanted.size(), urls);
     let attempt = || -> Result<()> {
         let download = Download::new(client, repository, expected, &part, &stop)?;
         let mut reader = digest::HashReader::new(download, Hasher::like(wanted.digest())?);
@@ -151,7 +152,8 @@ pub(super) fn send_parcel(
     progress: &dyn Progress,
 ) -> Result<Digest> {
     let mut blobs: Vec<Blob> = Vec::new();
-    for layer in &parcel.layers {
+    let layers = parcel.layers.iter();
+    for layer in layers.filter(|layer| !is_elsewhere(&layer.blob)) {
         if blobs.iter().all(|blob| blob.digest != *layer.blob.digest()) {
             let slice = layer.slice.clone();
             blobs.push(Blob {
@@ -402,7 +404,11 @@ impl Way<'_> {
 
     fn blobs(&self, manifest: &ImageManifest) -> Result<()> {
         let mut wanted: Vec<&Descriptor> = Vec::new();
-        for blob in manifest.layers().iter().chain([manifest.config()]) {
+        let layers = manifest
+            .layers()
+            .iter()
+            .filter(|layer| !is_elsewhere(layer));
+        for blob in layers.chain([manifest.config()]) {
             if wanted.iter().all(|known| known.digest() != blob.digest()) {
                 wanted.push(blob);
             }
