@@ -2,7 +2,7 @@
 //! and podman put there.
 
 use crate::common::registry::{Kind, Registry, USER};
-use crate::common::{Run, Sandbox, busybox_tar, require_tool};
+use crate::common::{Podman, Run, Sandbox, busybox_tar, require_tool};
 use serde_json::Value;
 use std::fs;
 
@@ -104,6 +104,30 @@ fn what_skopeo_pushes_is_pulled_and_runs() {
     let name = registry.name("some/where");
     let output = pull(&all).args(["-a", "-q", &name]).stdout();
     assert_eq!(output.lines().count(), 3, "{output}");
+    // By the digest of an index too, in a form that podman takes.
+    let list = registry.name("some/where:list");
+    let create = ["manifest", "create", &list, "busybox"];
+    sandbox.bryo(create).output().expect(0);
+    let digest = sandbox.bryo(["manifest", "push", "-q", &list]).stdout();
+    let other = Sandbox::new();
+    let pinned = format!("{}@{digest}", registry.name("some/where"));
+    pull(&other).arg(&pinned).output().expect(0);
+    let save = ["save", "--format", "oci-archive", "-o", "list.tar", &pinned];
+    other.bryo(save).output().expect(0);
+    let kept = format!(
+        "{}@{}",
+        registry.name("some/where"),
+        digest_of(&other, &pinned)
+    );
+    let podman = Podman::new(&other);
+    let loaded = podman.command(&["load", "-q", "-i", "list.tar"]).stdout();
+    assert_eq!(loaded, format!("Loaded image: {kept}"));
+    let loaded = Sandbox::new()
+        .bryo(["load", "-i"])
+        .arg(other.work().join("list.tar"))
+        .stdout();
+    assert_eq!(loaded, format!("Loaded image: {kept}"));
+
     let nothing = pull(&all).arg(registry.name("none:1")).output().expect(125);
     assert!(nothing.stderr.contains("manifest unknown"), "{nothing}");
 }

@@ -10,6 +10,7 @@ use crate::engine::events;
 use crate::image::parcel::Parcel;
 use crate::image::reference::Reference;
 use crate::image::save::{self, Form};
+use crate::image::store::Image;
 
 /// Write images to an archive
 #[derive(Debug, clap::Args)]
@@ -40,13 +41,13 @@ fn form(text: &str) -> Result<Form> {
     })
 }
 
-/// What an image is called in the archive that was asked for by a digest. The
-/// tag that was given with it stays; docker takes no other name from an archive
-/// of its own format.
-fn by_digest(name: Reference, format: Form) -> Option<Reference> {
+/// What an image is called in the archive that was asked for by a digest, be it
+/// that of an index. The tag that was given with it stays; docker takes no other
+/// name from an archive of its own format.
+fn by_digest(name: &Reference, image: &Image, format: Form) -> Option<Reference> {
     match name.tag() {
         Some(tag) => name.with_tag(tag).ok(),
-        None => (format != Form::DockerArchive).then(|| name.stored()),
+        None => (format != Form::DockerArchive).then(|| name.with_digest(&image.manifest)),
     }
 }
 
@@ -66,7 +67,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let reference = name.parse::<Reference>().map(Reference::or_latest);
         let wanted = reference.ok().and_then(|wanted| {
             if wanted.digest().is_some() && store.has(name).is_ok_and(|has| has) {
-                return by_digest(wanted, args.format);
+                return by_digest(&wanted, &image, args.format);
             }
             let known = |known: &&Reference| {
                 **known == wanted || wanted.local().is_some_and(|local| **known == local)

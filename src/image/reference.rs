@@ -78,6 +78,15 @@ impl Reference {
         })
     }
 
+    /// The same repository with a digest in place of a tag.
+    pub fn with_digest(&self, digest: &Digest) -> Reference {
+        Reference {
+            tag: None,
+            digest: Some(digest.to_string()),
+            ..self.clone()
+        }
+    }
+
     /// The same tag and digest in another repository.
     pub fn at(&self, domain: &str, path: &str) -> Reference {
         Reference {

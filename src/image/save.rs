@@ -341,11 +341,16 @@ fn described(parcel: &Parcel, tag: Option<&str>) -> Vec<Descriptor> {
     if let Some(tag) = tag {
         return vec![named(vec![(layout::REF_NAME, tag.to_owned())])];
     }
-    if parcel.names.is_empty() {
+    // Whoever reads a digest in a name looks whether it is the image's.
+    let digest = parcel.digest();
+    let names = parcel.names.iter();
+    let names = names.filter(|name| name.digest().is_none_or(|said| said == digest));
+    let names: Vec<String> = names.map(|name| name.canonical()).collect();
+    if names.is_empty() {
         return vec![bare];
     }
-    let names = parcel.names.iter().map(|name| name.canonical());
     names
+        .into_iter()
         .map(|name| named(vec![(layout::REF_NAME, name.clone()), (FULL_NAME, name)]))
         .collect()
 }
