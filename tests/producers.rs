@@ -478,6 +478,22 @@ fn keep_id_leaves_files_to_their_owners() {
     ] {
         assert!(seen.lines().any(|l| l == line), "{line} in\n{seen}");
     }
+    // The group that the user has outside stays his beside those of the image's user.
+    let flags = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--userns",
+        "keep-id:uid=1000,gid=7",
+    ];
+    let groups = |text: String| {
+        let groups = text.lines().nth(2).unwrap().split(' ').map(str::to_owned);
+        groups.collect::<std::collections::BTreeSet<_>>()
+    };
+    let ours = groups(sandbox.bryo(flags).args(command).stdout());
+    assert_eq!(ours, groups(podman.command(&flags).args(command).stdout()));
+    assert!(ours.contains("7") && ours.contains("77"), "{ours:?}");
     // What he makes is the user's own outside.
     let mount = format!("{}:/mnt", sandbox.work().display());
     let flags = ["--userns", "keep-id:uid=1000,gid=1000", "-v", &mount];

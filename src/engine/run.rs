@@ -229,7 +229,14 @@ fn facts(
     // Whom the map makes of the user may be the image's own, who has groups.
     if options.user.is_none() && mapping.user().is_some() && !image_user.is_empty() {
         let own = user::resolve(image_user, &passwd, &group);
-        user = own.ok().filter(|own| own.uid == user.uid).unwrap_or(user);
+        if let Some(own) = own.ok().filter(|own| own.uid == user.uid) {
+            let mapped = std::mem::replace(&mut user, own).gid;
+            // His own group is what his files outside have.
+            let knows = user.gid == mapped || user.groups.contains(&mapped);
+            if !knows && !user.groups.is_empty() && mapping.owners().is_some() {
+                user.groups.push(mapped);
+            }
+        }
     }
     let has_groups = !user.groups.is_empty();
     if !options.groups.is_empty() && mapping.owners().is_none() {
