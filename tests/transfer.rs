@@ -335,11 +335,22 @@ fn what_a_manifest_says_beside_goes_with_the_image() {
         sandbox.bryo(["copy", "--all", from, to]).output().expect(0);
     };
     all(&there, "oci:first:all");
-    let tar = sandbox.command("tar");
-    tar.args(["-C", "first", "-cf", "first.tar", "."])
-        .output()
-        .expect(0);
+    all("oci:first:all", "oci-archive:first.tar:all");
     all("oci-archive:first.tar:all", "oci:second:again");
+    all(&there, "oci-archive:there.tar:all");
+    let archives = ["first.tar", "there.tar"].map(|n| fs::read(sandbox.work().join(n)).unwrap());
+    assert!(archives[0] == archives[1]);
+    let back = format!("docker://{}", other.name("archive:1"));
+    let push = skopeo(&sandbox, "copy").args(["--all", "--dest-tls-verify=false"]);
+    let push = push.args(["oci-archive:there.tar:all", &back]);
+    push.output().expect(0);
+    assert_eq!(raw(&sandbox, &there), raw(&sandbox, &back));
+    // What holds one image has no more.
+    all("busybox", "oci:busybox:x");
+    assert_eq!(
+        id(&sandbox, "oci:busybox:x"),
+        sandbox.inspect("busybox")["Id"]
+    );
     all("oci:first:all", "oci:second:more");
     let back = format!("docker://{}", other.name("back:1"));
     all("oci:second", &back);
@@ -347,7 +358,7 @@ fn what_a_manifest_says_beside_goes_with_the_image() {
     assert_eq!(part(&there), part(&back));
     let refused = sandbox.bryo(["copy", "--all", &there, "docker-archive:x.tar"]);
     let refused = refused.output().expect(125).stderr;
-    assert!(refused.contains("--all copies from"), "{refused}");
+    assert!(refused.contains("--all copies to"), "{refused}");
     // The image among them is found, and the other is no image.
     sandbox
         .bryo(["pull", "--tls-verify=false", &other.name("all:1")])

@@ -21,7 +21,7 @@ use crate::image::registry::transfer::{
     Which, parcel as fetch, send, transfer, transfer_from_layout, transfer_layout,
     transfer_to_layout,
 };
-use crate::image::save::{Form, save};
+use crate::image::save::{Form, pack_layout, save};
 use crate::image::source::Source;
 use crate::image::store::Store;
 
@@ -40,7 +40,7 @@ pub struct Args {
     destination: String,
 
     /// All images of an index, attestations and the index itself, as they are,
-    /// between registries and OCI layouts
+    /// between registries, OCI layouts and their archives
     #[arg(short, long)]
     all: bool,
 
@@ -146,7 +146,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let to = args.registry.client_as(args.dest_creds.as_deref())?;
     let platform = args.platform.as_ref();
     let digest = match (source, destination) {
-        (source, destination) if args.all => copy_all(
+        (
+            source @ (Place::Registry(_) | Place::File(Form::OciDir | Form::OciArchive, ..)),
+            destination,
+        ) if args.all => copy_all(
             args,
             &store,
             (&from, source),
@@ -199,34 +202,41 @@ fn copy_all(
     (to, destination): (&Client, Place),
     progress: &dyn Progress,
 ) -> Result<Digest> {
-    match (source, destination) {
-        (Place::Registry(source), Place::Registry(target)) => {
-            transfer(store, (from, &source), (to, &target), Which::All, progress)
-        }
-        (Place::Registry(source), Place::File(Form::OciDir, path, tag)) => {
-            transfer_to_layout(store, (from, &source), (&path, tag.as_deref()), progress)
-        }
-        (Place::File(Form::OciDir | Form::OciArchive, ..), destination) => {
-            let session = store.session()?;
+    let context = || format!("copy {} to {}", args.source, args.destination);
+    let session = store.session()?;
+    // An archive is a layout that is put together first.
+    let (target, archive) = match destination {
+        Place::Registry(target) => (Err(target), None),
+        Place::File(Form::OciDir, path, tag) => (Ok((path, tag)), None),
+        Place::File(Form::OciArchive, path, tag) => (Ok((session.path("layout"), tag)), Some(path)),
+        _ => bail!("--all copies to docker://, oci: or oci-archive:"),
+    };
+    let digest = match source {
+        Place::Registry(source) => match &target {
+            Err(target) => transfer(store, (from, &source), (to, target), Which::All, progress),
+            Ok((path, tag)) => {
+                transfer_to_layout(store, (from, &source), (path, tag.as_deref()), progress)
+                    .with_context(context)
+            }
+        },
+        _ => {
             let source = Source::parse(&args.source)?;
             let (files, entry) = parcel::entry(&source, args.budget.get(), &session)
                 .with_context(|| args.source.clone())?;
-            match destination {
-                Place::Registry(target) => {
-                    transfer_from_layout(&files, &entry, (to, &target), progress)
+            let copied = match &target {
+                Err(target) => transfer_from_layout(&files, &entry, (to, target), progress),
+                Ok((path, tag)) => {
+                    transfer_layout(&files, &entry, (path, tag.as_deref()), progress)
                 }
-                Place::File(Form::OciDir, path, tag) => {
-                    transfer_layout(&files, &entry, (&path, tag.as_deref()), progress)
-                }
-                _ => bail!(ALL),
-            }
+            };
+            copied.with_context(context)
         }
-        _ => bail!(ALL),
+    }?;
+    if let (Ok((layout, _)), Some(path)) = (&target, &archive) {
+        pack_layout(layout, path).with_context(|| path.display().to_string())?;
     }
+    Ok(digest)
 }
-
-/// Which copies can be of all images.
-const ALL: &str = "--all copies from docker://, oci: or oci-archive: to docker:// or oci:";
 
 fn write(
     mut parcel: Parcel,

@@ -3,7 +3,7 @@
 //!
 //! The same images give the same bytes: members have no times and no owners.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -66,43 +66,69 @@ pub fn save(
         (Form::OciDir, Some(path)) => {
             directory(parcels, path, tag, progress).with_context(|| path.display().to_string())
         }
-        (_, None) => {
-            let out = Out::Stream(Box::new(io::stdout().lock()));
-            write(parcels, form, out, tag, session, progress)
+        (Form::DockerArchive, path) => {
+            archive(path, |archive| docker(archive, parcels, session, progress))
         }
-        (_, Some(path)) => {
-            let context = || format!("write {}", path.display());
-            // What is no plain file (a pipe, /dev/stdout) is written to.
-            if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-                let file = File::options().write(true).open(path);
-                let out = Out::Stream(Box::new(file.with_context(context)?));
-                return write(parcels, form, out, tag, session, progress);
-            }
-            let output = Output::new(path)?;
-            let out = Out::File(Holes::new(output.file()));
-            write(parcels, form, out, tag, session, progress)?;
-            output.finish()
-        }
+        (Form::OciArchive, path) => archive(path, |archive| oci(archive, parcels, tag, progress)),
     }
 }
 
-fn write(
-    parcels: Vec<Parcel>,
-    form: Form,
-    out: Out,
-    tag: Option<&str>,
-    session: &Session,
-    progress: &dyn Progress,
-) -> Result<()> {
+/// Writes all that the OCI layout in the directory `layout` has to the file
+/// `path`.
+pub fn pack_layout(layout: &Path, path: &Path) -> Result<()> {
+    archive(Some(path), |archive| {
+        for name in ["oci-layout", "index.json"] {
+            archive.bytes(name, &fs::read(layout.join(name))?)?;
+        }
+        archive.directory("blobs")?;
+        for algorithm in sorted(&layout.join("blobs"))? {
+            let below = format!("blobs/{algorithm}");
+            archive.directory(&below)?;
+            for name in sorted(&layout.join(&below))? {
+                let path = format!("{below}/{name}");
+                let mut blob = File::open(layout.join(&path))?;
+                let size = blob.metadata()?.len();
+                archive.file(&path, size, |out| {
+                    io::copy(&mut blob, out)?;
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The names in a directory of a layout.
+fn sorted(directory: &Path) -> Result<BTreeSet<String>> {
+    let entries = fs::read_dir(directory)?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect()
+}
+
+/// Makes a tar of what `fill` writes: at `path`, there when it is complete, or
+/// standard output.
+fn archive(path: Option<&Path>, fill: impl FnOnce(&mut Archive) -> Result<()>) -> Result<()> {
+    let Some(path) = path else {
+        return write(Out::Stream(Box::new(io::stdout().lock())), fill);
+    };
+    let context = || format!("write {}", path.display());
+    // What is no plain file (a pipe, /dev/stdout) is written to.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let file = File::options().write(true).open(path);
+        return write(Out::Stream(Box::new(file.with_context(context)?)), fill);
+    }
+    let output = Output::new(path)?;
+    write(Out::File(Holes::new(output.file())), fill)?;
+    output.finish()
+}
+
+fn write(out: Out, fill: impl FnOnce(&mut Archive) -> Result<()>) -> Result<()> {
     let out = BufWriter::with_capacity(1 << 20, out);
     let mut archive = Archive {
         out: TarWriter::new(out),
         seen: HashSet::new(),
     };
-    match form {
-        Form::DockerArchive => docker(&mut archive, parcels, session, progress)?,
-        _ => oci(&mut archive, parcels, tag, progress)?,
-    }
+    fill(&mut archive)?;
     let out = archive.out.finish().context("write the archive")?;
     match out.into_inner().map_err(|e| e.into_error())? {
         Out::File(holes) => drop(holes.finish().context("write the archive")?),

@@ -229,14 +229,11 @@ pub fn transfer_to_layout(
     (path, tag): (&Path, Option<&str>),
     progress: &dyn Progress,
 ) -> Result<Digest> {
-    let copy = || -> Result<Digest> {
-        let (repository, fetched) = find(from, &source.clone().stored())?;
-        let parts = Parts::new(store.root());
-        parts.prepare()?;
-        let origin = Origin::Registry(from, &repository, &parts);
-        into_layout(origin, &fetched, path, tag, progress)
-    };
-    copy().with_context(|| format!("copy {source} to {}", path.display()))
+    let (repository, fetched) = find(from, &source.clone().stored())?;
+    let parts = Parts::new(store.root());
+    parts.prepare()?;
+    let origin = Origin::Registry(from, &repository, &parts);
+    into_layout(origin, &fetched, path, tag, progress)
 }
 
 /// Copies all that an entry of an OCI layout means into a registry.
@@ -246,18 +243,15 @@ pub fn transfer_from_layout(
     (to, target): (&Client, &Reference),
     progress: &dyn Progress,
 ) -> Result<Digest> {
-    let copy = || -> Result<Digest> {
-        let tag = tag_of(target)?;
-        let home = to.repository(&to.conf.home(target)?)?;
-        let way = Way {
-            from: Origin::Files(files),
-            to: Target::Registry(to, &home),
-            mount: None,
-            progress,
-        };
-        way.document(&way.from.document(entry)?, &tag, 0)
+    let tag = tag_of(target)?;
+    let home = to.repository(&to.conf.home(target)?)?;
+    let way = Way {
+        from: Origin::Files(files),
+        to: Target::Registry(to, &home),
+        mount: None,
+        progress,
     };
-    copy().with_context(|| format!("copy to {target}"))
+    way.document(&way.from.document(entry)?, &tag, 0)
 }
 
 /// Copies all that an entry of an OCI layout means into another one.
@@ -270,8 +264,7 @@ pub fn transfer_layout(
     let origin = Origin::Files(files);
     let fetched = origin.document(entry)?;
     let tag = tag.or_else(|| name_of(entry));
-    let copied = into_layout(origin, &fetched, path, tag, progress);
-    copied.with_context(|| format!("copy to {}", path.display()))
+    into_layout(origin, &fetched, path, tag, progress)
 }
 
 fn into_layout(
