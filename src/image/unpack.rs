@@ -35,9 +35,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
     FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens,
     mkdirat, mknodat, utimensat,
@@ -63,9 +63,6 @@ pub const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
-
-/// Links expanded on one path before it counts as a loop, as in the kernel.
-const MAX_LINKS: u32 = 40;
 
 const BUFFER: usize = 128 * 1024;
 
@@ -131,9 +128,10 @@ struct Tree {
     root: Rc<Directory>,
     /// File mode bits that the kernel takes away on creation.
     umask: u32,
-    /// The directory used last, by the path as written. Most entries follow
-    /// others of the same directory.
-    last: Option<(Vec<u8>, Rc<Directory>)>,
+    /// The directories on the way to the one used last, [`KEPT`] at most, by the
+    /// path as written. Most entries follow others of the same directory, or of
+    /// one beside or above.
+    last: Vec<(Vec<u8>, Rc<Directory>)>,
     /// Whose files are, if not the user's.
     owners: Option<Owners>,
     unpacked: Unpacked,
@@ -152,7 +150,7 @@ impl Tree {
                 fd,
             }),
             umask: umask(),
-            last: None,
+            last: Vec::new(),
             owners: None,
             unpacked: Unpacked {
                 directories: BTreeMap::from([(Vec::new(), None)]),
@@ -313,25 +311,24 @@ impl Tree {
     }
 
     fn directory_entry(&mut self, entry: &Entry) -> Result<()> {
-        let fd;
-        let path;
-        match split(&entry.path) {
-            None => {
-                path = Vec::new();
-                fd = self.root.fd.try_clone()?;
-            }
+        let directory = match split(&entry.path) {
+            None => self.root.clone(),
             Some((parent, name)) => {
                 let parent = self.directory(parent)?;
-                path = join(&parent.path, name);
-                fd = self.make_directory(&parent, name)?;
+                let made = Rc::new(Directory {
+                    path: join(&parent.path, name),
+                    fd: self.make_directory(&parent, name)?,
+                });
+                self.keep(&entry.path, &made);
+                made
             }
-        }
-        self.unpacked.records.remove(&escape(&path));
+        };
+        let Directory { path, fd } = &*directory;
+        self.unpacked.records.remove(&escape(path));
         let known = self.unpacked.directories.entry(path.clone()).or_default();
         let again = known.replace((entry.meta.mode, entry.meta.mtime));
         // A second entry of the same directory may take a record back.
-        self.attributes(&fd, &path, entry, again.is_some())?;
-        Ok(())
+        self.attributes(fd, path, entry, again.is_some())
     }
 
     /// Opens directory `name`, made if need be. One that takes the place of
@@ -369,102 +366,6 @@ impl Tree {
         Ok(fd)
     }
 
-    /// The directory at `path`, by way of links inside the layer; what lacks
-    /// is made.
-    fn directory(&mut self, path: &[u8]) -> Result<Rc<Directory>> {
-        if let Some((known, directory)) = &self.last
-            && known == path
-        {
-            return Ok(directory.clone());
-        }
-        let found = self
-            .walk(path, true)?
-            .expect("a walk that makes directories arrives");
-        self.last = Some((path.to_vec(), found.clone()));
-        Ok(found)
-    }
-
-    /// Where `path` is, if the layer has it: its directory and true name. A
-    /// whiteout is nothing.
-    fn find(&mut self, path: &[u8]) -> Result<Option<(Rc<Directory>, Vec<u8>)>> {
-        let (parent, name) = split(path).context("a hard link to the root")?;
-        let Some(parent) = self.walk(parent, false)? else {
-            return Ok(None);
-        };
-        match fstatat(&parent.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) if is_whiteout(&stat) => Ok(None),
-            Ok(stat) => {
-                ensure!(
-                    stat.st_mode & libc::S_IFMT != libc::S_IFDIR,
-                    "a hard link to a directory"
-                );
-                Ok(Some((parent, name.to_vec())))
-            }
-            Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(errno).context("look at the hard link's target"),
-        }
-    }
-
-    fn walk(&mut self, path: &[u8], make: bool) -> Result<Option<Rc<Directory>>> {
-        let mut here = self.root.clone();
-        let mut pending = Vec::new();
-        push_components(&mut pending, path);
-        let mut links = 0;
-        while let Some(name) = pending.pop() {
-            self.spent.step(self.entries)?;
-            if name == b".." {
-                // Its true path holds no links, and nobody moves it meanwhile.
-                here = match split(&here.path) {
-                    None | Some((b"", _)) => self.root.clone(),
-                    Some((above, _)) => Rc::new(Directory {
-                        path: above.to_vec(),
-                        fd: openat(&here.fd, c"..", DIRECTORY, Mode::empty()).context("go up")?,
-                    }),
-                };
-                continue;
-            }
-            let fd = match openat(&here.fd, &*name, DIRECTORY, Mode::empty()) {
-                Ok(fd) => fd,
-                Err(Errno::ENOENT) if !make => return Ok(None),
-                Err(Errno::ENOENT) => self.make_directory(&here, &name)?,
-                Err(Errno::ENOTDIR | Errno::ELOOP) => match readlinkat(&here.fd, &*name) {
-                    Ok(target) => {
-                        links += 1;
-                        ensure!(links <= MAX_LINKS, "too many symbolic links on the way");
-                        let target = std::os::unix::ffi::OsStringExt::into_vec(target);
-                        if target.starts_with(b"/") {
-                            here = self.root.clone();
-                        }
-                        push_components(&mut pending, &target);
-                        continue;
-                    }
-                    Err(Errno::EINVAL) => {
-                        let stat = fstatat(&here.fd, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-                        if !make {
-                            return Ok(None);
-                        }
-                        ensure!(
-                            is_whiteout(&stat),
-                            "{} is not a directory",
-                            show(&join(&here.path, &name))
-                        );
-                        self.make_directory(&here, &name)?
-                    }
-                    Err(errno) => return Err(errno).context("read a link on the way"),
-                },
-                Err(errno) => {
-                    let path = join(&here.path, &name);
-                    return Err(errno).with_context(|| format!("open {}", show(&path)));
-                }
-            };
-            here = Rc::new(Directory {
-                path: join(&here.path, &name),
-                fd,
-            });
-        }
-        Ok(Some(here))
-    }
-
     /// Runs `make`; if the name is taken, removes what has it and runs again.
     fn make<T>(
         &mut self,
@@ -488,7 +389,7 @@ impl Tree {
     fn displace(&mut self, parent: &Directory, name: &[u8]) -> Result<()> {
         remove::remove(&parent.fd, name).context("replace")?;
         let path = join(&parent.path, name);
-        self.last = None;
+        self.last.clear();
         let known = &mut self.unpacked;
         known.records.remove(&escape(&path));
         known.links.remove(&path);
@@ -558,9 +459,15 @@ impl Tree {
                 ranges(if group { &owners.gids } else { &owners.uids })
             )
         })?;
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         let flags = AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_EMPTY_PATH;
-        fchownat(file, name.unwrap_or_default(), Some(uid), Some(gid), flags).context("set owner")
+        let name = name.unwrap_or_default();
+        // To look costs a tenth of a change that changes nothing.
+        let stat = fstatat(&file, name, flags).context("look at the owner")?;
+        if (stat.st_uid, stat.st_gid) == (uid, gid) {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        fchownat(file, name, Some(uid), Some(gid), flags).context("set owner")
     }
 
     fn record_owner(&mut self, file: BorrowedFd, path: &[u8], entry: &Entry) -> Result<()> {
@@ -662,12 +569,6 @@ pub fn is_whiteout(stat: &nix::sys::stat::FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == 0
 }
 
-fn push_components(pending: &mut Vec<Vec<u8>>, path: &[u8]) {
-    let components = path.split(|byte| *byte == b'/');
-    let real = components.filter(|name| !name.is_empty() && *name != b".");
-    pending.extend(real.rev().map(<[u8]>::to_vec));
-}
-
 /// The umask of this process. Read from /proc, since the system call can only
 /// be asked by changing it, under the feet of other threads.
 fn umask() -> u32 {
@@ -685,3 +586,4 @@ fn umask() -> u32 {
 mod outcome;
 #[cfg(test)]
 mod tests;
+mod walk;
