@@ -3,6 +3,11 @@
 //!
 //! A connection that asked to be attached carries the container's streams
 //! from then on: [`Data`].
+//!
+//! A container may run for months, so that its supervisor is of an older bryo
+//! than the command, or of a newer one where two machines share a store. Hence
+//! what a message means never changes; a new wish is a new message; and who gets
+//! one that it does not know says so ([`Reply::unknown`]) in place of silence.
 
 use super::log::Stream;
 use crate::runtime::StartError;
@@ -93,6 +98,15 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// The answer to what is no request here.
+    pub fn unknown() -> Reply {
+        let version = env!("CARGO_PKG_VERSION");
+        Reply::Refused(format!(
+            "it was started by a bryo ({version}) that does not know this request: stop and start \
+             the container to have it looked after by another one"
+        ))
+    }
+
     /// The reply as a message.
     pub fn encode(&self) -> Vec<u8> {
         match self {

@@ -246,7 +246,10 @@ impl Client {
                 _ => None,
             };
         }
-        let request = Request::decode(message)?;
+        let Some(request) = Request::decode(message) else {
+            self.send(Reply::unknown().encode());
+            return None;
+        };
         match request {
             Request::Attach(input, output, errors) => {
                 self.role = Role::Attached(input, output, errors);

@@ -59,14 +59,19 @@ fn an_answer_goes_to_who_asked() {
 }
 
 #[test]
-fn nonsense_is_no_request() {
+fn what_is_no_request_here_is_answered() {
     let (mut hub, _caller) = hub();
     let client = client(&mut hub);
-    for message in [&b"?"[..], b"S", b"Ax", &[0; 100]] {
+    let unknown = [&b"?"[..], b"S", b"Ax", &[0; 100]];
+    for message in unknown {
         try_send(&client, message).unwrap();
     }
     ask(&client, Request::Resume);
     assert_eq!(hub.serve(1, IN), [Asked::Request(1, Request::Resume)]);
+    for _ in unknown {
+        assert_eq!(reply(&client), Some(Reply::unknown()));
+    }
+    assert_eq!(reply(&client), None);
 }
 
 #[test]
