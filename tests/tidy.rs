@@ -1,5 +1,6 @@
 //! Rules of the repository that no compiler knows.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,37 @@ fn imports_go_down() {
         }
     }
     report(faults);
+}
+
+#[test]
+fn the_drawing_of_imports_is_that_of_the_code() {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in sources() {
+        let Some((own, depth)) = place(&file) else {
+            continue;
+        };
+        let used = imports(&code(&read(&file)), depth);
+        let others = used.into_iter().map(|(_, module)| module);
+        let others = others.filter(|module| layer(module).is_some() && *module != own);
+        uses.entry(own.clone()).or_default().extend(others);
+    }
+    let layers = LAYERS.iter().copied().flatten();
+    let line = |module: &&str| {
+        let used = uses.get(*module)?;
+        let used: Vec<&str> = used.iter().map(String::as_str).collect();
+        Some(
+            format!("{module:8} {}", used.join(" "))
+                .trim_end()
+                .to_owned(),
+        )
+    };
+    let drawing: Vec<String> = layers.filter_map(line).collect();
+    let drawing = format!("```text\n{}\n```\n", drawing.join("\n"));
+    let document = read(Path::new("ARCHITECTURE.md"));
+    assert!(
+        document.contains(&drawing),
+        "ARCHITECTURE.md draws the imports otherwise; they are\n{drawing}"
+    );
 }
 
 #[test]
