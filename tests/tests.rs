@@ -6,6 +6,7 @@ mod commit;
 mod common;
 mod complaints;
 mod config;
+mod confined;
 mod cp;
 mod crash;
 mod docker;

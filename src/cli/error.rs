@@ -2,10 +2,12 @@
 
 use crate::engine::attach::start_error;
 use crate::engine::limits;
-use crate::engine::machine::{NamespaceLimits, remedy, room};
+use crate::engine::machine::room::{self, Lack};
+use crate::engine::machine::{NamespaceLimits, remedy};
 use crate::engine::paths::{self, Unsafe};
 use crate::error;
 use crate::image::registry::failure::Failure;
+use crate::process::Reported;
 use crate::runtime::{StartError, Step};
 use crate::sys;
 use nix::errno::Errno;
@@ -15,6 +17,9 @@ use std::sync::OnceLock;
 
 /// Prints `error` with a hint, if there is one, and returns the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(Reported(code)) = error.downcast_ref() {
+        return ExitCode::from(u8::try_from(*code).unwrap_or(125));
+    }
     eprintln!("error: {error:#}");
     let start = start_error(error);
     // First: the limits of namespaces are called as a full disk is.
@@ -146,6 +151,7 @@ fn errno_hint(start: Option<&StartError>, error: &anyhow::Error) -> Option<&'sta
         Errno::ELOOP => "links on that path point to each other in a circle",
         Errno::EEXIST => "it is there already: remove it, or choose another name",
         Errno::ENXIO => "that is a socket, or a device or pipe with nobody at its other end",
+        Errno::EBUSY => "something is mounted there, or somebody uses it",
         Errno::EMFILE | Errno::ENFILE => "too many files are open: ulimit -n says how many may be",
         Errno::EINVAL if mounting => {
             "an option that this file system does not know, or a file and a directory: what is \
@@ -155,7 +161,7 @@ fn errno_hint(start: Option<&StartError>, error: &anyhow::Error) -> Option<&'sta
     })
 }
 
-/// What to do about a full or failing disk.
+/// What to do about a disk that is full or read-only.
 fn storage_hint(error: &anyhow::Error) -> Option<String> {
     // Where the kernel has other limits of that name, and other hints.
     let limits = |step| {
@@ -171,16 +177,14 @@ fn storage_hint(error: &anyhow::Error) -> Option<String> {
         Some(start) => errno(error).or(start.errno),
         None => errno(error),
     };
-    match said? {
-        errno @ (Errno::ENOSPC | Errno::EDQUOT) => {
-            let root = ROOT.get()?;
-            let runtime = paths::runtime_place();
-            let quota = errno == Errno::EDQUOT;
-            Some(room::advice(&text, root, Some(&runtime), quota).hint())
-        }
-        Errno::EROFS => Some(remedy::read_only_disk().hint()),
-        _ => None,
-    }
+    let lack = match said? {
+        Errno::ENOSPC => Lack::Room,
+        Errno::EDQUOT => Lack::Quota,
+        Errno::EROFS => Lack::Writing,
+        _ => return None,
+    };
+    let runtime = paths::runtime_place();
+    Some(room::advice(&text, ROOT.get()?, Some(&runtime), lack).hint())
 }
 
 /// What to do about a registry that does not do what is wanted.

@@ -11,12 +11,12 @@ use crate::engine::root::is_built_in;
 use crate::engine::userns::{Reach, UserNs, unpacking_beside, unpacking_confined};
 use crate::image::budget::{Budget, Limit};
 use crate::image::platform::Platform;
-use crate::image::progress::Progress;
 use crate::image::reference::Reference;
 use crate::image::registry::client::Client;
 use crate::image::registry::pull::{Policy, Pulled, Wanted, ensure_pulled};
 use crate::image::source::Source;
 use crate::image::store::Store;
+use crate::process::Reported;
 
 /// Fetch images from registries
 #[derive(Debug, clap::Args)]
@@ -176,7 +176,7 @@ pub fn before_run(
     name: &str,
     wanted: Wanted,
     policy: Policy,
-    progress: &dyn Progress,
+    quiet: bool,
 ) -> Result<String> {
     let unchanged = || Ok(name.to_owned());
     let (Source::Store(_), Ok(reference)) = (Source::parse(name)?, name.parse::<Reference>())
@@ -209,10 +209,18 @@ pub fn before_run(
     {
         return Ok(known);
     }
-    unpacking_beside(store, |store| {
-        let pulled = ensure_pulled(store, &client, &names, wanted, policy, progress)?;
-        if let (name, Some(_)) = pulled {
-            events::emit_of_image(store, "pull", &name, &name.to_string());
+    unpacking_beside(store, &wanted.budget, |store| {
+        let progress = progress::new(quiet);
+        let pulled = ensure_pulled(store, &client, &names, wanted, policy, &*progress);
+        drop(progress);
+        match pulled {
+            Ok((name, Some(_))) => events::emit_of_image(store, "pull", &name, &name.to_string()),
+            Ok(_) => {}
+            // As text the caller could not tell what is to be done about it.
+            Err(error) => {
+                super::error::report(&error);
+                bail!(Reported(125));
+            }
         }
         Ok(())
     })?;

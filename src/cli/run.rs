@@ -399,7 +399,7 @@ impl Args {
                 ..pull::Wanted::default()
             };
             let (flags, when) = (&self.registry, self.pull);
-            let found = super::pull::before_run(store, flags, name, wanted, when, &*progress)?;
+            let found = super::pull::before_run(store, flags, name, wanted, when, self.quiet)?;
             if &found != name && store.find(name)?.is_none() {
                 subject = Subject::Image(found);
             }
@@ -415,13 +415,23 @@ impl Args {
         };
         let created =
             create_container(store, &subject, options, platform, &*progress, &error::warn);
-        if let Some((path, mut file)) = cidfile {
-            match &created {
-                Ok((container, ..)) => file.write_all(container.record.id.as_bytes())?,
-                Err(_) => std::fs::remove_file(path)?,
+        let Some((path, mut file)) = cidfile else {
+            return created;
+        };
+        let written = created.and_then(|(container, lock, spec)| {
+            match file.write_all(container.record.id.as_bytes()) {
+                Ok(()) => Ok((container, lock, spec)),
+                Err(error) => {
+                    let containers = Containers::open(store);
+                    containers.release_volumes(&container)?;
+                    containers.remove(&container, &lock)?;
+                    Err(error).with_context(|| format!("write {}", path.display()))
+                }
             }
-        }
-        created
+        });
+        written.inspect_err(|_| {
+            let _ = std::fs::remove_file(path);
+        })
     }
 
     fn keeping(&self) -> Result<Keeping> {

@@ -2,14 +2,14 @@
 //! limits that the kernel keeps, and where it asks nobody elsewhere, it writes
 //! to the store alone.
 
-use crate::error;
 use crate::image::budget::Budget;
 use crate::image::session::private_dir;
 use crate::image::store::Store;
+use crate::process;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::landlock::{EXECUTE, Ruleset, WRITE};
 use crate::sys::seccomp::{self, Instruction};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
@@ -44,39 +44,40 @@ pub enum Reach {
 /// and ends as it does.
 ///
 /// # Errors
-/// In the caller: no process can be made. In the new one: it cannot be
-/// confined. In the caller also when the processor time was used up.
+/// In the caller: no process can be made, or it was killed. In the new one: it
+/// cannot be confined.
 pub fn go_on_confined(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
     let parent = getpid();
     let child = match clone3(0, Parent::Caller).context("start a process")? {
         Forked::Parent(child) => child,
         Forked::Child => {
-            prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")?;
+            confine(store, budget, reach)?;
             if getppid() != parent {
                 exit_now(1);
             }
-            return confine(store, budget, reach);
+            return Ok(());
         }
     };
-    match waitpid(child.pid, None).context("wait")? {
-        WaitStatus::Exited(_, code) => exit_now(code),
-        WaitStatus::Signaled(_, Signal::SIGXCPU, _) => bail!(
-            "it takes more of the processor's time than is likely: if it is to be trusted, \
-             --unlimited allows any"
-        ),
-        WaitStatus::Signaled(_, signal, _) => {
-            // As if this process had been meant.
-            let _ = raise(signal);
-            bail!(error::Kind::Internal.says(format!("a process of bryo's was killed ({signal})")))
-        }
-        other => bail!(
-            error::Kind::Internal.says(format!("a process of bryo's ended strangely ({other:?})"))
-        ),
+    let status = waitpid(child.pid, None).context("wait")?;
+    if let WaitStatus::Signaled(
+        _,
+        signal @ (Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP),
+        _,
+    ) = status
+    {
+        // As if this process had been meant.
+        let _ = raise(signal);
     }
+    exit_now(process::code(status)?)
 }
 
-/// Confines this process, which was made for it.
-fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
+/// Confines this process, which was made for it and does not outlive who made
+/// it.
+///
+/// # Errors
+/// The kernel refuses, or the store cannot be opened.
+pub fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")?;
     // A limit of the user's own may be lower.
     let limit = |what, most: u64| -> Result<()> {
         let (soft, hard) = getrlimit(what)?;
@@ -116,4 +117,58 @@ pub fn write_only_to(directories: &[BorrowedFd]) -> Result<()> {
     }
     seccomp::install(LOAD, 0)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::landlock;
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    #[test]
+    fn who_reads_archives_writes_to_the_store_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("inside"), dir.path().join("outside"));
+        fs::create_dir(&inside).unwrap();
+        fs::write(&outside, "before").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            let (inside, outside) = (&inside, &outside);
+            scope.spawn(move || {
+                let root = File::open(inside).unwrap();
+                write_only_to(&[root.as_fd()]).unwrap();
+                fs::create_dir(inside.join("d")).unwrap();
+                fs::write(inside.join("d/f"), "x").unwrap();
+                fs::rename(inside.join("d/f"), inside.join("g")).unwrap();
+                fs::remove_dir(inside.join("d")).unwrap();
+                // What is read is chosen by the user.
+                assert_eq!(fs::read_to_string(outside).unwrap(), "before");
+                let denied = ErrorKind::PermissionDenied;
+                assert_eq!(UdpSocket::bind("127.0.0.1:0").unwrap_err().kind(), denied);
+                let tcp = std::net::TcpStream::connect(address);
+                assert_eq!(tcp.unwrap_err().kind(), denied);
+                assert_eq!(UnixStream::pair().unwrap_err().kind(), denied);
+                assert!(Command::new("/bin/true").status().is_err());
+                assert!(nix::unistd::chroot(inside).is_err());
+                assert!(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).is_err());
+                if landlock::version().is_some_and(|version| version > 1) {
+                    let written = fs::write(outside, "");
+                    assert_eq!(written.unwrap_err().kind(), denied);
+                    assert!(fs::remove_file(outside).is_err());
+                    assert!(fs::rename(inside.join("g"), dir_of(outside).join("g")).is_err());
+                    assert!(fs::write(dir_of(outside).join("new"), "").is_err());
+                }
+            });
+        });
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "before");
+    }
+
+    fn dir_of(path: &std::path::Path) -> &std::path::Path {
+        path.parent().unwrap()
+    }
 }

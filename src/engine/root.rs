@@ -3,9 +3,10 @@
 use super::containers::Container;
 use super::host::Parts;
 use super::share::Share;
-use super::userns::Mapping;
+use super::userns::{Mapping, Reach};
 use crate::error;
 use crate::idmap::lines;
+use crate::image::budget::Budget;
 use crate::image::copy::flatten;
 use crate::image::owners::Owners;
 use crate::image::platform::Platform;
@@ -92,7 +93,8 @@ pub fn resolve(
     let now = jiff::Timestamp::now().to_string();
     if source.is_archive() {
         // Brought in; below it is only looked up.
-        mapping.inside(|| source.resolve(store, platform, &now, progress).map(drop))?;
+        let bring = || source.resolve(store, platform, &now, progress).map(drop);
+        mapping.inside_confined(store, &Budget::default(), Reach::Files, bring)?;
     }
     let found = match (source.resolve(store, platform, &now, progress)?, name) {
         (Some(source::Resolved::Image(image)), _) => *image,
@@ -119,7 +121,9 @@ pub fn resolve(
     let lowers = match store.lowers(&found) {
         Some(lowers) => lowers,
         None => {
-            mapping.inside(|| store.unpack(&found, progress))?;
+            // What it may ask for was seen when it came in.
+            let unpack = || store.unpack(&found, progress);
+            mapping.inside_confined(store, &Budget::UNLIMITED, Reach::Files, unpack)?;
             let lowers = store.lowers(&found);
             lowers.with_context(|| format!("layers of image '{name}' vanished"))?
         }

@@ -10,7 +10,7 @@ mod mode;
 pub use mode::UserNs;
 
 pub use super::confine::Reach;
-use super::confine::go_on_confined;
+use super::confine::{confine, go_on_confined};
 use super::keeper::{Keeper, Maps};
 use super::machine::ids::login_name;
 use super::options::EmulationOption;
@@ -23,7 +23,7 @@ use crate::idmap::{self, IdMap, compose, inverted, push, size};
 use crate::image::budget::Budget;
 use crate::image::flavour::{Flavour, Owners};
 use crate::image::store::Store;
-use crate::process::{Told, in_process};
+use crate::process::{Beside, Told, in_process};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -346,6 +346,23 @@ impl Mapping {
         }
     }
 
+    /// As [`Mapping::inside`], for what reads the words of strangers: in a
+    /// process made for it, which is confined.
+    pub fn inside_confined(
+        &self,
+        store: &Store,
+        budget: &Budget,
+        reach: Reach,
+        act: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let act = || {
+            self.enter()?;
+            confine(store, budget, reach)?;
+            act()
+        };
+        Beside::start(act)?.finish()
+    }
+
     /// As [`Mapping::inside`], for what has something to tell.
     pub fn run_inside<T: Told>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         let keeper = match self {
@@ -490,11 +507,15 @@ pub fn unpacking_confined(
 }
 
 /// The same for a process that has other things to do where it is: `act` gets
-/// the store, in a process of its own where there has to be one.
-pub fn unpacking_beside(store: &Store, act: impl FnOnce(&Store) -> Result<()>) -> Result<()> {
+/// the store, in a confined process made for it.
+pub fn unpacking_beside(
+    store: &Store,
+    budget: &Budget,
+    act: impl FnOnce(&Store) -> Result<()>,
+) -> Result<()> {
     let mapping = Mapping::decide(&UserNs::Auto, EmulationOption::Auto, store, &|_| ())?;
     let store = store.clone().with_flavour(mapping.flavour());
-    mapping.inside(|| act(&store))
+    mapping.inside_confined(&store, budget, Reach::Registries, || act(&store))
 }
 
 /// The maps of a spec.

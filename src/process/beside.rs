@@ -1,12 +1,13 @@
 //! A process made for one task, for what has to be done as somebody else or
 //! somewhere else while this process does its part.
 
+use super::end::{Reported, code};
 use crate::error::Fault;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use std::io::{PipeReader, Read, Write};
 use std::marker::PhantomData;
 
@@ -60,7 +61,10 @@ impl<T: Told> Beside<T> {
                 let done = death.map_err(Into::into).and_then(|()| act());
                 let (bytes, code) = match done {
                     Ok(value) => (value.tell(), 0),
-                    Err(error) => (Fault::of(&error).encode(), 1),
+                    Err(error) => match error.downcast_ref() {
+                        Some(Reported(code)) => (Vec::new(), *code),
+                        None => (Fault::of(&error).encode(), 1),
+                    },
                 };
                 let told = teller.write_all(&bytes);
                 exit_now(if told.is_ok() { code } else { 1 })
@@ -79,11 +83,10 @@ impl<T: Told> Beside<T> {
         let read = self.said.read_to_end(&mut said);
         let status = waitpid(self.child.pid, None).context("wait")?;
         read.context("read from a process of bryo's")?;
-        match status {
-            WaitStatus::Exited(_, 0) => Ok(T::heard(said)),
-            WaitStatus::Exited(..) if said.is_empty() => Err(anyhow!("a process of bryo's failed")),
-            WaitStatus::Exited(..) => Err(Fault::decode(&said)),
-            other => bail!("a process of bryo's was killed ({other:?})"),
+        match code(status)? {
+            0 => Ok(T::heard(said)),
+            code if said.is_empty() => Err(Reported(code).into()),
+            _ => Err(Fault::decode(&said)),
         }
     }
 }

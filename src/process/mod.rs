@@ -5,11 +5,13 @@
 //! Who makes a process must have one thread.
 
 mod beside;
+mod end;
 mod null;
 mod resident;
 mod spawn;
 
 pub use beside::{Beside, Told, in_process, unless_unread};
+pub use end::{Reported, code};
 pub use null::{open_null, release_stdio};
 pub use resident::{Resident, Until};
 pub use spawn::{Refused, orphan, spawn, through};

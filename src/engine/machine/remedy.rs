@@ -195,12 +195,6 @@ pub fn store(error: &str) -> Advice {
     .user("set BRYO_ROOT to a directory of your own")
 }
 
-/// The disk of the store cannot be written.
-pub fn read_only_disk() -> Advice {
-    Advice::new("the file system is read-only")
-        .user("set BRYO_ROOT to a directory that can be written")
-}
-
 /// The kernel refuses a new proc, sysfs or both, as `views` says.
 pub fn fresh(views: &[&str]) -> Advice {
     Advice::new(format!(

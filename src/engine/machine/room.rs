@@ -1,9 +1,10 @@
-//! What room a file system has left for the user: statvfs(3).
+//! What room a file system has left for the user, and whether it can be written
+//! at all: statvfs(3).
 
 use super::remedy::Advice;
 use super::storage;
 use crate::cgroup::units::show;
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,18 @@ struct Room {
     bytes: u64,
     /// None where the file system makes inodes as they are needed.
     inodes: Option<u64>,
+    read_only: bool,
+}
+
+/// Why nothing can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// ENOSPC: no room, of bytes or of inodes.
+    Room,
+    /// EDQUOT: the user's share is used up.
+    Quota,
+    /// EROFS: the file system is read-only.
+    Writing,
 }
 
 impl Room {
@@ -36,6 +49,7 @@ impl Room {
             file_system: storage::file_system(&file).unwrap_or_default(),
             bytes: stat.blocks_available() * stat.fragment_size(),
             inodes: (stat.files() > 0).then(|| stat.files_available()),
+            read_only: stat.flags().contains(FsFlags::ST_RDONLY),
         })
     }
 
@@ -49,20 +63,32 @@ impl Room {
     }
 }
 
-/// What is full, and what makes room, after an error for that; `words` are the
-/// error's, which name files, `quota` says that it was the user's share.
-pub fn advice(words: &str, root: &Path, runtime: Option<&Path>, quota: bool) -> Advice {
-    let named = words.split([' ', ':', '\'', '"', ',']);
+/// What is full or read-only, and what helps, after an error that says so;
+/// `words` are the error's, which name files.
+pub fn advice(words: &str, root: &Path, runtime: Option<&Path>, lack: Lack) -> Advice {
+    let named = words.split([' ', ':', '\'', '"', ',', '=', '(', ')']);
     let named = named.filter(|word| word.starts_with('/')).map(Path::new);
-    let places = named.chain([root]).chain(runtime);
-    let rooms: Vec<Room> = places.filter_map(Room::around).collect();
+    // The last one is nearest to what the kernel said.
+    let named = named.rev().filter_map(Room::around);
+    // A path in a container is none here.
+    let named: Vec<Room> = named.filter(|room| room.path != Path::new("/")).collect();
+    let is_named = !named.is_empty();
+    let others = [root].into_iter().chain(runtime).filter_map(Room::around);
+    let rooms: Vec<Room> = named.into_iter().chain(others).collect();
+    let is_meant = |room: &&Room| match lack {
+        Lack::Room => room.lacks().is_some(),
+        Lack::Writing => room.read_only,
+        // It is not to be seen from here.
+        Lack::Quota => true,
+    };
     let Some(room) = rooms
         .iter()
-        .find(|room| room.lacks().is_some())
+        .find(is_meant)
         // What filled it may be gone by now.
+        .or(rooms.first().filter(|_| is_named))
         .or(rooms.iter().min_by_key(|room| room.bytes))
     else {
-        return Advice::new("the disk or your quota is full");
+        return Advice::new("the file system is full or read-only, or your quota is used up");
     };
     let place = format!(
         "the file system of {} ({})",
@@ -73,18 +99,27 @@ pub fn advice(words: &str, root: &Path, runtime: Option<&Path>, quota: bool) -> 
         Some(inodes) => format!("{} and {inodes} inodes are free", show(room.bytes)),
         None => format!("{} are free", show(room.bytes)),
     };
-    let cause = match room.lacks() {
-        _ if quota => format!("your quota on {place} is used up"),
-        Some("inodes") => format!("{place} has no inodes left for new files: {left}"),
-        Some(_) => format!("{place} is full: {left}"),
-        None => format!("{place} has not enough room: {left}"),
+    let cause = match (lack, room.lacks()) {
+        (Lack::Writing, _) => format!("{place} is read-only"),
+        (Lack::Quota, _) => format!("your quota on {place} is used up"),
+        (Lack::Room, Some("inodes")) => {
+            format!("{place} has no inodes left for new files: {left}")
+        }
+        (Lack::Room, Some(_)) => format!("{place} is full: {left}"),
+        (Lack::Room, None) => format!("{place} has not enough room: {left}"),
     };
-    let is_of = |path: &Path| Room::around(path).is_some_and(|at| at.device == room.device);
-    Advice::new(cause).user(match runtime {
+    // A file system may be mounted twice, and read-only in one place alone.
+    let is_same = |at: Room| at.device == room.device && at.read_only == room.read_only;
+    let is_of = |path: &Path| Room::around(path).is_some_and(is_same);
+    let is_of_runtime = runtime.is_some_and(is_of);
+    Advice::new(cause).user(match lack {
+        Lack::Writing if is_of(root) => "set BRYO_ROOT to a directory that can be written",
+        Lack::Writing if is_of_runtime => "set XDG_RUNTIME_DIR to a directory that can be written",
+        Lack::Writing => "write elsewhere",
         _ if is_of(root) => {
             "bryo system prune, bryo rm and bryo rmi make room, BRYO_ROOT moves the store"
         }
-        Some(runtime) if is_of(runtime) => {
+        _ if is_of_runtime => {
             "make room there, or set XDG_RUNTIME_DIR to a directory that has some"
         }
         _ => "make room there, or write elsewhere",
@@ -103,16 +138,28 @@ mod tests {
             file_system: String::new(),
             bytes,
             inodes,
+            read_only: false,
         };
         assert_eq!(room(0, Some(9000)).lacks(), Some("bytes"));
         assert_eq!(room(1 << 30, Some(0)).lacks(), Some("inodes"));
         assert_eq!(room(1 << 30, None).lacks(), None);
         let here = tempfile::tempdir().unwrap();
         let root = here.path().join("not/yet");
-        let hint = advice("write x", &root, None, true).hint();
+        let hint = advice("write x", &root, None, Lack::Quota).hint();
         assert!(hint.contains(&here.path().display().to_string()), "{hint}");
         assert!(
             hint.contains("quota") && hint.contains("bryo system prune"),
+            "{hint}"
+        );
+        let hint = advice(
+            "import /etc/x: write /proc/version",
+            &root,
+            None,
+            Lack::Quota,
+        )
+        .hint();
+        assert!(
+            hint.contains("(proc)") && hint.contains("elsewhere"),
             "{hint}"
         );
     }
