@@ -96,6 +96,30 @@ fn what_is_the_users_alone_is_not_shown() {
         "password\n"
     );
 
+    // Where variables say that such things are.
+    let keys = sandbox.work().join("keys");
+    let elsewhere = |flags: &[&str]| {
+        let run = sandbox
+            .bryo(["run", "--rm", "--network", "none"])
+            .args(flags);
+        let run = run
+            .env("KUBECONFIG", keys.join("id"))
+            .env("XDG_CONFIG_HOME", sandbox.work().join("config"));
+        let run = run.env("DOCKER_CONFIG", sandbox.work());
+        let script = "cat keys/id config/gh/hosts.yml 2>&1";
+        run.args(["host", "sh", "-c", script]).output().stdout
+    };
+    let own = sandbox.path().join("home/.ssh");
+    fs::remove_file(&own).unwrap();
+    sandbox.write("config/gh/hosts.yml", "token\n");
+    let hidden = elsewhere(&[]);
+    assert!(
+        !hidden.contains("key\n") && !hidden.contains("token"),
+        "{hidden}"
+    );
+    let shown = elsewhere(&["--share", "kube,passwords"]);
+    assert_eq!(shown, "key\ntoken\n");
+
     let refused = host(&sandbox, &["--share", "shh"], "true").expect(125);
     assert!(
         refused

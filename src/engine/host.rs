@@ -173,8 +173,21 @@ impl Parts {
             .flatten()
             .flat_map(|home| share.hidden().map(|path| home.join(path)))
             .collect();
+        // A directory that is all that there is to work on is not meant.
+        let here = std::env::current_dir().ok();
+        let wanted = |path: &PathBuf| {
+            let places = homes.iter().chain([&here]).flatten();
+            places.into_iter().all(|place| !place.starts_with(path))
+        };
+        paths.extend(
+            share
+                .hidden_by(|name| std::env::var_os(name))
+                .filter(wanted),
+        );
         if !share.has("store") {
             paths.push(store.to_owned());
+            let usual = homes.iter().flatten();
+            paths.extend(usual.map(|home| home.join(".local/share/bryo")));
         }
         let private = |path: &PathBuf| {
             path.metadata().is_ok_and(|meta| {

@@ -2,6 +2,8 @@
 
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Files and directories below a home that are for nobody else, by the word
 /// that shows them all the same.
@@ -80,6 +82,55 @@ const SECRETS: [(&str, &[&str]); 9] = [
     ),
 ];
 
+/// Variables that say where such a file or directory, or a list of them, is in
+/// place of its usual one.
+const ELSEWHERE: [(&str, &[&str]); 7] = [
+    ("gpg", &["GNUPGHOME"]),
+    (
+        "cloud",
+        &[
+            "AWS_CONFIG_FILE",
+            "AWS_SHARED_CREDENTIALS_FILE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AZURE_CONFIG_DIR",
+            "BOTO_CONFIG",
+            "CLOUDSDK_CONFIG",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "OCI_CLI_CONFIG_FILE",
+            "RCLONE_CONFIG",
+        ],
+    ),
+    ("kube", &["KUBECONFIG"]),
+    ("registries", &["DOCKER_CONFIG", "REGISTRY_AUTH_FILE"]),
+    (
+        "passwords",
+        &[
+            "GH_CONFIG_DIR",
+            "NETRC",
+            "PASSWORD_STORE_DIR",
+            "PGPASSFILE",
+            "SOPS_AGE_KEY_FILE",
+            "XAUTHORITY",
+        ],
+    ),
+    (
+        "packages",
+        &[
+            "NPM_CONFIG_USERCONFIG",
+            "npm_config_userconfig",
+            "PIP_CONFIG_FILE",
+        ],
+    ),
+    ("history", &["HISTFILE", "MYSQL_HISTFILE", "PSQL_HISTORY"]),
+];
+
+/// Variables that say where what is usually in a directory below a home is.
+const BASES: [(&str, &str); 3] = [
+    ("XDG_CONFIG_HOME", ".config/"),
+    ("XDG_DATA_HOME", ".local/share/"),
+    ("CARGO_HOME", ".cargo/"),
+];
+
 /// Words that stand for no paths below a home.
 const OTHERS: [&str; 6] = ["all", "env", "home", "run", "sockets", "store"];
 
@@ -149,8 +200,37 @@ impl Share {
 
     /// The paths below a home that are not shown.
     pub fn hidden(&self) -> impl Iterator<Item = &'static str> {
+        self.rows(&SECRETS)
+    }
+
+    /// What is not shown of all that the caller's variables say to be elsewhere
+    /// than below a home.
+    pub fn hidden_by<'a>(
+        &'a self,
+        variable: impl Fn(&str) -> Option<OsString> + 'a,
+    ) -> impl Iterator<Item = PathBuf> + 'a {
+        let variable = std::rc::Rc::new(variable);
+        let base = variable.clone();
+        let moved = BASES.into_iter().filter_map(move |(name, usual)| {
+            let base = PathBuf::from(base(name)?);
+            let below = self
+                .hidden()
+                .filter_map(move |path| path.strip_prefix(usual));
+            Some(below.map(move |path| base.join(path)))
+        });
+        let named = self.rows(&ELSEWHERE).filter_map(move |name| variable(name));
+        let named = named.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>());
+        let all = moved.flatten().chain(named);
+        all.filter(|path| path.is_absolute())
+    }
+
+    /// What is in the rows of those words that nothing is shown of.
+    fn rows<'a>(
+        &'a self,
+        rows: &'static [(&'static str, &'static [&'static str])],
+    ) -> impl Iterator<Item = &'static str> + 'a {
         let hidden = |word: &str| !self.has("home") && !self.has(word);
-        let rows = SECRETS.into_iter().filter(move |(word, _)| hidden(word));
+        let rows = rows.iter().filter(move |(word, _)| hidden(word));
         rows.flat_map(|(_, paths)| paths.iter().copied())
     }
 
@@ -169,6 +249,29 @@ mod tests {
 
     fn parse(values: &[&str]) -> Result<Share> {
         Share::parse(&values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_not_shown_either() {
+        let variable = |name: &str| {
+            Some(OsString::from(match name {
+                "XDG_CONFIG_HOME" => "/c",
+                "KUBECONFIG" => "/k/one:/k/two",
+                "DOCKER_CONFIG" => "relative",
+                "GNUPGHOME" => "/g",
+                _ => return None,
+            }))
+        };
+        let hidden = |share: &Share| share.hidden_by(variable).collect::<Vec<_>>();
+        let all = hidden(&Share::default());
+        for path in ["/c/gh", "/c/containers", "/k/one", "/k/two", "/g"] {
+            assert!(all.contains(&path.into()), "{path}: {all:?}");
+        }
+        assert!(all.iter().all(|path| path.is_absolute()), "{all:?}");
+        let some = hidden(&parse(&["kube,passwords"]).unwrap());
+        assert!(some.contains(&"/g".into()) && some.contains(&"/c/containers".into()));
+        assert!(!some.contains(&"/k/one".into()) && !some.contains(&"/c/gh".into()));
+        assert!(hidden(&parse(&["home"]).unwrap()).is_empty());
     }
 
     #[test]
