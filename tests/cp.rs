@@ -384,3 +384,61 @@ fn names_that_change_their_type_meanwhile_do_no_harm() {
     }
     sandbox.bryo(["rm", "-f", "c"]).output().expect(0);
 }
+
+/// What cannot be replaced, since it is a mount point, gets the content.
+#[test]
+fn a_file_that_is_a_mount_point_gets_the_content() {
+    let file = crate::common::require_small("mounted").join("file");
+    let sandbox = Sandbox::with_busybox();
+    let script = "mkdir /d; echo content > /d/file; ln -s /d/file /link; mkfifo /pipe";
+    let run = sandbox.bryo([
+        "run",
+        "--name",
+        "c",
+        "--network=none",
+        "busybox",
+        "sh",
+        "-c",
+    ]);
+    run.arg(script).output().expect(0);
+    let inode = fs::metadata(&file).unwrap().ino();
+    let bryo = |arguments: &[&str]| sandbox.bryo(arguments).output();
+    let path = file.to_str().unwrap();
+    let above = file.parent().unwrap().to_str().unwrap();
+    for (source, target) in [("c:/d/file", path), ("c:/d/file", above), ("c:/d/.", above)] {
+        fs::write(&file, "something that is longer than that").unwrap();
+        bryo(&["cp", source, target]).expect(0);
+        assert_eq!(read(&file), "content\n");
+    }
+    for source in ["c:/link", "c:/pipe"] {
+        let refused = bryo(&["cp", source, path]).expect(125);
+        assert!(
+            refused.stderr.contains("something is mounted there"),
+            "{refused}"
+        );
+        assert_eq!(read(&file), "content\n");
+    }
+    bryo(&["export", "-o", path, "c"]).expect(0);
+    let tar = sandbox.command("tar").args(["-tf", path]).stdout();
+    assert!(tar.contains("d/file"), "{tar}");
+    bryo(&["save", "-o", path, "busybox"]).expect(0);
+    bryo(&["load", "-i", path]).expect(0);
+    let names: Vec<_> = fs::read_dir(above).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
+    // Credentials are often mounted into development containers.
+    fs::write(&file, "{}").unwrap();
+    let registry = crate::common::registry::Registry::start(&sandbox);
+    let login = [
+        "login",
+        "-u",
+        "a",
+        "-p",
+        "b",
+        "--tls-verify=false",
+        &registry.host,
+    ];
+    let login = sandbox.bryo(login).env("REGISTRY_AUTH_FILE", &file);
+    login.output().expect(0);
+    assert!(read(&file).contains(&registry.host));
+}

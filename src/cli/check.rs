@@ -13,7 +13,7 @@ use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::images::users;
 use crate::engine::root::stands_on;
 use crate::engine::userns::{UserNs, unpacking};
-use crate::image::check::{Fault, How, check, missing_trees};
+use crate::image::check::{Fault, Findings, How, check, missing_trees};
 use crate::image::progress::Quiet;
 use crate::image::registry::mend;
 use crate::image::store::Store;
@@ -93,8 +93,17 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         runs_on: &runs_on,
         progress: &*progress,
     };
-    let mut faults = check(&store, &how)?;
+    let Findings {
+        mut faults,
+        not_compared,
+    } = check(&store, &how)?;
     drop(progress);
+    for (image, why) in not_compared {
+        super::error::warn(&format!(
+            "{image}: its files were not compared with its layers, which takes room for a while: \
+             {why:#}"
+        ));
+    }
     let images: HashMap<&String, &String> = all
         .iter()
         .filter_map(|c| Some((&c.record.name, c.record.image_id.as_ref()?)))

@@ -162,7 +162,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         (source, Place::Store(name)) => into_store(args, store, source, &name, &from, &*progress)?,
         (source, destination) => {
-            let session = store.session()?;
+            let session = store.session_if_needed();
             let _lock;
             let parcel = match source {
                 Place::Registry(reference) => {
@@ -203,12 +203,14 @@ fn copy_all(
     progress: &dyn Progress,
 ) -> Result<Digest> {
     let context = || format!("copy {} to {}", args.source, args.destination);
-    let session = store.session()?;
+    let session = store.session_if_needed();
     // An archive is a layout that is put together first.
     let (target, archive) = match destination {
         Place::Registry(target) => (Err(target), None),
         Place::File(Form::OciDir, path, tag) => (Ok((path, tag)), None),
-        Place::File(Form::OciArchive, path, tag) => (Ok((session.path("layout"), tag)), Some(path)),
+        Place::File(Form::OciArchive, path, tag) => {
+            (Ok((session.path("layout")?, tag)), Some(path))
+        }
         _ => bail!("--all copies to docker://, oci: or oci-archive:"),
     };
     let digest = match source {

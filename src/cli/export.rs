@@ -40,10 +40,13 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     if path.exists() && !path.is_file() {
         let file = File::options().write(true).open(path);
         let file = file.with_context(|| format!("write {}", path.display()))?;
-        export(&container, file)?;
+        export(&container, file).with_context(|| format!("write {}", path.display()))?;
         return Ok(());
     }
     let output = Output::new(path)?;
-    export(&container, BufWriter::with_capacity(1 << 18, &output))?.flush()?;
+    let write = || -> Result<()> {
+        Ok(export(&container, BufWriter::with_capacity(1 << 18, &output))?.flush()?)
+    };
+    write().with_context(|| format!("write {}", path.display()))?;
     output.finish()
 }

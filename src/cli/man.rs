@@ -1,10 +1,12 @@
 //! `bryo man`: manual pages, in roff as man(7) has it, of the same
 //! definitions that make the help.
 
-use super::{Cli, output};
+use super::Cli;
+use crate::image::output::{self, Output};
 use anyhow::{Context as _, Result};
 use clap::{Arg, Command, CommandFactory};
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// Write manual pages
@@ -19,14 +21,19 @@ pub fn run(args: &Args) -> Result<()> {
     let mut top = Cli::command();
     top.build();
     let directory = &args.directory;
-    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let mut pages = vec![("bryo".to_owned(), page("bryo", &top))];
     collect(&mut pages, "bryo", &top);
-    for (name, text) in &pages {
-        let path = directory.join(format!("{name}.1"));
-        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
-    }
-    Ok(output::line(format_args!(
+    output::directory(directory, || {
+        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+        pages.iter().try_for_each(|(name, text)| {
+            let path = directory.join(format!("{name}.1"));
+            let output = Output::new(&path)?;
+            let written = (&output).write_all(text.as_bytes());
+            written.with_context(|| format!("write {}", path.display()))?;
+            output.finish()
+        })
+    })?;
+    Ok(super::output::line(format_args!(
         "{} pages in {}",
         pages.len(),
         directory.display()

@@ -233,7 +233,17 @@ fn trace(args: &Trace, containers: &Containers) -> Result<()> {
     let name = &args.container;
     let begin = || eprintln!("looking at {name}");
     let lines = args.write.is_none();
-    let (count, lost) = subject.trace(&mut out, lines, args.count, begin)?;
+    let traced = subject.trace(&mut out, lines, args.count, begin);
+    // A file without even a beginning is of no use to anybody.
+    if let (Some(path), Err(_)) = (path, &traced)
+        && std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == 0)
+    {
+        let _ = std::fs::remove_file(path);
+    }
+    let (count, lost) = traced.with_context(|| match path {
+        Some(path) => format!("write {}", path.display()),
+        None => format!("trace {name}"),
+    })?;
     eprintln!("{count} packets, {lost} lost");
     Ok(())
 }

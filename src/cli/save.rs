@@ -81,7 +81,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             None => parcels.push(parcel),
         }
     }
-    let session = store.session()?;
+    let session = store.session_if_needed();
     let progress = progress::new(args.quiet);
     let output = args.output.as_deref();
     save::save(parcels, args.format, output, None, &session, &*progress)

@@ -233,7 +233,7 @@ fn from_container(
     stream: bool,
     out: impl Write,
 ) -> Result<()> {
-    let mut files = visit.enter()?;
+    let mut files = visit.enter(false)?;
     files
         .recorded
         .refresh()
@@ -281,7 +281,7 @@ fn into_container(
         root,
         true_owners,
         mut recorded,
-    } = visit.enter()?;
+    } = visit.enter(true)?;
     let records = File::open(&visit.container().dir).context("the container's directory")?;
     write_only_to(&[root.as_fd(), records.as_fd()])?;
     let (path, found) = place::find(&root, &to.path)?;

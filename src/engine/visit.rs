@@ -100,8 +100,9 @@ impl Visit {
     }
 
     /// Moves this process, which must be one made for it, to where it may see
-    /// and change all of them.
-    pub fn enter(&self) -> Result<Files> {
+    /// and, if it `writes`, change all of them. To look takes no room, nor a
+    /// store that can be written.
+    pub fn enter(&self, writes: bool) -> Result<Files> {
         // Before this process becomes somebody else.
         let mut recorded = Owners::open(&self.container.dir)?;
         let true_owners = userns::enter_owners(&self.spec)?;
@@ -111,7 +112,7 @@ impl Visit {
         }
         let root = match &self.root {
             Some(root) => root.try_clone()?,
-            None => self.mount()?,
+            None => self.mount(writes)?,
         };
         // What is made here is to have its own mode.
         nix::sys::stat::umask(Mode::empty());
@@ -122,7 +123,7 @@ impl Visit {
         })
     }
 
-    fn mount(&self) -> Result<OwnedFd> {
+    fn mount(&self, writes: bool) -> Result<OwnedFd> {
         let what = || {
             format!(
                 "mount the files of container {}",
@@ -132,9 +133,12 @@ impl Visit {
         unshare(CloneFlags::CLONE_NEWNS).with_context(what)?;
         let mut spec = self.spec.clone();
         let mounts = spec.mounts().iter().flatten();
-        let kept = mounts.filter(|m| is_of_files(m)).map(lasting);
-        let kept: Result<Vec<Mount>> = kept.collect();
-        spec.set_mounts(Some(kept?));
+        let kept = mounts.filter(|m| is_of_files(m)).cloned();
+        let kept = kept.map(|mount| match writes {
+            true => lasting(mount),
+            false => unwritten(mount),
+        });
+        spec.set_mounts(Some(kept.collect()));
         let plan = Plan::new(&spec, &self.container.dir).with_context(what)?;
         visit::mount(&plan, &mut drop).with_context(what)
     }
@@ -154,10 +158,27 @@ fn is_of_files(mount: &Mount) -> bool {
 }
 
 /// A mount whose changes outlive this process.
-fn lasting(mount: &Mount) -> Result<Mount> {
-    let mut mount = mount.clone();
+fn lasting(mut mount: Mount) -> Mount {
     let words = mount.options().clone().unwrap_or_default();
     let words = words.into_iter().filter(|word| word != "volatile");
     mount.set_options(Some(words.collect()));
-    Ok(mount)
+    mount
+}
+
+/// A mount that nothing is written to: for that the kernel makes a directory in
+/// an overlay's `workdir`. What was written before is its topmost layer.
+fn unwritten(mount: Mount) -> Mount {
+    let mut mount = lasting(mount);
+    let words = mount.options().clone().unwrap_or_default();
+    let (written, others): (Vec<_>, Vec<_>) = words
+        .into_iter()
+        .filter(|word| !word.starts_with("workdir="))
+        .partition(|word| word.starts_with("upperdir="));
+    let written = written
+        .iter()
+        .filter_map(|word| word.strip_prefix("upperdir="));
+    let layers = written.map(|path| format!("lowerdir={path}"));
+    let words: Vec<String> = layers.chain(others).collect();
+    mount.set_options(Some(words));
+    mount
 }

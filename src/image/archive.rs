@@ -101,7 +101,7 @@ impl Files {
         let can_seek = file.metadata()?.is_file() && file.stream_position()? == 0;
         let (compression, source) = compress::peek(file.try_clone()?)?;
         if !can_seek || compression != Compression::None {
-            let path = session.path("archive");
+            let path = session.path("archive")?;
             let mut options = File::options();
             let options = options.read(true).write(true).create_new(true);
             let mut plain = options.open(&path)?;

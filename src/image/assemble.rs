@@ -79,7 +79,7 @@ impl<'a> Assembly<'a> {
         };
         let meter = progress.begin(digest::short(&layer.diff_id), Some(layer.size));
         let source = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-        let directory = self.session.path("layer");
+        let directory = self.session.path("layer")?;
         bring(source, &expected, &directory, &path, &*meter)
             .with_context(|| format!("layer {}", layer.diff_id))
     }

@@ -24,6 +24,8 @@ use super::layout;
 use super::progress::{Progress, Quiet};
 use super::reference::Reference;
 use super::store::{self, LayerInfo, Store, is_manifest};
+use crate::error;
+use crate::sys::replace::is_unwritable;
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,16 @@ pub struct Fault {
     pub problem: String,
     /// What was done about it; None if nothing was.
     pub mended: Option<String>,
+}
+
+/// What was found, and what could not be looked at.
+#[derive(Debug)]
+pub struct Findings {
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// Images whose files could not be compared with their layers, which takes
+    /// room for a while, and why.
+    pub not_compared: Vec<(String, anyhow::Error)>,
 }
 
 /// Gets a blob anew from where the image called so comes from, verified, to
@@ -57,7 +69,11 @@ pub struct How<'a> {
 }
 
 /// Looks at all of the store, and mends it if it may.
-pub fn check(store: &Store, how: &How) -> Result<Vec<Fault>> {
+///
+/// # Errors
+/// It cannot be looked at, or there is no room to mend it: want of room is no
+/// damage.
+pub fn check(store: &Store, how: &How) -> Result<Findings> {
     store.sweep()?;
     // What belongs to no image is told from what is coming in while nobody
     // else works here.
@@ -66,11 +82,12 @@ pub fn check(store: &Store, how: &How) -> Result<Vec<Fault>> {
         store,
         how,
         faults: Vec::new(),
+        not_compared: Vec::new(),
         good: HashSet::new(),
         trees: HashSet::new(),
     };
     if !checking.index()? {
-        return Ok(checking.faults);
+        return Ok(checking.findings());
     }
     let mut sound = Vec::new();
     if how.repair {
@@ -94,13 +111,20 @@ pub fn check(store: &Store, how: &How) -> Result<Vec<Fault>> {
     }
     drop(lock);
     checking.parts()?;
-    Ok(checking.faults)
+    Ok(checking.findings())
+}
+
+/// Whether something failed because nothing can be written here.
+fn is_for_want_of_room(error: &anyhow::Error) -> bool {
+    let errno = error::errno(error).map(io::Error::from);
+    errno.as_ref().is_some_and(is_unwritable)
 }
 
 struct Checking<'a> {
     store: &'a Store,
     how: &'a How<'a>,
     faults: Vec<Fault>,
+    not_compared: Vec<(String, anyhow::Error)>,
     /// Blobs that were found to be what they should be.
     good: HashSet<Digest>,
     /// Trees that were looked at.
@@ -111,6 +135,13 @@ struct Checking<'a> {
 type Bad = (Descriptor, anyhow::Error);
 
 impl Checking<'_> {
+    fn findings(self) -> Findings {
+        Findings {
+            faults: self.faults,
+            not_compared: self.not_compared,
+        }
+    }
+
     fn fault(&mut self, object: &str, problem: String, mended: Option<&str>) {
         self.faults.push(Fault {
             object: object.to_owned(),
@@ -234,6 +265,7 @@ impl Checking<'_> {
                     self.fault(object, what, None);
                     lost = true;
                 }
+                Err(error) if is_for_want_of_room(&error) => return Err(error),
                 Err(error) => {
                     self.fault(
                         object,
@@ -282,7 +314,10 @@ impl Checking<'_> {
             return Ok(true);
         };
         let problem = format!("its {what}: {problem:#}");
-        let mended = self.mend(descriptor, names, is_manifest);
+        let mended = match self.mend(descriptor, names, is_manifest) {
+            Err(error) if is_for_want_of_room(&error) => return Err(error),
+            other => other,
+        };
         let sound = matches!(mended, Ok(true));
         let problem = match mended {
             Err(error) => format!("{problem}; to fetch it again failed: {error:#}"),
@@ -324,6 +359,9 @@ impl Checking<'_> {
             }
             match (self.how.fetch)(name, blob, is_manifest) {
                 Ok(()) => return Ok(true),
+                Err(error) if is_for_want_of_room(&error) => {
+                    return Err(error.context(format!("fetch {} again", blob.digest())));
+                }
                 Err(error) => failed = Some(error),
             }
         }
@@ -357,16 +395,26 @@ impl Checking<'_> {
         if !unknown || self.how.quick {
             return Ok(());
         }
-        let session = self.store.session()?;
-        let fresh = store.scratch(session.path("check"));
-        let mut assembly = Assembly::new(&fresh, &session);
-        let unpack = assembly
-            .unpack_missing(layers, &Quiet)
-            .and_then(|()| assembly.stack(layers));
-        if let Err(error) = unpack.and_then(|()| assembly.place()) {
-            self.fault(object, format!("it cannot be unpacked: {error:#}"), None);
-            return Ok(());
-        }
+        let session = self.store.session_if_needed();
+        let unpack = || -> Result<Store> {
+            let fresh = store.scratch(session.path("check")?);
+            let mut assembly = Assembly::new(&fresh, &session);
+            assembly.unpack_missing(layers, &Quiet)?;
+            assembly.stack(layers)?;
+            assembly.place()?;
+            Ok(fresh)
+        };
+        let fresh = match unpack() {
+            Ok(fresh) => fresh,
+            Err(error) if is_for_want_of_room(&error) => {
+                self.not_compared.push((object.to_owned(), error));
+                return Ok(());
+            }
+            Err(error) => {
+                self.fault(object, format!("it cannot be unpacked: {error:#}"), None);
+                return Ok(());
+            }
+        };
         for layer in layers {
             let (Some(tree), Some(right)) = (store.unpacked(layer), fresh.unpacked(layer)) else {
                 continue;

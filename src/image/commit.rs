@@ -50,8 +50,14 @@ pub fn commit(
         ..Expected::default()
     };
     let meter = progress.begin("layer", None);
-    let directory = session.path("layer");
-    let mut layer = bring(layer, &expected, &directory, &session.path("blob"), &*meter)?;
+    let directory = session.path("layer")?;
+    let mut layer = bring(
+        layer,
+        &expected,
+        &directory,
+        &session.path("blob")?,
+        &*meter,
+    )?;
     drop(meter);
     let blob = layer.blob.take().context("the blob was not kept")?;
     let top = Descriptor::new(blob.media_type.clone(), blob.size, blob.digest.clone());

@@ -74,8 +74,8 @@ pub(super) fn import_as(
     };
     let name = reference.map(Reference::familiar);
     let meter = progress.begin(name.as_deref().unwrap_or("layer"), length);
-    let directory = session.path("layer");
-    let mut layer = bring(file, &expected, &directory, &session.path("blob"), &*meter)?;
+    let directory = session.path("layer")?;
+    let mut layer = bring(file, &expected, &directory, &session.path("blob")?, &*meter)?;
     drop(meter);
     let blob = layer.blob.take().context("the blob was not kept")?;
 

@@ -52,11 +52,17 @@ impl Layout {
     /// Waits until nobody else writes here.
     fn lock(&self) -> Result<Flock<File>> {
         let path = self.directory.join(".lock");
-        let file = match File::create(&path) {
+        // To cut it, empty as it is, takes room on some file systems.
+        let open = || {
+            let mut options = File::options();
+            let options = options.write(true).create(true).truncate(false);
+            options.open(&path)
+        };
+        let file = match open() {
             // The store is new.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 private_dir(&self.directory)?;
-                File::create(&path)
+                open()
             }
             other => other,
         };

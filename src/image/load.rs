@@ -261,8 +261,8 @@ fn read_layer(
         budget,
         flavour: store.flavour().clone(),
     };
-    let directory = session.path("layer");
-    bring(source, &expected, &directory, &session.path("blob"), meter)
+    let directory = session.path("layer")?;
+    bring(source, &expected, &directory, &session.path("blob")?, meter)
 }
 
 /// An image ready to be written.
@@ -352,7 +352,7 @@ pub(super) fn place_bytes(
     if store.layout().blob(digest).exists() {
         return Ok(());
     }
-    let temporary = session.path("blob");
+    let temporary = session.path("blob")?;
     let write = || {
         let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;

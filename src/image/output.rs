@@ -5,17 +5,19 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::sys::stat::Mode;
-use nix::unistd::linkat;
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
+use super::holes::{self, Holes};
 use super::session::unique;
 use crate::sys::signal::RemovedBySignal;
 
@@ -36,6 +38,83 @@ pub fn name(file: &File, parent: impl AsFd, name: &[u8]) -> nix::Result<()> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = AtFlags::AT_SYMLINK_FOLLOW;
     linkat(AT_FDCWD, link.as_str(), parent, name, flags)
+}
+
+/// Gives a file without a name one, where it replaces what has it. A file that
+/// something is mounted on cannot be replaced and gets the content.
+///
+/// # Errors
+/// EISDIR if a directory has the name, EBUSY if something other than a file is
+/// mounted there; all is as it was.
+pub fn put(file: &File, parent: impl AsFd, last: &[u8]) -> io::Result<()> {
+    match name(file, &parent, last) {
+        Err(Errno::EEXIST) => {}
+        other => return Ok(other?),
+    }
+    let meanwhile = partial(last);
+    name(file, &parent, meanwhile.as_bytes())?;
+    let moved = renameat(&parent, &*meanwhile, &parent, last);
+    if moved.is_err() {
+        let _ = unlinkat(&parent, &*meanwhile, UnlinkatFlags::NoRemoveDir);
+    }
+    match moved {
+        Err(Errno::EBUSY) => write_into(file, parent, last),
+        other => Ok(other?),
+    }
+}
+
+/// Writes all that `content` has into the file `last`, which cannot be replaced
+/// since something is mounted there. There is room for it before anything is
+/// written, where the file system can say so.
+///
+/// # Errors
+/// EBUSY if that is no file.
+pub fn write_into(mut content: &File, parent: impl AsFd, last: &[u8]) -> io::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let target = File::from(openat(parent, last, flags, Mode::empty())?);
+    if !target.metadata()?.is_file() {
+        return Err(Errno::EBUSY.into());
+    }
+    let meta = content.metadata()?;
+    let size = meta.len();
+    content.rewind()?;
+    if meta.blocks() * 512 < size {
+        target.set_len(0)?;
+        let mut out = Holes::new(&target);
+        let mut buffer = vec![0; 4 * holes::RUN];
+        loop {
+            match content.read(&mut buffer)? {
+                0 => break,
+                n => out.write_all(&buffer[..n])?,
+            }
+        }
+        return out.finish().map(drop);
+    }
+    let keep = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    if let Err(errno @ (Errno::ENOSPC | Errno::EDQUOT)) = fallocate(
+        &target,
+        keep,
+        0,
+        i64::try_from(size).unwrap_or(i64::MAX).max(1),
+    ) {
+        return Err(errno.into());
+    }
+    io::copy(&mut content, &mut &target)?;
+    target.set_len(size)
+}
+
+/// Has `fill` make a directory and put something there. If that fails, what was
+/// not there before is gone again.
+///
+/// # Errors
+/// That of `fill`.
+pub fn directory<T>(path: &Path, fill: impl FnOnce() -> Result<T>) -> Result<T> {
+    let is_new = path.symlink_metadata().is_err();
+    fill().inspect_err(|_| {
+        if is_new {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    })
 }
 
 /// A file on its way.
@@ -65,7 +144,9 @@ impl Output {
                 Some(file) => (file, None),
                 None => {
                     let meanwhile = RemovedBySignal::new(directory.join(partial(last.as_bytes())))?;
-                    (File::create_new(meanwhile.path())?, Some(meanwhile))
+                    let mut options = File::options();
+                    let options = options.read(true).write(true).create_new(true);
+                    (options.open(meanwhile.path())?, Some(meanwhile))
                 }
             };
             Ok(Output {
@@ -83,30 +164,23 @@ impl Output {
         &self.file
     }
 
-    /// Puts it in its place, where it replaces what is there.
+    /// Puts it in its place, where it replaces what is there; a file that is
+    /// mounted there gets the content.
     ///
     /// # Errors
     /// A directory is there.
     pub fn finish(self) -> Result<()> {
         let put = || -> Result<()> {
             let last = self.path.file_name().context("it has no name")?;
-            if let Some(meanwhile) = &self.named {
-                return Ok(std::fs::rename(meanwhile.path(), &self.path)?);
+            let Some(meanwhile) = &self.named else {
+                return Ok(self::put(&self.file, &self.parent, last.as_bytes())?);
+            };
+            match std::fs::rename(meanwhile.path(), &self.path) {
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+                    Ok(write_into(&self.file, &self.parent, last.as_bytes())?)
+                }
+                other => Ok(other?),
             }
-            match name(&self.file, &self.parent, last.as_bytes()) {
-                Err(Errno::EEXIST) => {}
-                other => return Ok(other?),
-            }
-            let meanwhile = partial(last.as_bytes());
-            name(&self.file, &self.parent, meanwhile.as_bytes())?;
-            renameat(&self.parent, &*meanwhile, &self.parent, last).map_err(|errno| {
-                let _ = nix::unistd::unlinkat(
-                    &self.parent,
-                    &*meanwhile,
-                    nix::unistd::UnlinkatFlags::NoRemoveDir,
-                );
-                anyhow!(errno)
-            })
         };
         put().with_context(|| format!("write {}", self.path.display()))
     }
@@ -162,6 +236,26 @@ mod tests {
         let output = Output::new(&taken).unwrap();
         assert!(output.finish().is_err());
         assert_eq!(names(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_gets_the_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let parent = File::open(dir.path()).unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "a longer content").unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let content = tempfile::tempfile().unwrap();
+        (&content).write_all(b"short").unwrap();
+        write_into(&content, &parent, b"file").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "short");
+        content.set_len(1 << 30).unwrap();
+        write_into(&content, &parent, b"file").unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.len(), meta.ino()), (1 << 30, inode));
+        assert!(meta.blocks() < 1 << 10, "{} blocks", meta.blocks());
+        std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
+        assert!(write_into(&content, &parent, b"link").is_err());
     }
 
     #[test]

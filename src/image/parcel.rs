@@ -227,7 +227,7 @@ impl Parcel {
                 return Ok((*n, (*layer).clone()));
             }
             let meter = progress.begin(digest::short(&layer.diff_id), Some(layer.slice.length));
-            let path = session.path("layer");
+            let path = session.path("layer")?;
             let out = HashWriter::new(File::create_new(&path)?, Hasher::sha256());
             let level = flate2::Compression::new(GZIP);
             let mut gzip = flate2::write::GzEncoder::new(out, level);

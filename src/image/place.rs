@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use nix::sys::stat::{
     utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
 use super::budget::Budget;
 use super::entry::{Entry, Fate, Kind, fate, is_roots, show, split};
@@ -28,6 +28,7 @@ use super::flavour;
 use super::output;
 use super::owners::Owners;
 use super::record::{FileType, OVERRIDE_STAT};
+use super::remove::remove;
 use super::tarball::{Members, Stream, fill as fill_buffer};
 use super::unpack::DIRECTORY;
 use crate::sys::fd::{open_beneath, open_in_root};
@@ -135,6 +136,33 @@ impl Place<'_> {
                 land(target.found, target.slash, directory, target.contents)? == Landing::At
             }
         };
+        let top = placed(&first.path, &target.path, strip);
+        let is_new = match (top.parent(), top.file_name()) {
+            (Some(above), Some(name)) => {
+                let above = self.open(above);
+                above.is_ok_and(|fd| fstatat(&fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_err())
+            }
+            _ => false,
+        };
+        let done = self.put_all(first, members, target, strip);
+        if done.is_err()
+            && is_new
+            && let (Some(above), Some(name)) = (top.parent(), top.file_name())
+            && let Ok(above) = self.open(above)
+        {
+            // Nothing half-done stays.
+            let _ = remove(&above, name);
+        }
+        done
+    }
+
+    fn put_all<R: Read>(
+        &mut self,
+        first: Entry,
+        mut members: Members<Stream<R>>,
+        target: &Target,
+        strip: bool,
+    ) -> Result<()> {
         let mut last = None;
         let mut next = Some(first);
         // Directories get their modes and times when all is in them.
@@ -322,18 +350,21 @@ impl Place<'_> {
         entry: &Entry,
         data: &mut R,
     ) -> Result<()> {
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        // Nothing half-written has its name, and what had it is there till then.
+        if let Some(mut file) = output::nameless(parent, mode).context("create")? {
+            fill(&mut file, entry, data)?;
+            self.own_file(&file, entry)?;
+            self.finish(&file, entry)?;
+            return output::put(&file, parent, name).map_err(|error| match error.kind() {
+                io::ErrorKind::IsADirectory => {
+                    anyhow!("a file cannot take the place of a directory")
+                }
+                _ => anyhow!(error).context("create"),
+            });
+        }
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let new = flags | OFlag::O_CREAT | OFlag::O_EXCL;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        // On the host nothing half-written stays under its name.
-        if let Whose::Mine = self.whose
-            && let Some(mut file) = output::nameless(parent, mode).context("create")?
-        {
-            fill(&mut file, entry, data)?;
-            self.finish(&file, entry)?;
-            clear(parent, name)?;
-            return output::name(&file, parent, name).context("create");
-        }
         let fd = match clear(parent, name) {
             Ok(()) => openat(parent, name, new, mode).context("create")?,
             // Something is mounted there: it is written to.
@@ -348,9 +379,36 @@ impl Place<'_> {
             Err(e) => return Err(e),
         };
         let mut file = File::from(fd);
-        fill(&mut file, entry, data)?;
-        self.own(parent, name, Some(entry))?;
-        self.finish(&file, entry)
+        let mut done = || {
+            fill(&mut file, entry, data)?;
+            self.own_file(&file, entry)?;
+            self.finish(&file, entry)
+        };
+        done().inspect_err(|_| drop(clear(parent, name)))
+    }
+
+    /// Gives a new file to its owner, or root.
+    fn own_file(&mut self, file: &File, entry: &Entry) -> Result<()> {
+        let wanted = |keep| match keep {
+            true => (entry.meta.uid, entry.meta.gid),
+            false => (0, 0),
+        };
+        let device = matches!(entry.kind, Kind::Device(_));
+        match &self.whose {
+            Whose::Mine => Ok(()),
+            Whose::True { owners, keep } => {
+                let (uid, gid) = here(owners, wanted(*keep))?;
+                fchown(file, Some(uid), Some(gid)).context("set owner")?;
+                match device {
+                    true => record(file, entry),
+                    false => Ok(()),
+                }
+            }
+            Whose::Recorded { keep, .. } => match device || wanted(*keep) != (0, 0) {
+                true => record(file, entry),
+                false => Ok(()),
+            },
+        }
     }
 
     /// Attributes, mode and time of a file that is complete.
@@ -369,7 +427,7 @@ impl Place<'_> {
         }
     }
 
-    /// Gives a new file to its owner, or root, without following a link.
+    /// The same for what is no file, without following a link.
     fn own(&mut self, parent: &OwnedFd, name: &[u8], entry: Option<&Entry>) -> Result<()> {
         let wanted = |keep: bool| match entry.filter(|_| keep) {
             Some(entry) => (entry.meta.uid, entry.meta.gid),
@@ -378,22 +436,12 @@ impl Place<'_> {
         match &mut self.whose {
             Whose::Mine => Ok(()),
             Whose::True { owners, keep } => {
-                let (uid, gid) = wanted(*keep);
-                let here = owners.here(uid, gid);
-                let (uid, gid) = here.map_err(|(id, _)| {
-                    anyhow!("the container has no id {id} that it could belong to")
-                })?;
-                let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+                let (uid, gid) = here(owners, wanted(*keep))?;
                 let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-                fchownat(parent, name, uid, gid, flags).context("set owner")?;
-                record_device(parent, name, entry)
+                fchownat(parent, name, Some(uid), Some(gid), flags).context("set owner")
             }
             Whose::Recorded { owners, keep } => {
                 let (uid, gid) = wanted(*keep);
-                let device = entry.is_some_and(|e| matches!(e.kind, Kind::Device(_)));
-                if device {
-                    return record_device(parent, name, entry);
-                }
                 let Some(entry) = entry.filter(|_| (uid, gid) != (0, 0)) else {
                     return Ok(());
                 };
@@ -430,21 +478,21 @@ impl Place<'_> {
     }
 }
 
-fn record_device(parent: &OwnedFd, name: &[u8], entry: Option<&Entry>) -> Result<()> {
-    let Some(entry) = entry.filter(|e| matches!(e.kind, Kind::Device(_))) else {
-        return Ok(());
-    };
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    record(&openat(parent, name, flags, Mode::empty())?, entry)
+/// What an owner in the container is called here.
+fn here(owners: &flavour::Owners, (uid, gid): (u32, u32)) -> Result<(Uid, Gid)> {
+    let here = owners.here(uid, gid);
+    let (uid, gid) =
+        here.map_err(|(id, _)| anyhow!("the container has no id {id} that it could belong to"))?;
+    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
 }
 
 /// Records what a file or directory should be.
-fn record(file: &OwnedFd, entry: &Entry) -> Result<()> {
+fn record(file: &impl AsRawFd, entry: &Entry) -> Result<()> {
     let mut stat = entry.stat();
     if stat.kind == FileType::Socket {
         stat.kind = FileType::File;
     }
-    let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
     match xattr::set_path(&name, OVERRIDE_STAT, stat.to_string().as_bytes()) {
         Ok(()) | Err(Errno::EOPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno).context("record owner"),

@@ -19,7 +19,7 @@ use super::digest::{self, Digest};
 use super::entry::{BLOCK, Metadata};
 use super::holes::Holes;
 use super::layout::{self, Layout};
-use super::output::Output;
+use super::output::{self, Output};
 use super::parcel::{Packed, Parcel, compression, copy_blob, copy_plain};
 use super::progress::Progress;
 use super::session::{Session, private_dir};
@@ -115,10 +115,11 @@ fn archive(path: Option<&Path>, fill: impl FnOnce(&mut Archive) -> Result<()>) -
     // What is no plain file (a pipe, /dev/stdout) is written to.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         let file = File::options().write(true).open(path);
-        return write(Out::Stream(Box::new(file.with_context(context)?)), fill);
+        let out = Out::Stream(Box::new(file.with_context(context)?));
+        return write(out, fill).with_context(context);
     }
     let output = Output::new(path)?;
-    write(Out::File(Holes::new(output.file())), fill)?;
+    write(Out::File(Holes::new(output.file())), fill).with_context(context)?;
     output.finish()
 }
 
@@ -292,7 +293,7 @@ fn plain_layer(
         .file_of_any_size(path, |out| copy_plain(layer, out))?
         .is_none()
     {
-        let place = session.path("plain");
+        let place = session.path("plain")?;
         let mut options = File::options();
         let options = options.read(true).write(true).create_new(true);
         let mut file = options.open(&place)?;
@@ -402,21 +403,29 @@ fn directory(
     tag: Option<&str>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let layout = layout_at(path)?;
+    output::directory(path, || add(parcels, &layout_at(path)?, tag, progress))
+}
+
+fn add(
+    parcels: Vec<Parcel>,
+    layout: &Layout,
+    tag: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<()> {
     for parcel in parcels {
         let parcel = parcel.into_oci()?;
         for layer in &parcel.layers {
             let size = layer.blob.size();
             let meter = progress.begin(digest::short(layer.blob.digest()), Some(size));
-            put(&layout, layer.blob.digest(), |out| copy_blob(layer, out))
+            put(layout, layer.blob.digest(), |out| copy_blob(layer, out))
                 .with_context(|| format!("layer {}", layer.blob.digest()))?;
             meter.advance(size);
         }
         for bytes in [&parcel.config, &parcel.manifest] {
             let digest = digest::sha256(bytes);
-            put(&layout, &digest, |out| Ok(out.write_all(bytes)?))?;
+            put(layout, &digest, |out| Ok(out.write_all(bytes)?))?;
         }
-        enter(&layout, described(&parcel, tag))?;
+        enter(layout, described(&parcel, tag))?;
     }
     Ok(())
 }
@@ -449,6 +458,10 @@ fn loose(parcels: Vec<Parcel>, path: &Path, progress: &dyn Progress) -> Result<(
             "it is there, and no directory of an image"
         );
     }
+    output::directory(path, || put_loose(parcel, path, progress))
+}
+
+fn put_loose(parcel: &Parcel, path: &Path, progress: &dyn Progress) -> Result<()> {
     fs::create_dir_all(path)?;
     for layer in &parcel.layers {
         let (digest, size) = (layer.blob.digest(), layer.blob.size());

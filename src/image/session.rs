@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -25,14 +26,55 @@ use crate::sys::replace::is_unwritable;
 /// A locked temporary directory, removed with all it holds when dropped.
 #[derive(Debug)]
 pub struct Session {
+    tmp: PathBuf,
+    place: OnceLock<Place>,
+    making: Mutex<()>,
+    next: AtomicU32,
+}
+
+/// It, and its lock.
+#[derive(Debug)]
+struct Place {
     directory: PathBuf,
     _lock: Flock<File>,
-    next: AtomicU32,
 }
 
 impl Session {
     /// Makes a new directory in `tmp`.
     pub fn new(tmp: &Path) -> Result<Session> {
+        let session = Session::if_needed(tmp);
+        session.place()?;
+        Ok(session)
+    }
+
+    /// The same when it is first asked for a path: who may need none needs no
+    /// room either.
+    pub fn if_needed(tmp: &Path) -> Session {
+        Session {
+            tmp: tmp.to_owned(),
+            place: OnceLock::new(),
+            making: Mutex::new(()),
+            next: AtomicU32::new(0),
+        }
+    }
+
+    fn place(&self) -> Result<&Place> {
+        let _making = self.making.lock().expect("no thread panics");
+        if self.place.get().is_none() {
+            let _ = self.place.set(Place::new(&self.tmp)?);
+        }
+        self.place.get().context("it was just made")
+    }
+
+    /// A path in the directory that was not given out before.
+    pub fn path(&self, what: &str) -> Result<PathBuf> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(self.place()?.directory.join(format!("{what}-{n}")))
+    }
+}
+
+impl Place {
+    fn new(tmp: &Path) -> Result<Place> {
         private_dir(tmp)?;
         loop {
             let directory = tmp.join(unique());
@@ -46,23 +88,16 @@ impl Session {
             if let Some(lock) = locked.with_context(context)? {
                 // Where this cannot be had, trees are as slow as elsewhere.
                 let _ = File::open(&directory).map(|file| spread(&file));
-                return Ok(Session {
+                return Ok(Place {
                     directory,
                     _lock: lock,
-                    next: AtomicU32::new(0),
                 });
             }
         }
     }
-
-    /// A path in the directory that was not given out before.
-    pub fn path(&self, what: &str) -> PathBuf {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        self.directory.join(format!("{what}-{n}"))
-    }
 }
 
-impl Drop for Session {
+impl Drop for Place {
     fn drop(&mut self) {
         // What cannot be removed now, the next sweep removes.
         let _ = remove_tree(&self.directory);
@@ -150,15 +185,19 @@ mod tests {
     fn only_what_the_dead_left_is_swept() {
         let dir = tempfile::tempdir().unwrap();
         let tmp = dir.path().join("tmp");
+        let unneeded = Session::if_needed(&tmp);
+        drop(unneeded);
+        assert!(!tmp.exists());
         let session = Session::new(&tmp).unwrap();
-        fs::write(session.path("x"), "x").unwrap();
+        let directory = session.place().unwrap().directory.clone();
+        fs::write(session.path("x").unwrap(), "x").unwrap();
         let mut collected = false;
         let mut collect = || {
             collected = true;
             Ok(true)
         };
         sweep(&tmp, &mut collect, remove_tree).unwrap();
-        assert!(!collected && session.directory.exists());
+        assert!(!collected && directory.exists());
 
         let left = tmp.join("1-2-3");
         fs::create_dir(&left).unwrap();
@@ -170,9 +209,8 @@ mod tests {
             Ok(true)
         };
         sweep(&tmp, collect, remove_tree).unwrap();
-        assert!(collected && !left.exists() && session.directory.exists());
+        assert!(collected && !left.exists() && directory.exists());
 
-        let directory = session.directory.clone();
         drop(session);
         assert!(!directory.exists());
     }

@@ -391,6 +391,11 @@ impl Store {
         Session::new(&self.tmp())
     }
 
+    /// The same for who adds nothing to the store: made when it is used.
+    pub fn session_if_needed(&self) -> Session {
+        Session::if_needed(&self.tmp())
+    }
+
     fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }

@@ -8,10 +8,13 @@ use crate::sys::fd::open_in_root;
 use crate::sys::mount::{self, FsContext, attr};
 use crate::sys::xattr;
 use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::stat::{Mode, fchmod, fstat, futimens, mkdirat};
+use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
 use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -121,7 +124,35 @@ pub fn mount_at(overlay: &Overlay, target: &Path) -> Result<()> {
         let shown = data.to_string_lossy();
         let args = format!("\"overlay\", {:?}, {shown}", target.display());
         anyhow!(sys::Error::new("mount", args, errno))
+    })?;
+    let Some(work) = &overlay.work else {
+        return Ok(());
+    };
+    let flags = statvfs(target).context("statvfs")?.flags();
+    let open = || nix::fcntl::open(work, DIRECTORY, Mode::empty());
+    can_be_written(flags, open, work).inspect_err(|_| {
+        let _ = nix::mount::umount2(target, MntFlags::MNT_DETACH);
     })
+}
+
+/// Fails if an overlay that should be written to is read-only: where the kernel
+/// can make nothing in its working directory, for want of room or quota, that
+/// is all that it does about it (`ovl_workdir_create`).
+fn can_be_written(
+    flags: FsFlags,
+    work: impl FnOnce() -> nix::Result<OwnedFd>,
+    path: &Path,
+) -> Result<()> {
+    if !flags.contains(FsFlags::ST_RDONLY) {
+        return Ok(());
+    }
+    let tried = work().and_then(|work| {
+        mkdirat(&work, c"trial", Mode::S_IRWXU)?;
+        unlinkat(&work, c"trial", UnlinkatFlags::RemoveDir)
+    });
+    let errno = tried.err().unwrap_or(Errno::EROFS);
+    let args = format!("\"overlay\", workdir={}", path.display());
+    Err(anyhow!(sys::Error::new("mount", args, errno)))
 }
 
 fn options(overlay: &Overlay, name: &dyn Fn(&Path) -> OsString) -> OsString {
@@ -199,7 +230,14 @@ pub fn of_opened(overlay: &Overlay, outside: &Outside) -> Result<OwnedFd> {
             fs.set(key, Some(&number(path)?))?;
         }
     }
-    Ok(fs.mount(0)?)
+    let tree = fs.mount(0)?;
+    if let Some(path) = &overlay.work {
+        let flags = fstatvfs(&tree).context("statvfs")?.flags();
+        let work = outside.directory(path)?;
+        let open = || nix::fcntl::openat(work, c".", DIRECTORY, Mode::empty());
+        can_be_written(flags, open, path)?;
+    }
+    Ok(tree)
 }
 
 /// As [`in_memory`], for [`of_opened`]: the file system is mounted at

@@ -187,11 +187,11 @@ impl Machine {
         let mounts = mountinfo::parse(&mounts);
         let scratch = crate::image::session::Session::new(&root.join("tmp"));
         let place = scratch.as_ref().ok().map(|scratch| {
-            let place = scratch.path("trial");
+            let place = scratch.path("trial").ok()?;
             let made = std::fs::create_dir(&place);
-            made.map(|()| place)
+            made.ok().map(|()| place)
         });
-        let place = place.and_then(Result::ok);
+        let place = place.flatten();
         let storage = storage::Storage::look(root, scratch.as_ref().err(), place.as_deref());
         Machine {
             trial: trial::run(place.as_deref()),

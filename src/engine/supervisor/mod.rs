@@ -465,7 +465,10 @@ impl Life {
         self.container.history.health = checked.then(Health::default);
         if let Some(path) = &self.container.record.keeping.pidfile {
             let text = pid.to_string();
-            std::fs::write(path, text).with_context(|| path.display().to_string())?;
+            let written = std::fs::write(path, text).inspect_err(|_| {
+                let _ = std::fs::remove_file(path);
+            });
+            written.with_context(|| format!("write {}", path.display()))?;
         }
         self.container.save_state()
     }

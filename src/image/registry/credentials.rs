@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::files;
+use crate::image::output::write_into;
 use crate::image::session::unique;
 
 /// What Docker Hub is called in these files.
@@ -276,17 +278,23 @@ fn write(path: &Path, file: &AuthFile) -> Result<()> {
             .create(parent)?;
         let new = path.with_extension(unique());
         let mut options = fs::File::options();
-        let mut out = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
+        let options = options.read(true).write(true).create_new(true);
+        let out = options.mode(0o600).open(&new)?;
         let mut text = serde_json::to_vec_pretty(file)?;
         text.push(b'\n');
-        let done = out
+        let replace = || match fs::rename(&new, path) {
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+                let last = path.file_name().unwrap_or_default();
+                let parent = fs::File::open(Path::new(".").join(parent))?;
+                write_into(&out, parent, last.as_bytes())?;
+                fs::remove_file(&new)
+            }
+            other => other,
+        };
+        let done = (&out)
             .write_all(&text)
             .and_then(|()| out.sync_all())
-            .and_then(|()| fs::rename(&new, path));
+            .and_then(|()| replace());
         if done.is_err() {
             let _ = fs::remove_file(&new);
         }

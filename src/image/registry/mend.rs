@@ -46,7 +46,7 @@ fn manifest(
 ) -> Result<()> {
     let fetched = client.manifest(repository, wanted.digest().as_ref())?;
     let session = store.session()?;
-    let path = session.path("manifest");
+    let path = session.path("manifest")?;
     fs::write(&path, &fetched.bytes)?;
     place(store, wanted, &path)
 }

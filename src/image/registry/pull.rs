@@ -327,12 +327,12 @@ impl Job<'_> {
         };
         let name = digest::short(&layer.blob);
         let meter = self.progress.begin(name, Some(layer.size));
-        let directory = session.path("layer");
+        let directory = session.path("layer")?;
         bring(
             source,
             &expected,
             &directory,
-            &session.path("blob"),
+            &session.path("blob")?,
             &*meter,
         )
     }

@@ -20,6 +20,7 @@ use crate::image::archive::{Files, MAX_JSON, Slice, blob_path};
 use crate::image::assemble::parallel_on;
 use crate::image::digest::{self, Digest, Hasher};
 use crate::image::layout::{Layout, REF_NAME, name_of};
+use crate::image::output;
 use crate::image::parcel::Parcel;
 use crate::image::platform::Platform;
 use crate::image::progress::{Meter, Progress, Quiet};
@@ -233,7 +234,7 @@ pub fn transfer_to_layout(
     let parts = Parts::new(store.root());
     parts.prepare()?;
     let origin = Origin::Registry(from, &repository, &parts);
-    into_layout(origin, &fetched, path, tag, progress)
+    output::directory(path, || into_layout(origin, &fetched, path, tag, progress))
 }
 
 /// Copies all that an entry of an OCI layout means into a registry.
@@ -264,7 +265,7 @@ pub fn transfer_layout(
     let origin = Origin::Files(files);
     let fetched = origin.document(entry)?;
     let tag = tag.or_else(|| name_of(entry));
-    into_layout(origin, &fetched, path, tag, progress)
+    output::directory(path, || into_layout(origin, &fetched, path, tag, progress))
 }
 
 fn into_layout(
