@@ -99,6 +99,28 @@ fn archives_are_read_by_a_confined_process() {
 }
 
 #[test]
+fn files_are_copied_by_confined_processes() {
+    let sandbox = Sandbox::with_busybox();
+    let create = ["create", "--name", "c", "--network=none", "busybox", "true"];
+    sandbox.bryo(create).output().expect(0);
+    let idle = sandbox.start("running", &[]);
+    for name in ["c", "running"] {
+        // A tar that nobody writes, and one that nobody reads.
+        let into = format!("{name}:/");
+        let mut running = sandbox.bryo(["cp", "-", &into]).open_stdin().spawn();
+        confined(&running, true);
+        running.close_stdin();
+        running.wait().expect(125);
+        let from = format!("{name}:/bin");
+        let running = sandbox.bryo(["cp", &from, "-"]).spawn();
+        confined(&running, true);
+        running.wait().expect(0);
+    }
+    sandbox.bryo(["rm", "-f", "running"]).output().expect(0);
+    idle.wait();
+}
+
+#[test]
 fn registries_are_asked_by_a_process_with_limits() {
     let sandbox = Sandbox::new();
     for verb in [

@@ -252,6 +252,41 @@ fn nobody_is_locked_out(small: &str, what: Lacking) {
     assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0);
     assert!(!ok("volume ls -q").contains("new") && !ok("network ls -q").contains("new"));
 
+    // Who may find as little room as it takes, or not.
+    let mut created = "created";
+    for line in [
+        "start created",
+        "restart -t 0 stopped",
+        "tag busybox more:1",
+        "manifest create list:1",
+        "rename created renamed",
+        "exec -d running sh -c true",
+        "exec running sh -c echo>/file",
+    ] {
+        let output = sandbox.bryo(line.split(' ')).output();
+        match output.code {
+            0 if line.starts_with("rename") => created = "renamed",
+            0 => {}
+            // The command's own.
+            1 if line.starts_with("exec") => {}
+            _ => {
+                let refused = output.expect(125);
+                for says in [says, &*place.display().to_string()] {
+                    assert!(refused.stderr.contains(says), "{says}: {refused}");
+                }
+                assert_eq!(refused.stderr.matches("error: ").count(), 1, "{refused}");
+            }
+        }
+        fill(&place, what);
+    }
+    for name in [created, "stopped"] {
+        ok(&format!("stop -t 0 {name}"));
+        wait_for("its end", || {
+            let state = state(&sandbox, name).0;
+            ["created", "exited"].contains(&&*state).then_some(())
+        });
+    }
+
     // What ends is known to have ended, and how.
     let mut waiting = sandbox.bryo(["wait", "running"]).spawn();
     assert!(waiting.is_running());
@@ -274,7 +309,7 @@ fn nobody_is_locked_out(small: &str, what: Lacking) {
         "rm -f forced",
         "rm orphan",
         "rm killed",
-        "rm created",
+        &format!("rm {created}"),
         "volume rm data",
     ] {
         ok(line);

@@ -78,6 +78,23 @@ pub fn go_on_confined(store: &Store, budget: &Budget, reach: Reach) -> Result<()
 /// The kernel refuses, or the store cannot be opened.
 pub fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")?;
+    limit(budget)?;
+    if reach == Reach::Files {
+        let root = store.root();
+        private_dir(root)?;
+        let root = File::open(root).with_context(|| format!("open {}", root.display()))?;
+        write_only_to(&[root.as_fd()])?;
+    }
+    Ok(())
+}
+
+/// Sets the limits that the kernel keeps for this process, which was made for
+/// it: no dump of its memory, a bound of that, and of the processor's time, which
+/// grows with what is read or written ([`Earning`](crate::image::layer::Earning)).
+///
+/// # Errors
+/// The kernel refuses.
+pub fn limit(budget: &Budget) -> Result<()> {
     // A limit of the user's own may be lower.
     let limit = |what, most: u64| -> Result<()> {
         let (soft, hard) = getrlimit(what)?;
@@ -91,12 +108,6 @@ pub fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_CPU).context("limit of processor time")?;
     if let (Some(seconds), RLIM_INFINITY) = (budget.seconds(0), soft) {
         setrlimit(Resource::RLIMIT_CPU, seconds.min(hard), hard).context("limit processor time")?;
-    }
-    if reach == Reach::Files {
-        let root = store.root();
-        private_dir(root)?;
-        let root = File::open(root).with_context(|| format!("open {}", root.display()))?;
-        write_only_to(&[root.as_fd()])?;
     }
     Ok(())
 }

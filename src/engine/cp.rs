@@ -6,10 +6,11 @@
 //! link of the container's has a say in that (CVE-2018-15664,
 //! CVE-2019-14271).
 
-use super::confine::write_only_to;
+use super::confine::{limit, write_only_to};
 use super::visit::{Files, Visit};
 use crate::error;
 use crate::image::budget::Budget;
+use crate::image::layer::Earning;
 use crate::image::pack::{self, pack};
 use crate::image::place::{self, Found, Place, Target};
 use crate::process::{Beside, unless_unread};
@@ -108,7 +109,7 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             let target = (Written::of_container(&path), false);
             let put = || {
                 let tar = std::io::stdin().lock();
-                into_container(&visit, target, Some(options.budget), true, tar)
+                into_container(&visit, target, (options.budget, true), true, tar)
             };
             Beside::start(put)?
                 .finish()
@@ -123,7 +124,7 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             let writer = Cell::new(Some(writer));
             let receiver = Beside::start(|| {
                 drop(writer.take());
-                into_container(&visit, target, None, keep, reader)
+                into_container(&visit, target, (options.budget, false), keep, reader)
             })?;
             let out = BufWriter::with_capacity(1 << 18, writer.take().context("pipe")?);
             let sent = pack(&top, &source.base(), &pack::Whose::Kernel, out);
@@ -135,14 +136,14 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             let source = Written::of_container(&path);
             let out = std::io::stdout().as_fd().try_clone_to_owned();
             let out = File::from(out.context("standard output")?);
-            let send = || from_container(&visit, &source, options.follow, true, out);
+            let send = || from_container(&visit, &source, options, true, out);
             Beside::start(send)?
                 .finish()
                 .with_context(|| told(&visit, &path))
         }
         (Side::Container(visit, path), Side::Host(to)) => {
             let source = Written::of_container(&path);
-            let (sender, reader) = sending(&visit, &source, options.follow)?;
+            let (sender, reader) = sending(&visit, &source, options)?;
             let written = Written::of_host(&to);
             let received = into_host(&written, source.contents, reader, warn);
             // It ends early if it is not read any more.
@@ -160,21 +161,21 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             let out = Cell::new(Some(out));
             Beside::start(|| {
                 let out = out.take().context("spool")?;
-                from_container(&visit, &source, options.follow, false, out)
+                from_container(&visit, &source, options, false, out)
             })?
             .finish()
             .with_context(|| told(&visit, &path))?;
             spool.rewind()?;
-            let put = || into_container(&visit, target, None, keep, &spool);
+            let put = || into_container(&visit, target, (options.budget, false), keep, &spool);
             Beside::start(put)?
                 .finish()
                 .with_context(|| told(&visit, &to))
         }
         (Side::Container(visit, path), Side::Container(other, to)) => {
             let source = Written::of_container(&path);
-            let (sender, reader) = sending(&visit, &source, options.follow)?;
+            let (sender, reader) = sending(&visit, &source, options)?;
             let target = (Written::of_container(&to), source.contents);
-            let put = || into_container(&other, target, None, keep, reader);
+            let put = || into_container(&other, target, (options.budget, false), keep, reader);
             let receiver = Beside::start(put)?;
             let received = receiver.finish().with_context(|| told(&other, &to));
             sender.finish().with_context(|| told(&visit, &path))?;
@@ -191,12 +192,12 @@ fn told(visit: &Visit, path: &str) -> String {
 }
 
 /// Starts to send a path of a container.
-fn sending(visit: &Visit, source: &Written, follow: bool) -> Result<(Beside, PipeReader)> {
+fn sending(visit: &Visit, source: &Written, options: Options) -> Result<(Beside, PipeReader)> {
     let (reader, writer) = std::io::pipe().context("pipe")?;
     let reader = Cell::new(Some(reader));
     let sender = Beside::start(|| {
         drop(reader.take());
-        from_container(visit, source, follow, false, writer)
+        from_container(visit, source, options, false, writer)
     })?;
     Ok((sender, reader.take().context("pipe")?))
 }
@@ -229,10 +230,11 @@ fn said(errno: Errno) -> anyhow::Error {
 fn from_container(
     visit: &Visit,
     source: &Written,
-    follow: bool,
+    options: Options,
     stream: bool,
     out: impl Write,
 ) -> Result<()> {
+    let Options { follow, budget, .. } = options;
     let mut files = visit.enter(false)?;
     files
         .recorded
@@ -249,6 +251,7 @@ fn from_container(
         true => Path::new("."),
         false => &source.path,
     };
+    limit(&budget)?;
     write_only_to(&[])?;
     let top = open_in_root(&files.root, path, flags).map_err(|e| match e.errno {
         Errno::ELOOP => anyhow::Error::from(e).context("a link that leads out, or in circles"),
@@ -263,17 +266,17 @@ fn from_container(
         true => Vec::new(),
         false => source.base(),
     };
-    let out = BufWriter::with_capacity(1 << 18, out);
+    let out = BufWriter::with_capacity(1 << 18, Earning::new(out, budget));
     let sent = pack(&top, &base, &whose, out).and_then(|mut out| Ok(out.flush()?));
     unless_unread(sent)
 }
 
-/// Receives a tar into a container: one of ours, or somebody's own within a
-/// budget. Runs in a process made for it.
+/// Receives a tar into a container: one of ours, or, if it is an `archive`,
+/// somebody's own within the budget. Runs in a process made for it.
 fn into_container(
     visit: &Visit,
     (to, contents): (Written, bool),
-    archive: Option<Budget>,
+    (budget, archive): (Budget, bool),
     keep: bool,
     source: impl Read,
 ) -> Result<()> {
@@ -283,6 +286,7 @@ fn into_container(
         mut recorded,
     } = visit.enter(true)?;
     let records = File::open(&visit.container().dir).context("the container's directory")?;
+    limit(&budget)?;
     write_only_to(&[root.as_fd(), records.as_fd()])?;
     let (path, found) = place::find(&root, &to.path)?;
     let whose = match &true_owners {
@@ -303,9 +307,10 @@ fn into_container(
         found,
         slash: to.slash,
         contents,
-        archive: archive.is_some(),
-        budget: archive.unwrap_or(Budget::UNLIMITED),
+        archive,
+        budget: if archive { budget } else { Budget::UNLIMITED },
     };
+    let source = Earning::new(source, budget);
     place.put(BufReader::with_capacity(1 << 18, source), &target)
 }
 

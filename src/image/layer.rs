@@ -27,6 +27,7 @@ use super::record::Records;
 use super::unpack::{Unpacked, Unpacking};
 use crate::sys::fs::{make_private, write_private};
 use blobfile::BlobFile;
+pub use confine::Earning;
 use confine::confine;
 use piece::{Incoming, Piece};
 

@@ -42,7 +42,7 @@ pub fn code(status: WaitStatus) -> Result<i32> {
         }
         (Signal::SIGXCPU, _) => bail!(
             "it takes more of the processor's time than is likely: if it is to be trusted, \
-             bryo pull, load, import and copy allow any with --unlimited"
+             bryo pull, load, import, copy and cp allow any with --unlimited"
         ),
         _ => bail!(Kind::Internal.says(format!("a process of bryo's was killed ({signal})"))),
     }

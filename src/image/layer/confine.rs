@@ -3,6 +3,7 @@
 //! [`crate::image::unpack`] already; this holds where that has a flaw.
 
 use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -58,6 +59,41 @@ pub fn earn(budget: &Budget, bytes: u64) {
         && seconds > last
     {
         let _ = setrlimit(Resource::RLIMIT_CPU, seconds.min(hard), hard);
+    }
+}
+
+/// What is read or written here is so much more of the processor's time
+/// ([`earn`]).
+#[derive(Debug)]
+pub struct Earning<T> {
+    inner: T,
+    budget: Budget,
+}
+
+impl<T> Earning<T> {
+    /// Reads from or writes to `inner`.
+    pub fn new(inner: T, budget: Budget) -> Earning<T> {
+        Earning { inner, budget }
+    }
+}
+
+impl<T: Read> Read for Earning<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        earn(&self.budget, count as u64);
+        Ok(count)
+    }
+}
+
+impl<T: Write> Write for Earning<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        earn(&self.budget, count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 
