@@ -395,7 +395,7 @@ fn what_a_containers_user_writes_about_his_files_is_not_believed() {
     let said = exec.output().expect(0).stdout;
     assert_eq!(
         said.lines().filter(|line| line.ends_with(" 0")).count(),
-        5,
+        6,
         "{said}"
     );
     sandbox

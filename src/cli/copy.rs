@@ -205,36 +205,37 @@ fn copy_all(
     let context = || format!("copy {} to {}", args.source, args.destination);
     let session = store.session_if_needed();
     // An archive is a layout that is put together first.
-    let (target, archive) = match destination {
-        Place::Registry(target) => (Err(target), None),
-        Place::File(Form::OciDir, path, tag) => (Ok((path, tag)), None),
+    let (destination, archive) = match destination {
         Place::File(Form::OciArchive, path, tag) => {
-            (Ok((session.path("layout")?, tag)), Some(path))
+            let layout = session.path("layout")?;
+            (Place::File(Form::OciDir, layout, tag), Some(path))
+        }
+        other => (other, None),
+    };
+    let entry = || {
+        let source = Source::parse(&args.source)?;
+        let found = parcel::entry(&source, args.budget.get(), &session);
+        found.with_context(|| args.source.clone())
+    };
+    let digest = match (source, &destination) {
+        (Place::Registry(source), Place::Registry(target)) => {
+            transfer(store, (from, &source), (to, target), Which::All, progress)
+        }
+        (Place::Registry(source), Place::File(Form::OciDir, path, tag)) => {
+            transfer_to_layout(store, (from, &source), (path, tag.as_deref()), progress)
+                .with_context(context)
+        }
+        (_, Place::Registry(target)) => {
+            let (files, entry) = entry()?;
+            transfer_from_layout(&files, &entry, (to, target), progress).with_context(context)
+        }
+        (_, Place::File(Form::OciDir, path, tag)) => {
+            let (files, entry) = entry()?;
+            transfer_layout(&files, &entry, (path, tag.as_deref()), progress).with_context(context)
         }
         _ => bail!("--all copies to docker://, oci: or oci-archive:"),
-    };
-    let digest = match source {
-        Place::Registry(source) => match &target {
-            Err(target) => transfer(store, (from, &source), (to, target), Which::All, progress),
-            Ok((path, tag)) => {
-                transfer_to_layout(store, (from, &source), (path, tag.as_deref()), progress)
-                    .with_context(context)
-            }
-        },
-        _ => {
-            let source = Source::parse(&args.source)?;
-            let (files, entry) = parcel::entry(&source, args.budget.get(), &session)
-                .with_context(|| args.source.clone())?;
-            let copied = match &target {
-                Err(target) => transfer_from_layout(&files, &entry, (to, target), progress),
-                Ok((path, tag)) => {
-                    transfer_layout(&files, &entry, (path, tag.as_deref()), progress)
-                }
-            };
-            copied.with_context(context)
-        }
     }?;
-    if let (Ok((layout, _)), Some(path)) = (&target, &archive) {
+    if let (Place::File(_, layout, _), Some(path)) = (&destination, &archive) {
         pack_layout(layout, path).with_context(|| path.display().to_string())?;
     }
     Ok(digest)

@@ -351,8 +351,10 @@ fn parse(record: Option<&Record>) -> Result<Option<Stat>> {
 
 /// What an open file or directory is recorded as.
 fn recorded(file: impl AsFd, record: Option<&Record>) -> Result<Option<Stat>> {
-    match xattr::get(&file, OVERRIDE_STAT).context("read the recorded owner")? {
-        Some(text) => Ok(Some(String::from_utf8_lossy(&text).parse()?)),
+    let text = xattr::get(&file, OVERRIDE_STAT).context("read the recorded owner")?;
+    // A container's process may have written anything.
+    match text.and_then(|text| String::from_utf8_lossy(&text).parse().ok()) {
+        Some(found) => Ok(Some(found)),
         None => parse(record),
     }
 }

@@ -262,6 +262,8 @@ static void pretend(void) {
   close(open("device", O_CREAT | O_WRONLY, 0666));
   say("device", setxattr("device", record, "1000:1000:0666:block-8-0", 24, 0));
   mkdir("directory", 0777);
+  close(open("broken", O_CREAT | O_WRONLY, 0644));
+  say("broken", setxattr("broken", record, "x:y", 3, 0));
   say("directory", setxattr("directory", record, "0:0:7777:dir", 12, 0));
 }
 

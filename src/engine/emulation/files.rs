@@ -218,8 +218,12 @@ impl Emulator {
         if !matches!(kind, FileType::File | FileType::Directory) {
             if self.is_on_root(n, &stat) == Ok(true) {
                 let before = self.recorded_beside(file)?;
-                // What is the image's becomes the container's, as by chown(2).
-                fchownat(file, c"", None, None, AtFlags::AT_EMPTY_PATH)?;
+                // What is the image's becomes the container's, as by chown(2); what
+                // belongs to nobody here (the image `host` has such) cannot.
+                match fchownat(file, c"", None, None, AtFlags::AT_EMPTY_PATH) {
+                    Ok(()) | Err(Errno::EPERM | Errno::EOVERFLOW) => {}
+                    Err(errno) => return Err(errno),
+                }
                 // A full disk: the owner is lost, and nobody could help it.
                 let change = |old| changed(old, mode);
                 let _ = self.owners.record(file, before, change);
