@@ -436,6 +436,14 @@ fn layers_that_are_elsewhere_stay_there() {
     assert!(fetched > 0);
     let said = sandbox.shell_of(&two.name("b:1"), &[], "cat /extra");
     assert_eq!(said, "from elsewhere");
+    let refused = sandbox
+        .bryo(["copy", &from, "store:x"])
+        .output()
+        .expect(125);
+    assert!(
+        refused.stderr.contains("/extra\", where bryo pull"),
+        "{refused}"
+    );
     // What is made of it still says so, and says what it is for.
     let run = sandbox.bryo(["run", "--name", "c", "--network", "none"]);
     let run = run.args([&two.name("b:1"), "touch", "/new"]);

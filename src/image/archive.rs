@@ -319,6 +319,21 @@ pub struct FoundLayer {
     pub diff_id: Digest,
 }
 
+impl FoundLayer {
+    /// Its file among those of the archive.
+    pub fn open(&self, files: &Files) -> Result<Slice> {
+        let urls = self.blob.as_ref().and_then(|blob| blob.urls().as_ref());
+        let slice = files.get(&self.path)?;
+        slice.with_context(|| match urls.and_then(|urls| urls.first()) {
+            Some(url) => format!(
+                "the archive has no {}: it is at {url:?}, where bryo pull gets it",
+                self.path
+            ),
+            None => format!("the archive has no {}", self.path),
+        })
+    }
+}
+
 /// Which images of an archive are wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {

@@ -250,8 +250,7 @@ fn read_layer(
     budget: Budget,
     meter: &dyn super::progress::Meter,
 ) -> Result<Layer> {
-    let source = files.get(&layer.path)?;
-    let source = source.context("the archive does not have it")?;
+    let source = layer.open(files)?;
     let blob = layer.blob.as_ref();
     let expected = Expected {
         blob: blob.map(|blob| (blob.digest().clone(), blob.size())),

@@ -81,10 +81,6 @@ impl Parcel {
     /// An image of an archive. Its layers are hashed where the archive says
     /// nothing about its blobs.
     pub(super) fn of_archive(files: &Files, found: Found) -> Result<Parcel> {
-        let slice = |path: &str| -> Result<Slice> {
-            let slice = files.get(path)?;
-            slice.with_context(|| format!("the archive has no {path}"))
-        };
         if let Some((manifest, media_type)) = found.manifest {
             let mut parcel = Parcel {
                 names: found.names,
@@ -93,12 +89,12 @@ impl Parcel {
                 config: found.config,
                 layers: Vec::new(),
             };
-            let mut paths = found.layers.into_iter().map(|layer| layer.path);
-            parcel.add_layers(|_| slice(&paths.next().context("it has too few layers")?))?;
+            let mut layers = found.layers.iter();
+            parcel.add_layers(|_| layers.next().context("it has too few layers")?.open(files))?;
             return Ok(parcel);
         }
         let layers = parallel(&found.layers, |layer| {
-            let whole = slice(&layer.path)?;
+            let whole = layer.open(files)?;
             let (compression, _) = compress::peek(whole.clone())?;
             let mut reader = HashReader::new(whole.clone(), Hasher::sha256());
             io::copy(&mut reader, &mut io::sink())?;
