@@ -287,7 +287,17 @@ fn what_is_said_of_an_images_files_is_a_change() {
                 sandbox.bryo(["stop", "-t", "0", "c"]).output().expect(0);
             }
         }
-        sandbox.bryo(["rm", "c"]).output().expect(0);
+        // A copy is root's, a device too, unless all is to be kept.
+        let create = ["create", "--name", "e", "--userns", userns, "said", "true"];
+        sandbox.bryo(create).output().expect(0);
+        for (flags, name) in [(&[][..], "e:/d/k"), (&["-a"], "e:/d/l")] {
+            let cp = sandbox.bryo(["cp"]).args(flags);
+            cp.args(["c:/d/c", name]).output().expect(0);
+        }
+        let found = tar("bryo export e");
+        let wanted = [(0o666, 0, 0), (0o666, 9, 9)];
+        assert_eq!([found["d/k"], found["d/l"]], wanted, "{userns}");
+        sandbox.bryo(["rm", "c", "e"]).output().expect(0);
         if userns == "single" {
             // Who asks is told what the image says, and what was said since.
             let flags = ["--userns", "single", "--root-emulation", "full"];

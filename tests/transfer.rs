@@ -431,11 +431,6 @@ fn layers_that_are_elsewhere_stay_there() {
         assert_eq!(raw(&sandbox, place), raw(&sandbox, &from), "{place}");
     }
     assert_eq!(elsewhere.count("/extra"), 0);
-    sandbox.bryo(["pull", &two.name("b:1")]).output().expect(0);
-    let fetched = elsewhere.count("/extra");
-    assert!(fetched > 0);
-    let said = sandbox.shell_of(&two.name("b:1"), &[], "cat /extra");
-    assert_eq!(said, "from elsewhere");
     let refused = sandbox
         .bryo(["copy", &from, "store:x"])
         .output()
@@ -444,6 +439,11 @@ fn layers_that_are_elsewhere_stay_there() {
         refused.stderr.contains("/extra\", where bryo pull"),
         "{refused}"
     );
+    sandbox.bryo(["pull", &two.name("b:1")]).output().expect(0);
+    let fetched = elsewhere.count("/extra");
+    assert!(fetched > 0);
+    let said = sandbox.shell_of(&two.name("b:1"), &[], "cat /extra");
+    assert_eq!(said, "from elsewhere");
     // What is made of it still says so, and says what it is for.
     let run = sandbox.bryo(["run", "--name", "c", "--network", "none"]);
     let run = run.args([&two.name("b:1"), "touch", "/new"]);

@@ -157,9 +157,7 @@ impl Copying<'_> {
             let stat: Stat = stat.parse()?;
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let made = openat(to, &*other.name, flags, Mode::empty())?;
-            owners
-                .record(made, None, |_| stat)
-                .context("record the owner")?;
+            owners.record(made, stat).context("record the owner")?;
         }
         Ok(())
     }

@@ -185,22 +185,14 @@ impl Owners {
     }
 
     /// Records what the file open as `file` (with `O_PATH`) in the container's
-    /// mounted root, and a change of the container's, is to be: what `change`
-    /// makes of its record, or of `before`, what was recorded of the file that it
-    /// is a copy of.
-    pub fn record(
-        &mut self,
-        file: impl AsFd,
-        before: Option<Stat>,
-        change: impl FnOnce(Option<Stat>) -> Stat,
-    ) -> io::Result<()> {
+    /// mounted root, and a change of the container's, is to be.
+    pub fn record(&mut self, file: impl AsFd, new: Stat) -> io::Result<()> {
         let identity = match self.changed(&file)? {
             Some(changed) => changed,
             None => identity(file)?,
         };
         self.refresh()?;
         let old = self.get(identity);
-        let new = change(old.or(before));
         if old == Some(new) || old.is_none() && (new.uid, new.gid) == (0, 0) {
             return Ok(());
         }
@@ -239,18 +231,10 @@ mod tests {
         let mut owners = Owners::new(dir.path());
         let mut other = Owners::new(dir.path());
         let stat = |text: &str| text.parse::<Stat>().unwrap();
-        owners
-            .record(&fd, None, |old| {
-                assert_eq!(old, None);
-                stat("5:6:0777:symlink")
-            })
-            .unwrap();
-        other
-            .record(&fd, None, |old| {
-                assert_eq!(old, Some(stat("5:6:0777:symlink")));
-                stat("0:0:0777:symlink")
-            })
-            .unwrap();
+        owners.record(&fd, stat("5:6:0777:symlink")).unwrap();
+        other.refresh().unwrap();
+        assert_eq!(other.of(&fd).unwrap(), Some(stat("5:6:0777:symlink")));
+        other.record(&fd, stat("0:0:0777:symlink")).unwrap();
         std::fs::rename(&link, dir.path().join("renamed")).unwrap();
         owners.refresh().unwrap();
         let known = owners.get(identity(&fd).unwrap());

@@ -27,7 +27,7 @@ use super::entry::{Entry, Fate, Kind, fate, is_roots, show, split};
 use super::flavour;
 use super::output;
 use super::owners::Owners;
-use super::record::{FileType, OVERRIDE_STAT};
+use super::record::{FileType, OVERRIDE_STAT, Stat};
 use super::remove::remove;
 use super::tarball::{Members, Stream, fill as fill_buffer};
 use super::unpack::DIRECTORY;
@@ -393,6 +393,11 @@ impl Place<'_> {
             true => (entry.meta.uid, entry.meta.gid),
             false => (0, 0),
         };
+        let recorded = |keep| {
+            let (uid, gid) = wanted(keep);
+            let stat = entry.stat();
+            record(file, Stat { uid, gid, ..stat })
+        };
         let device = matches!(entry.kind, Kind::Device(_));
         match &self.whose {
             Whose::Mine => Ok(()),
@@ -400,12 +405,12 @@ impl Place<'_> {
                 let (uid, gid) = here(owners, wanted(*keep))?;
                 fchown(file, Some(uid), Some(gid)).context("set owner")?;
                 match device {
-                    true => record(file, entry),
+                    true => recorded(*keep),
                     false => Ok(()),
                 }
             }
             Whose::Recorded { keep, .. } => match device || wanted(*keep) != (0, 0) {
-                true => record(file, entry),
+                true => recorded(*keep),
                 false => Ok(()),
             },
         }
@@ -449,10 +454,10 @@ impl Place<'_> {
                 let file = openat(parent, name, flags, Mode::empty())?;
                 match entry.kind {
                     Kind::Symlink(_) | Kind::Fifo => {
-                        let stat = entry.stat();
-                        owners.record(&file, None, |_| stat).context("record owner")
+                        let recorded = owners.record(&file, entry.stat());
+                        recorded.context("record owner")
                     }
-                    _ => record(&file, entry),
+                    _ => record(&file, entry.stat()),
                 }
             }
         }
@@ -487,8 +492,7 @@ fn here(owners: &flavour::Owners, (uid, gid): (u32, u32)) -> Result<(Uid, Gid)> 
 }
 
 /// Records what a file or directory should be.
-fn record(file: &impl AsRawFd, entry: &Entry) -> Result<()> {
-    let mut stat = entry.stat();
+fn record(file: &impl AsRawFd, mut stat: Stat) -> Result<()> {
     if stat.kind == FileType::Socket {
         stat.kind = FileType::File;
     }

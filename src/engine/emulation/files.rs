@@ -218,6 +218,10 @@ impl Emulator {
         if !matches!(kind, FileType::File | FileType::Directory) {
             if self.is_on_root(n, &stat) == Ok(true) {
                 let before = self.recorded_beside(file)?;
+                let new = changed(before, mode);
+                if before.is_none() && (new.uid, new.gid) == (0, 0) {
+                    return Ok(());
+                }
                 // What is the image's becomes the container's, as by chown(2); what
                 // belongs to nobody here (the image `host` has such) cannot.
                 match fchownat(file, c"", None, None, AtFlags::AT_EMPTY_PATH) {
@@ -225,8 +229,7 @@ impl Emulator {
                     Err(errno) => return Err(errno),
                 }
                 // A full disk: the owner is lost, and nobody could help it.
-                let change = |old| changed(old, mode);
-                let _ = self.owners.record(file, before, change);
+                let _ = self.owners.record(file, new);
             }
             return Ok(());
         }
