@@ -571,7 +571,7 @@ fn files_that_the_container_gets_are_copies() {
             "busybox",
             "sh",
             "-c",
-            "for f in hosts resolv.conf hostname; do echo x > /etc/$f; done",
+            "set -e; for f in hosts resolv.conf hostname; do echo x > /etc/$f; done",
         ])
         .expect(0);
     let after = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"].map(fs::read);
