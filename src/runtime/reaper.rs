@@ -57,17 +57,8 @@ fn reap(command: Pid) -> ! {
     };
     // A kernel without filters: it has no other capability all the same.
     let _ = crate::sys::seccomp::confine(seccomp::WAITER, true);
+    // It may have ended before its signal was kept: first looked, then waited.
     loop {
-        let mut poll = [nix::poll::PollFd::new(
-            signals.as_fd(),
-            nix::poll::PollFlags::POLLIN,
-        )];
-        let _ = nix::poll::poll(&mut poll, nix::poll::PollTimeout::NONE);
-        while let Some(signal) = signals.next() {
-            if signal != libc::SIGCHLD {
-                let _ = crate::sys::signal::kill(command, signal);
-            }
-        }
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) if pid == command => exit_now(code),
@@ -76,6 +67,16 @@ fn reap(command: Pid) -> ! {
                 }
                 Ok(WaitStatus::StillAlive) | Err(_) => break,
                 Ok(_) => {}
+            }
+        }
+        let mut poll = [nix::poll::PollFd::new(
+            signals.as_fd(),
+            nix::poll::PollFlags::POLLIN,
+        )];
+        let _ = nix::poll::poll(&mut poll, nix::poll::PollTimeout::NONE);
+        while let Some(signal) = signals.next() {
+            if signal != libc::SIGCHLD {
+                let _ = crate::sys::signal::kill(command, signal);
             }
         }
     }
