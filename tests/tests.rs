@@ -21,6 +21,7 @@ mod ids;
 mod image;
 mod imagechaos;
 mod info;
+mod kernels;
 mod life;
 mod limits;
 mod misbehaviour;

@@ -7,7 +7,7 @@ use super::v2::{Group, Refused};
 use crate::sys::xattr;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use nix::unistd::{AccessFlags, eaccess, geteuid};
+use nix::unistd::{AccessFlags, access, geteuid};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -167,7 +167,7 @@ impl Hierarchy {
     /// move processes anywhere below the group that both are in.
     pub fn reaches(&self, group: &Path) -> bool {
         let common = group.ancestors().find(|dir| self.own.starts_with(dir));
-        common.is_some_and(|dir| eaccess(&dir.join("cgroup.procs"), AccessFlags::W_OK).is_ok())
+        common.is_some_and(|dir| access(&dir.join("cgroup.procs"), AccessFlags::W_OK).is_ok())
     }
 }
 
@@ -180,7 +180,7 @@ struct Delegated {
 fn is_mine(dir: &Path) -> bool {
     let files = ["", "cgroup.procs", "cgroup.subtree_control"];
     let mut files = files.iter().map(|file| dir.join(file));
-    files.all(|file| eaccess(&file, AccessFlags::W_OK).is_ok())
+    files.all(|file| access(&file, AccessFlags::W_OK).is_ok())
 }
 
 /// The group of the user's systemd itself, `user@1000.service`.

@@ -38,6 +38,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     });
     let hint = hint.or_else(|| registry_hint(error));
     let hint = hint.or_else(|| errno_hint(start, error).map(str::to_owned));
+    let hint = hint.or_else(|| refused_call(start, error));
     if let Some(hint) = hint {
         let mut lines = hint.lines();
         eprintln!("hint:  {}", lines.next().unwrap_or_default());
@@ -68,8 +69,11 @@ fn hint(error: &StartError) -> Option<String> {
         );
     }
     let limits = NamespaceLimits::read;
+    // The page that executes the command is made before there is a process.
+    let in_memory = error.text.contains("memfd_create");
     match (error.step, error.errno?) {
-        (Step::Clone | Step::Map, errno) => {
+        (_, Errno::EACCES) if in_memory => Some(remedy::programs_in_memory().hint()),
+        (Step::Clone | Step::Map, errno) if !in_memory => {
             remedy::namespaces(errno, &limits()).map(|advice| advice.hint())
         }
         // AppArmor lets the namespace be made and then forbids all in it.
@@ -159,6 +163,19 @@ fn errno_hint(start: Option<&StartError>, error: &anyhow::Error) -> Option<&'sta
         }
         _ => return None,
     })
+}
+
+/// What to do about a call that this kernel does not have, or that a sandbox
+/// around bryo refuses; the error names it.
+fn refused_call(start: Option<&StartError>, error: &anyhow::Error) -> Option<String> {
+    let said = start.and_then(|start| start.errno);
+    let errno = said.or_else(|| errno(error))?;
+    // Files are refused by that name too, but not by a call of `sys`.
+    let named = start.is_some() || error.chain().any(|e| e.is::<sys::Error>());
+    if errno == Errno::EPERM && !named {
+        return None;
+    }
+    remedy::refused_call(errno, &NamespaceLimits::read()).map(|advice| advice.hint())
 }
 
 /// What to do about a disk that is full or read-only.

@@ -276,8 +276,8 @@ impl Containers {
             ..
         } = &container.state
         {
-            if let Some(process) = process.open() {
-                let _ = crate::sys::pidfd::kill(&process, libc::SIGKILL);
+            if let Some(process) = process.open()? {
+                crate::sys::pidfd::end(&process)?;
             }
             if !process.is_of_this_boot() {
                 code = 255;
@@ -597,7 +597,7 @@ impl Container {
             }
             State::Running { process, .. } | State::Paused { process, .. } => {
                 let ended = || anyhow!("container {} has just ended", self.record.name);
-                process.open().ok_or_else(ended)
+                process.open()?.ok_or_else(ended)
             }
             _ => Err(not_running()),
         }

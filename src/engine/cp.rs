@@ -255,7 +255,8 @@ fn from_container(
     write_only_to(&[])?;
     let top = open_in_root(&files.root, path, flags).map_err(|e| match e.errno {
         Errno::ELOOP => anyhow::Error::from(e).context("a link that leads out, or in circles"),
-        errno => said(errno),
+        errno @ (Errno::ENOENT | Errno::ENOTDIR) => said(errno),
+        _ => e.into(),
     })?;
     let whose = match &files.true_owners {
         Some(owners) => pack::Whose::True(owners),

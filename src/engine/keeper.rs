@@ -131,7 +131,7 @@ impl Keeper {
         let Ok(entry) = serde_json::from_slice::<Entry>(&text) else {
             return Ok(None);
         };
-        let Some(process) = entry.process.open().filter(|_| entry.maps == *maps) else {
+        let Some(process) = entry.process.open()?.filter(|_| entry.maps == *maps) else {
             return Ok(None);
         };
         let namespace = format!("/proc/{}/ns/user", entry.process.pid);

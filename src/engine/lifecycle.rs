@@ -11,7 +11,7 @@ use super::policy::Restart;
 use super::record::State;
 use crate::error;
 use crate::sys::channel::Channel;
-use crate::sys::pidfd;
+use crate::sys::{self, pidfd};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -123,10 +123,17 @@ pub fn begin_stop(
         let _ = supervisor.send(&Request::End.encode(), None);
     }
     if let State::Running { .. } = container.state {
-        let process = container.running_process().ok();
+        let process = match container.running_process() {
+            // Whether it is there cannot be told.
+            Err(error) if error.is::<sys::Error>() => return Err(error),
+            other => other.ok(),
+        };
         let signal = signal.unwrap_or_else(|| container.stop_signal());
         if let Some(process) = &process {
-            let _ = pidfd::kill(process, signal);
+            match pidfd::kill(process, signal) {
+                Err(e) if e.errno != Errno::ESRCH => return Err(e.into()),
+                _ => {}
+            }
             let number = signal.to_string();
             events::emit(containers, Action::Kill, container, &[("signal", &number)]);
         }
@@ -144,7 +151,7 @@ pub fn finish_stop(containers: &Containers, stopping: Stopping) -> Result<()> {
     if let Some(process) = &stopping.process {
         if !ends(process, stopping.deadline) {
             if !container.kill_all() {
-                let _ = pidfd::kill(process, libc::SIGKILL);
+                pidfd::end(process)?;
             }
             events::emit(containers, Action::Kill, container, &[("signal", "9")]);
             ends(process, None);
@@ -294,7 +301,8 @@ pub fn begin_remove(container: &mut Container, force: bool) -> Result<()> {
     container.ask_stop(true)?;
     match container.running_process() {
         Ok(_) if container.kill_all() => {}
-        Ok(process) => drop(pidfd::kill(process, libc::SIGKILL)),
+        Ok(process) => pidfd::end(process)?,
+        Err(error) if error.is::<sys::Error>() => return Err(error),
         Err(_) => {
             if let Ok(connection) = container.connect() {
                 let _ = Channel::from(connection).send(&Request::End.encode(), None);

@@ -265,8 +265,9 @@ impl Lane {
                         Side::Sink => Side::Source,
                     };
                 }
-                // A file that is open for appending, or of a kind that cannot.
-                Err(Errno::EINVAL) => {
+                // A file that is open for appending, or of a kind that cannot; or
+                // a sandbox that hides the call.
+                Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM) => {
                     self.by = Means::Copy(SMALL);
                     self.waits = Side::Source;
                     self.no_waiting().map_err(|_| Errno::EINVAL)?;

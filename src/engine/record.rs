@@ -4,9 +4,10 @@ use super::health::Health;
 use super::keeping::Keeping;
 use super::limits::Confinement;
 use super::mounts::{Kind, Mounted};
-use crate::sys::pidfd;
+use crate::sys::{self, pidfd};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use nix::errno::Errno;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -230,12 +231,22 @@ impl ProcessId {
         self.boot == 0 || self.boot == boot()
     }
 
-    /// A descriptor of the process, if it still is this one.
-    pub fn open(&self) -> Option<OwnedFd> {
-        let fd = pidfd::open(Pid::from_raw(self.pid)).ok()?;
+    /// A descriptor of the process, if it still is this one; `None` when it
+    /// is gone.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) that say nothing about the process.
+    pub fn open(&self) -> sys::Result<Option<OwnedFd>> {
+        let fd = match pidfd::open(Pid::from_raw(self.pid)) {
+            // The last two: by now it is a thread of another one.
+            Err(e) if matches!(e.errno, Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => {
+                return Ok(None);
+            }
+            other => other?,
+        };
         // Looked up after the open: the descriptor is of the same process.
-        let now = ProcessId::of(Pid::from_raw(self.pid)).ok()?;
-        (now == *self).then_some(fd)
+        let now = ProcessId::of(Pid::from_raw(self.pid));
+        Ok(now.is_ok_and(|now| now == *self).then_some(fd))
     }
 }
 
@@ -309,12 +320,12 @@ mod tests {
     #[test]
     fn a_process_knows_itself() {
         let this = ProcessId::of(Pid::this()).unwrap();
-        assert!(this.open().is_some());
+        assert!(this.open().unwrap().is_some());
         let other = ProcessId {
             start_time: this.start_time + 1,
             ..this
         };
-        assert!(other.open().is_none());
+        assert!(other.open().unwrap().is_none());
     }
 
     #[test]

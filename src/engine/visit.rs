@@ -12,6 +12,7 @@ use crate::image::flavour;
 use crate::image::owners::Owners;
 use crate::runtime::{Plan, visit};
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
@@ -68,8 +69,9 @@ impl Visit {
         let path = format!("/proc/{pid}/root");
         let root = nix::fcntl::open(path.as_str(), flags, Mode::empty()).context(path)?;
         // Asked afterwards: it was that process's root, not a later one's.
-        if crate::sys::pidfd::kill(inner.as_ref().unwrap_or(&process), 0).is_err() {
-            bail!("container {name} has just ended");
+        match crate::sys::pidfd::kill(inner.as_ref().unwrap_or(&process), 0) {
+            Err(e) if e.errno == Errno::ESRCH => bail!("container {name} has just ended"),
+            other => other?,
         }
         Ok(Visit {
             container,

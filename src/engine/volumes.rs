@@ -151,23 +151,18 @@ impl Volumes {
                 .directory()
                 .join(format!(".{}", super::names::new_id()));
             self.make(&half, &new)?;
-            let renamed = nix::fcntl::renameat2(
-                nix::fcntl::AT_FDCWD,
-                &half,
-                nix::fcntl::AT_FDCWD,
-                &self.directory().join(name),
-                nix::fcntl::RenameFlags::RENAME_NOREPLACE,
-            );
-            match renamed {
+            // A directory that has something is replaced by no other (rename(2)).
+            match std::fs::rename(&half, self.directory().join(name)) {
                 Ok(()) => {
                     self.emit("create", name);
                     return Ok(new);
                 }
-                Err(errno) => {
+                Err(error) => {
                     self.store.trash(&half)?;
                     // Another process was faster.
-                    if errno != nix::errno::Errno::EEXIST {
-                        return Err(errno).with_context(|| format!("create volume {name}"));
+                    let taken = [ErrorKind::DirectoryNotEmpty, ErrorKind::AlreadyExists];
+                    if !taken.contains(&error.kind()) {
+                        return Err(error).with_context(|| format!("create volume {name}"));
                     }
                 }
             }

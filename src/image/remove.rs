@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -96,12 +96,17 @@ fn move_up(levels: &mut [Level], name: &CStr, moved: &mut u64) -> nix::Result<()
     loop {
         let to = CString::new(format!("deep{moved}")).expect("no NUL in it");
         *moved += 1;
-        match renameat2(from, name, &top.fd, &*to, RenameFlags::RENAME_NOREPLACE) {
+        if top.subdirectories.iter().any(|taken| **taken == *to) {
+            continue;
+        }
+        // Of what else is there it replaces an empty directory at most
+        // (rename(2)), and all of it is to go.
+        match renameat(from, name, &top.fd, &*to) {
             Ok(()) => {
                 top.subdirectories.push(to.into());
                 return Ok(());
             }
-            Err(Errno::EEXIST) => {}
+            Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
             Err(errno) => return Err(errno),
         }
     }

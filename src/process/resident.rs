@@ -58,7 +58,7 @@ impl Resident<'_> {
         signal::reset()?;
         release_stdio()?;
         if let Some(kept) = self.keeps {
-            close_all_but(kept);
+            close_all_but(kept)?;
         }
         Ok(())
     }

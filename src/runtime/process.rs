@@ -10,7 +10,7 @@ use crate::sys::channel::Channel;
 use crate::sys::{self, cred, trampoline};
 use anyhow::{Context, Result, anyhow, bail};
 use caps::CapSet;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, Gid, Uid};
@@ -401,12 +401,9 @@ impl ProcessPlan {
             let Ok(c_file) = CString::new(file.as_os_str().as_bytes()) else {
                 continue;
             };
-            match nix::unistd::faccessat(
-                nix::fcntl::AT_FDCWD,
-                c_file.as_c_str(),
-                AccessFlags::X_OK,
-                AtFlags::empty(),
-            ) {
+            // Not faccessat2(2), which the C library takes for anything more and
+            // sandboxes hide.
+            match nix::unistd::access(c_file.as_c_str(), AccessFlags::X_OK) {
                 Ok(()) if !file.is_dir() => return Ok(c_file),
                 Err(Errno::EACCES) => errno = Errno::EACCES,
                 _ => {}

@@ -1,5 +1,5 @@
-//! Mount attributes without mount_setattr(2) (before Linux 5.12, or where a
-//! sandbox hides it): by remounting what is attached already, one mount after
+//! Mount attributes without mount_setattr(2), where a sandbox hides it: by
+//! remounting what is attached already, one mount after
 //! the other, with the flags that each has.
 
 use super::options::Options;
@@ -60,6 +60,14 @@ pub fn add(mounted: BorrowedFd<'_>, set: u64, clear: u64) -> Result<()> {
     ] {
         let kept = now.contains(has) && clear & attribute == 0;
         flags.set(flag, kept || set & attribute != 0);
+    }
+    // Without any of them the setting stays.
+    let atime = set & attr::STRICTATIME != 0;
+    flags.set(MsFlags::MS_STRICTATIME, atime);
+    let relative = clear & attr::ATIME != 0 && set & attr::ATIME == 0;
+    flags.set(MsFlags::MS_RELATIME, relative);
+    if set & attr::NOSYMFOLLOW != 0 {
+        flags |= MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW);
     }
     mount(mounted, flags).context("remount")
 }

@@ -340,10 +340,13 @@ fn is_shut(error: &anyhow::Error) -> bool {
     call.is_some_and(|call| call.errno == Errno::EACCES)
 }
 
-/// Whether the kernel, or a sandbox around bryo, has no mount_setattr(2).
+/// Whether a sandbox around bryo hides mount_setattr(2), by either of the
+/// errors for that. The second may be about an attribute: then the older way
+/// is refused as well.
 fn lacks_mount_setattr(error: &anyhow::Error) -> bool {
     let call = error.downcast_ref::<sys::Error>();
-    call.is_some_and(|e| e.call == "mount_setattr" && e.errno == Errno::ENOSYS)
+    let hidden = |errno| matches!(errno, Errno::ENOSYS | Errno::EPERM);
+    call.is_some_and(|e| e.call == "mount_setattr" && hidden(e.errno))
 }
 
 /// Sets attributes and propagation of a detached tree.

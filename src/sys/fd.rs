@@ -5,24 +5,65 @@ use super::error::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 /// Marks every descriptor from `first` up as close-on-exec: close_range(2)
 /// with `CLOSE_RANGE_CLOEXEC` (Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> Result<()> {
-    // SAFETY: closes nothing now, only sets a flag on descriptors.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
+    for_all(first, u32::MAX, AllOf::CloseOnExec).call("close_range", || format!("{first}.."))
+}
+
+/// What is done to all descriptors of a range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AllOf {
+    Close,
+    CloseOnExec,
+}
+
+/// close_range(2); where a sandbox hides that, one after the other, by the list
+/// in `/proc`. What is closed belongs to nobody any more: see those who call it.
+fn for_all(first: u32, last: u32, what: AllOf) -> nix::Result<()> {
+    let flags = match what {
+        AllOf::Close => 0,
+        AllOf::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
     };
-    Errno::result(ret)
-        .map(drop)
-        .call("close_range", || format!("{first}.."))
+    // SAFETY: plain integers; the callers say whose descriptors these are.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    match Errno::result(ret) {
+        Err(hidden @ (Errno::ENOSYS | Errno::EPERM)) => {
+            one_by_one(first, last, what).map_err(|_| hidden)
+        }
+        other => other.map(drop),
+    }
+}
+
+fn one_by_one(first: u32, last: u32, what: AllOf) -> std::io::Result<()> {
+    let listing = std::fs::File::open("/proc/self/fd")?;
+    // A container may have something of its own there, which says nothing.
+    if fstatfs(&listing)?.filesystem_type() != PROC_SUPER_MAGIC {
+        return Err(Errno::ENOSYS.into());
+    }
+    drop(listing);
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    numbers.retain(|number| (first..=last).contains(number));
+    for number in numbers {
+        // That of the listing is gone by now, which is no error.
+        match what {
+            // SAFETY: the callers say whose it is.
+            AllOf::Close => unsafe { libc::close(number as i32) },
+            // SAFETY: only a flag is set.
+            AllOf::CloseOnExec => unsafe {
+                libc::fcntl(number as i32, libc::F_SETFD, libc::FD_CLOEXEC)
+            },
+        };
+    }
+    Ok(())
 }
 
 /// Opens `path` as if `root` were the root directory: `..`, absolute paths
@@ -83,11 +124,7 @@ pub fn duplicate_from(fd: impl AsFd, lowest: i32) -> Result<OwnedFd> {
 /// Closes every descriptor from `first` up, whoever owns it: for a process
 /// that keeps nothing of what it was cloned from.
 pub fn close_all_from(first: u32) -> Result<()> {
-    // SAFETY: the caller uses no descriptor it had before.
-    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    Errno::result(ret)
-        .map(drop)
-        .call("close_range", || format!("{first}.."))
+    for_all(first, u32::MAX, AllOf::Close).call("close_range", || format!("{first}.."))
 }
 
 /// The descriptors from 3 up that this process has now: those that its caller
@@ -141,7 +178,7 @@ pub fn set_nonblocking(fd: impl AsFd) -> Result<()> {
 
 /// Closes every descriptor from 3 up but these: for a process that keeps
 /// nothing else of what it was cloned from, and runs no destructors.
-pub fn close_all_but(kept: &[i32]) {
+pub fn close_all_but(kept: &[i32]) -> Result<()> {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
     let mut first = 3;
@@ -151,11 +188,12 @@ pub fn close_all_but(kept: &[i32]) {
         .chain([u32::MAX])
     {
         if number > first {
-            // SAFETY: the caller uses none of them.
-            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+            let range = || format!("{first}..{number}");
+            for_all(first, number - 1, AllOf::Close).call("close_range", range)?;
         }
         first = number.saturating_add(1);
     }
+    Ok(())
 }
 
 /// Closes a file, and says what writing to it came to: file systems on other

@@ -141,9 +141,18 @@ pub struct Identity {
     pub born: (i64, u32),
 }
 
-/// The identity of an open file (`O_PATH` suffices): statx(2).
+/// The identity of an open file (`O_PATH` suffices): statx(2), or fstat(2)
+/// where a sandbox hides that.
 pub fn identity(file: impl AsFd) -> nix::Result<Identity> {
-    let data = statx(file, 0, libc::STATX_INO | libc::STATX_BTIME)?;
+    let data = match statx(&file, 0, libc::STATX_INO | libc::STATX_BTIME) {
+        Err(Errno::ENOSYS | Errno::EPERM) => {
+            return Ok(Identity {
+                inode: fstat(file)?.st_ino,
+                born: (0, 0),
+            });
+        }
+        other => other?,
+    };
     let born = match data.stx_mask & libc::STATX_BTIME {
         0 => (0, 0),
         _ => (data.stx_btime.tv_sec, data.stx_btime.tv_nsec),

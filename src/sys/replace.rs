@@ -73,8 +73,11 @@ pub fn replace_for_good(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.set_len(bytes.len() as u64)?;
         file.sync_all()?;
         match renameat2(AT_FDCWD, &new, AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE) {
-            // There is no old one, or the file system cannot do that.
-            Err(Errno::ENOENT | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
+            // There is no old one, or the file system or a sandbox does not do
+            // that.
+            Err(
+                Errno::ENOENT | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM,
+            ) => {
                 std::fs::rename(&new, path)?;
             }
             other => other?,

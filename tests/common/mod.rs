@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod hostile;
+pub mod kernel;
 mod podman;
 pub mod process;
 pub mod registry;

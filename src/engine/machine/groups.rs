@@ -2,7 +2,7 @@
 
 use super::text::{self, CgroupLayout};
 use crate::engine::mountinfo::Mount;
-use nix::unistd::{AccessFlags, eaccess};
+use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,7 @@ fn delegation(top: &Path, own: &Path) -> Option<Delegation> {
 fn is_mine(directory: &Path) -> bool {
     let files = ["", "cgroup.procs", "cgroup.subtree_control"];
     let mut files = files.iter().map(|file| directory.join(file));
-    files.all(|file| eaccess(&file, AccessFlags::W_OK).is_ok())
+    files.all(|file| access(&file, AccessFlags::W_OK).is_ok())
 }
 
 fn controllers(directory: &Path) -> Vec<String> {

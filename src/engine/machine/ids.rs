@@ -187,7 +187,7 @@ fn find(name: &str) -> Option<PathBuf> {
 /// Whether the program would run with these capabilities: by its setuid bit
 /// or its file capabilities.
 fn privileges(program: &Path, wanted: u64) -> Result<(), &'static str> {
-    if nix::unistd::eaccess(program, nix::unistd::AccessFlags::X_OK).is_err() {
+    if nix::unistd::access(program, nix::unistd::AccessFlags::X_OK).is_err() {
         return Err("it cannot be executed");
     }
     let meta = program.metadata().map_err(|_| "it cannot be found")?;

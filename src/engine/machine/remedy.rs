@@ -104,6 +104,32 @@ fn filtered() -> Advice {
     )
 }
 
+/// A system call that is refused: by a kernel that does not have it, or by a
+/// seccomp filter around bryo.
+pub fn refused_call(errno: Errno, limits: &NamespaceLimits) -> Option<Advice> {
+    let outside = "run bryo outside of that sandbox, or start the container around it with\n\
+                   --security-opt seccomp=unconfined (docker: --privileged)";
+    match (errno, limits.filtered) {
+        (Errno::ENOSYS, true) => {
+            Some(Advice::new("a seccomp filter around bryo hides this call").user(outside))
+        }
+        (Errno::ENOSYS, false) => Some(
+            Advice::new("this kernel has no such call").administrator("run Linux 5.12 or later"),
+        ),
+        (Errno::EPERM, true) => {
+            let cause = "a seccomp filter around bryo may be what refuses this call";
+            Some(Advice::new(cause).user(outside))
+        }
+        _ => None,
+    }
+}
+
+/// Programs in memory are refused (`vm.memfd_noexec`).
+pub fn programs_in_memory() -> Advice {
+    Advice::new("this machine forbids programs in memory, by which a container's command starts")
+        .administrator(set_sysctl("vm.memfd_noexec=1"))
+}
+
 /// The kernel calls it ENOSPC.
 fn limit_reached(limits: &NamespaceLimits) -> Advice {
     let none = limits.max.iter().find(|(_, max)| **max == 0);
@@ -402,7 +428,13 @@ mod tests {
         filtered.filtered = true;
         for errno in [Errno::EPERM, Errno::ENOSYS] {
             assert!(hint(errno, &filtered).contains("seccomp=unconfined"));
+            let refused = refused_call(errno, &filtered).unwrap().hint();
+            assert!(refused.contains("seccomp=unconfined"), "{refused}");
         }
+        let old = refused_call(Errno::ENOSYS, &limits()).unwrap().hint();
+        assert!(old.contains("Linux 5.12"), "{old}");
+        // Which is said of much else.
+        assert_eq!(refused_call(Errno::EPERM, &limits()), None);
         assert_eq!(namespaces(Errno::EIO, &limits()), None);
     }
 

@@ -222,7 +222,7 @@ fn hold(
     if let Place::Kept(keeper) = &place {
         kept.extend(keeper.descriptors());
     }
-    close_all_but(&kept);
+    close_all_but(&kept)?;
     let holder = Holder {
         definition,
         made,

@@ -56,7 +56,9 @@ pub fn alive(directory: &Path, network_id: &str) -> HashMap<String, Vec<IpAddr>>
         let state = std::fs::read(entry.path().join("state.json")).unwrap_or_default();
         let state = serde_json::from_slice::<State>(&state).ok();
         let process = state.as_ref().and_then(State::process);
-        if !addresses.is_empty() && process.and_then(|process| process.open()).is_some() {
+        // What cannot be found out does not free an address.
+        let lives = process.is_some_and(|process| !matches!(process.open(), Ok(None)));
+        if !addresses.is_empty() && lives {
             found.insert(entry.file_name().to_string_lossy().into_owned(), addresses);
         }
     }
