@@ -63,7 +63,7 @@ pub fn earn(budget: &Budget, bytes: u64) {
 }
 
 /// What is read or written here is so much more of the processor's time
-/// ([`earn`]).
+/// (`earn`).
 #[derive(Debug)]
 pub struct Earning<T> {
     inner: T,
