@@ -104,6 +104,14 @@ pub fn export_layer<W: Write>(
     exporting.out.finish().context("write the archive")
 }
 
+/// What a directory is, before anything of it is written.
+struct Seen {
+    member: Member,
+    /// What it hides of layers below.
+    hidden: Vec<Vec<u8>>,
+    children: BTreeMap<Vec<u8>, Node>,
+}
+
 struct Exporting<'a, W> {
     /// Whether the topmost tree is a container's changes, where modes on the
     /// files are later than the records.
@@ -125,26 +133,44 @@ struct Exporting<'a, W> {
 
 impl<W: Write> Exporting<'_, W> {
     fn directory(&mut self, directory: &Merged, path: &[u8]) -> Result<()> {
-        let context = || match path {
-            b"" => "the root directory".to_owned(),
-            path => show(path),
-        };
+        let seen = self.look(directory, path)?;
+        self.contents(directory, seen, path)
+    }
+
+    /// All that is read of a directory itself. A running container may shut it
+    /// meanwhile, and then it can be looked at again: nothing is written yet.
+    fn look(&self, directory: &Merged, path: &[u8]) -> Result<Seen> {
         let top = directory.deciding();
-        let stat = top.stat().with_context(context)?;
+        let stat = top.stat()?;
         let record = self.record(top.layer, path);
-        let attributes = self.attributes(top, record.as_ref());
-        let attributes = attributes.with_context(context)?;
+        let attributes = self.attributes(top, record.as_ref())?;
         let recorded = match self.true_owners {
             Some(_) => None,
             None => recorded(top, record.as_ref())?,
         };
         let mut member = self.member(path, Kind::Directory, top.layer, &stat, recorded);
         member.meta.xattrs = attributes;
-        self.out.header(&member).context("write the archive")?;
-        if self.layer {
-            self.hidden(top, path).with_context(context)?;
+        Ok(Seen {
+            member,
+            hidden: match self.layer {
+                true => hidden(top)?,
+                false => Vec::new(),
+            },
+            children: directory.children()?,
+        })
+    }
+
+    fn contents(&mut self, directory: &Merged, seen: Seen, path: &[u8]) -> Result<()> {
+        self.out.header(&seen.member).context("write the archive")?;
+        for name in seen.hidden {
+            let member = Member {
+                path: join(path, &name),
+                kind: Kind::File(0),
+                meta: Metadata::default(),
+            };
+            self.out.header(&member).context("write the archive")?;
         }
-        for (name, node) in directory.children().with_context(context)? {
+        for (name, node) in seen.children {
             let here = join(path, &name);
             // A layer cannot have a file that looks like a whiteout.
             if self.layer && name.starts_with(b".wh.") {
@@ -161,43 +187,24 @@ impl<W: Write> Exporting<'_, W> {
         let mut node = Some(node);
         let mut looks = 0;
         loop {
+            let again = |e: &anyhow::Error| looks < LOOKS && is_fleeting(e);
             match node {
                 None => return Ok(()),
-                Some(Node::Directory(below)) => return self.directory(&below, path),
+                Some(Node::Directory(below)) => match self.look(&below, path) {
+                    Err(e) if again(&e) => {}
+                    seen => {
+                        let seen = seen.with_context(|| show(path))?;
+                        return self.contents(&below, seen, path);
+                    }
+                },
                 Some(Node::Other(other)) => match self.other(&other, path) {
-                    Err(e) if looks < LOOKS && !self.begun && is_fleeting(&e) => looks += 1,
+                    Err(e) if again(&e) && !self.begun => {}
                     done => return done.with_context(|| show(path)),
                 },
             }
+            looks += 1;
             node = directory.child(name).with_context(|| show(path))?;
         }
-    }
-
-    /// Writes what a directory of the changes hides of those below it.
-    fn hidden(&mut self, directory: &LayerDir, path: &[u8]) -> Result<()> {
-        let mut whiteouts = Vec::new();
-        if xattr::get(directory, OPAQUE)?.as_deref() == Some(b"y") {
-            whiteouts.push(b".wh..wh..opq".to_vec());
-        }
-        for name in names(directory)? {
-            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-            match fstatat(directory, &*name, flags) {
-                Ok(stat) if is_whiteout(&stat) => {
-                    whiteouts.push([b".wh.", name.to_bytes()].concat());
-                }
-                _ => {}
-            }
-        }
-        whiteouts.sort();
-        for name in whiteouts {
-            let member = Member {
-                path: join(path, &name),
-                kind: Kind::File(0),
-                meta: Metadata::default(),
-            };
-            self.out.header(&member).context("write the archive")?;
-        }
-        Ok(())
     }
 
     /// The extended attributes of an open file or directory: its own, those
@@ -357,6 +364,26 @@ fn recorded(file: impl AsFd, record: Option<&Record>) -> Result<Option<Stat>> {
         Some(found) => Ok(Some(found)),
         None => parse(record),
     }
+}
+
+/// The names by which a layer says what a directory of the changes hides of
+/// those below it.
+fn hidden(directory: &LayerDir) -> Result<Vec<Vec<u8>>> {
+    let mut whiteouts = Vec::new();
+    if xattr::get(directory, OPAQUE)?.as_deref() == Some(b"y") {
+        whiteouts.push(b".wh..wh..opq".to_vec());
+    }
+    for name in names(directory)? {
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+        match fstatat(directory, &*name, flags) {
+            Ok(stat) if is_whiteout(&stat) => {
+                whiteouts.push([b".wh.", name.to_bytes()].concat());
+            }
+            _ => {}
+        }
+    }
+    whiteouts.sort();
+    Ok(whiteouts)
 }
 
 /// Extended attributes that stand beside the tree.
