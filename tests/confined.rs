@@ -38,11 +38,11 @@ impl Confined {
     }
 
     /// With the limits that all have.
-    fn expected(files_alone: bool) -> Confined {
+    fn expected(files_alone: bool, seconds: &str) -> Confined {
         Confined {
             filter: files_alone,
             no_new_privs: files_alone,
-            seconds: "600".to_owned(),
+            seconds: seconds.to_owned(),
             memory: (4_u64 << 30).to_string(),
             core: "0".to_owned(),
         }
@@ -51,8 +51,11 @@ impl Confined {
 
 /// Waits until the verb has a child that is confined like this, and returns it.
 fn confined(running: &Running, files_alone: bool) -> Pid {
+    confined_for(running, Confined::expected(files_alone, "600"))
+}
+
+fn confined_for(running: &Running, expected: Confined) -> Pid {
     let parent = running.pid().as_raw();
-    let expected = Confined::expected(files_alone);
     wait_for(&format!("{expected:?}"), || {
         let children = children(parent);
         let mut found = children
@@ -146,7 +149,35 @@ fn registries_are_asked_by_a_process_with_limits() {
         drop(go_on);
         assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
     }
+    // Who hands on what comes has all the time that it takes.
+    let sandbox = Sandbox::with_busybox();
+    for verb in [
+        &["push", "busybox", "NAME"][..],
+        &["copy", "busybox", "docker://NAME"],
+        &["copy", "docker://NAME", "oci:out"],
+        &["manifest", "inspect", "docker://NAME"],
+        &["manifest", "create", "list", "docker://NAME"],
+    ] {
+        let (go_on, wait) = mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        let hostile = Hostile::start(move |_| {
+            let _ = wait.lock().unwrap().recv();
+            Answer::status(403)
+        });
+        let name = hostile.name("x:1");
+        let words = verb.iter().map(|word| word.replace("NAME", &name));
+        let running = sandbox.bryo(words).spawn();
+        confined_for(&running, Confined::expected(false, "unlimited"));
+        drop(go_on);
+        let refused = running.wait().expect(125);
+        assert!(
+            refused.stderr.contains("hint:  log in with bryo login"),
+            "{refused}"
+        );
+        assert_eq!(refused.stderr.matches("error: ").count(), 1, "{refused}");
+    }
     // What it says gets through, with the hint, once.
+    let sandbox = Sandbox::new();
     for verb in ["pull", "run"] {
         let hostile = Hostile::start(|_| Answer::status(403));
         let refused = sandbox.bryo([verb, "--retry=0"]).arg(hostile.name("x:1"));

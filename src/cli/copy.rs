@@ -8,7 +8,8 @@ use super::pull::BudgetFlags;
 use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::userns::{Reach, UserNs, unpacking_confined};
+use crate::engine::confine::{Reach, go_on_confined};
+use crate::engine::userns::{UserNs, unpacking_confined};
 use crate::image::digest::Digest;
 use crate::image::load::load_from;
 use crate::image::parcel::{self, Parcel};
@@ -141,6 +142,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let store = context.store()?;
     store.sweep()?;
     empty_trash_behind(&store)?;
+    if !matches!(destination, Place::Store(_)) {
+        go_on_confined(&store, &args.budget.get(), Reach::Transfers)?;
+    }
     let progress = progress::new(args.quiet);
     let from = args.registry.client_as(args.src_creds.as_deref())?;
     let to = args.registry.client_as(args.dest_creds.as_deref())?;

@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::registry::Flags;
 use super::{Context, output, progress};
+use crate::engine::confine::{Reach, go_on_confined};
+use crate::image::budget::Budget;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::client::Client;
@@ -109,6 +111,11 @@ struct Adding {
 /// Does it.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let store = context.store()?;
+    if let Verb::Inspect { .. } | Verb::Create { .. } | Verb::Add { .. } | Verb::Push { .. } =
+        args.verb
+    {
+        go_on_confined(&store, &Budget::default(), Reach::Transfers)?;
+    }
     match &args.verb {
         Verb::Inspect { image, registry } => inspect(&store, image, registry),
         Verb::Create {

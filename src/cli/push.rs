@@ -4,7 +4,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::registry::Flags;
 use super::{Context, output, progress};
+use crate::engine::confine::{Reach, go_on_confined};
 use crate::engine::events;
+use crate::image::budget::Budget;
 use crate::image::reference::Reference;
 use crate::image::registry::push::push;
 
@@ -50,6 +52,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         true => progress::Mode::None,
         false => args.progress,
     };
+    go_on_confined(&store, &Budget::default(), Reach::Transfers)?;
     let progress = progress::with(mode);
     let client = args.registry.client()?;
     let digest = push(&store, &client, &image, &reference, &*progress)?;

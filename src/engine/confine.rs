@@ -37,6 +37,9 @@ pub enum Reach {
     Files,
     /// It asks registries, and runs the user's programs for credentials.
     Registries,
+    /// The same, and what comes is handed on to another registry or to a file,
+    /// of any size: the time that takes has no bound.
+    Transfers,
 }
 
 /// Lets the verb go on in a process of its own, with a budget: this call
@@ -77,8 +80,16 @@ pub fn go_on_confined(store: &Store, budget: &Budget, reach: Reach) -> Result<()
 /// # Errors
 /// The kernel refuses, or the store cannot be opened.
 pub fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")?;
-    limit(budget)?;
+    // Who writes files of the user's removes what is not finished.
+    let end = match reach {
+        Reach::Transfers => Signal::SIGTERM,
+        Reach::Files | Reach::Registries => Signal::SIGKILL,
+    };
+    prctl::set_pdeathsig(end).context("set parent-death signal")?;
+    match reach {
+        Reach::Transfers => limit_memory(budget)?,
+        Reach::Files | Reach::Registries => limit(budget)?,
+    }
     if reach == Reach::Files {
         let root = store.root();
         private_dir(root)?;
@@ -95,6 +106,16 @@ pub fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
 /// # Errors
 /// The kernel refuses.
 pub fn limit(budget: &Budget) -> Result<()> {
+    limit_memory(budget)?;
+    // More is allowed with what is read; a limit of the user's own stays.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_CPU).context("limit of processor time")?;
+    if let (Some(seconds), RLIM_INFINITY) = (budget.seconds(0), soft) {
+        setrlimit(Resource::RLIMIT_CPU, seconds.min(hard), hard).context("limit processor time")?;
+    }
+    Ok(())
+}
+
+fn limit_memory(budget: &Budget) -> Result<()> {
     // A limit of the user's own may be lower.
     let limit = |what, most: u64| -> Result<()> {
         let (soft, hard) = getrlimit(what)?;
@@ -103,11 +124,6 @@ pub fn limit(budget: &Budget) -> Result<()> {
     limit(Resource::RLIMIT_CORE, 0)?;
     if *budget != Budget::UNLIMITED {
         limit(Resource::RLIMIT_DATA, MEMORY)?;
-    }
-    // More is allowed with what is read; a limit of the user's own stays.
-    let (soft, hard) = getrlimit(Resource::RLIMIT_CPU).context("limit of processor time")?;
-    if let (Some(seconds), RLIM_INFINITY) = (budget.seconds(0), soft) {
-        setrlimit(Resource::RLIMIT_CPU, seconds.min(hard), hard).context("limit processor time")?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ pub mod changes;
 pub mod cleaner;
 pub mod commit;
 pub mod config;
-mod confine;
+pub mod confine;
 pub mod containers;
 pub mod control;
 pub mod cp;
