@@ -74,13 +74,6 @@ const OWNED: [&str; 14] = [
     "/var/tmp",
 ];
 
-/// Whether `path` is right in a place where others make and remove directories
-/// while a container starts.
-pub fn may_go(path: &Path) -> bool {
-    let directory = path.parent();
-    SCRATCH.iter().any(|s| directory == Some(Path::new(s)))
-}
-
 /// Where something is mounted, and how it is shown.
 #[derive(Debug, Default)]
 struct Points {
@@ -230,7 +223,8 @@ impl Parts {
             let (upper, work) = layer(container, index);
             std::fs::create_dir_all(&work).with_context(|| what(path))?;
             match make_like(path, &upper) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound && may_go(path) => {}
+                // Gone meanwhile: the mount is left out then (`nofail`).
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && !path.exists() => {}
                 done => done.with_context(|| what(path))?,
             }
             for place in OWNED.iter().map(Path::new) {

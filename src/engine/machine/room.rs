@@ -84,8 +84,8 @@ pub fn advice(words: &str, root: &Path, runtime: Option<&Path>, lack: Lack) -> A
     let Some(room) = rooms
         .iter()
         .find(is_meant)
-        // What filled it may be gone by now.
-        .or(rooms.first().filter(|_| is_named))
+        // What filled it may be gone by now: then it has the least.
+        .or(rooms.first().filter(|_| is_named && lack != Lack::Room))
         .or(rooms.iter().min_by_key(|room| room.bytes))
     else {
         return Advice::new("the file system is full or read-only, or your quota is used up");
