@@ -34,24 +34,15 @@ fn rewrite(path: &Path, old: &str, new: &str, most: usize) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
     let Changes { gone, added } = Changes::between(old, new);
     let mut now = old.to_owned();
-    let mut append = |text: &str| {
-        file.write_all_at(text.as_bytes(), now.len() as u64)?;
-        now.push_str(text);
-        io::Result::Ok(())
-    };
-    let mut length = old.len();
+    if !old.is_empty() && !old.ends_with('\n') && !added.is_empty() {
+        append(&file, &mut now, "\n")?;
+    }
     for line in added {
-        let begun = !old.is_empty() && !old.ends_with('\n') && length == old.len();
-        let left = PAGE - length % PAGE;
-        let empty = match line.len() + usize::from(begun) > left {
-            true => left,
-            false => begun.into(),
-        };
-        if empty > 0 {
-            append(&"\n".repeat(empty))?;
+        let left = PAGE - now.len() % PAGE;
+        if line.len() > left {
+            append(&file, &mut now, &"\n".repeat(left))?;
         }
-        append(&line)?;
-        length += empty + line.len();
+        append(&file, &mut now, &line)?;
     }
     for line in gone {
         file.write_all_at(b"#", line.start as u64)?;
@@ -65,6 +56,13 @@ fn rewrite(path: &Path, old: &str, new: &str, most: usize) -> io::Result<()> {
         file.write_all_at(text.as_bytes(), 0)?;
         file.set_len(length as u64)?;
     }
+    Ok(())
+}
+
+/// Writes behind the end of a file that holds `now`.
+fn append(file: &File, now: &mut String, text: &str) -> io::Result<()> {
+    file.write_all_at(text.as_bytes(), now.len() as u64)?;
+    now.push_str(text);
     Ok(())
 }
 
