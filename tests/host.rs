@@ -171,6 +171,26 @@ fn no_socket_of_the_hosts_is_reached() {
     assert_eq!(output.stdout, format!("{refused}{shared}"), "{output}");
 }
 
+/// What debootstrap and its like mount while they install.
+#[test]
+fn another_root_that_is_being_installed_is_no_obstacle() {
+    let sandbox = Sandbox::new();
+    let script = format!(
+        "mkdir -p root/proc root/sys root/dev/pts && echo content > root/file && \
+         unshare --pid --fork mount -t proc none root/proc && mount -t devpts none root/dev/pts && \
+         {} run --rm --network none host sh -c 'cat root/file; ls -A root root/proc'",
+        bryo().display()
+    );
+    let unshare = sandbox.command(require_tool("unshare", "util-linux"));
+    let unshare = unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+    let output = unshare.output().expect(0);
+    let expected = "content\nroot:\ndev\nfile\nproc\nsys\n\nroot/proc:\n";
+    assert_eq!(
+        (output.stdout.as_str(), output.stderr.as_str()),
+        (expected, "")
+    );
+}
+
 #[test]
 fn hello_says_what_ids_are_on_the_host() {
     let sandbox = Sandbox::new();

@@ -51,6 +51,9 @@ const OF_USERS: &str = "/run/user";
 const WITHOUT_SOCKETS: [&str; 9] = [
     "cramfs", "erofs", "exfat", "iso9660", "msdos", "romfs", "squashfs", "udf", "vfat",
 ];
+/// The processes of whoever mounted it, as in a root file system that is being
+/// installed. It cannot be below an overlay, and is not the container's.
+const PROCESSES: &str = "proc";
 /// Where programs have to write, a file system of its own or not.
 const SCRATCH: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
 
@@ -80,6 +83,8 @@ struct Points {
     all: Vec<PathBuf>,
     /// Those that are bound.
     bound: Vec<PathBuf>,
+    /// Those that are shown empty.
+    empty: Vec<PathBuf>,
 }
 
 impl Points {
@@ -140,6 +145,8 @@ impl Parts {
                 if share.has("run") {
                     self.binds.push(path);
                 }
+            } else if points.empty.contains(&path) {
+                self.directories.push(path);
             } else if points.bound.contains(&path) {
                 self.binds.push(path);
             } else if kind.is_symlink() {
@@ -269,6 +276,10 @@ fn points(mounts: &[Mount], share: &Share) -> Points {
             continue;
         }
         points.all.push(point.clone());
+        if fstype == PROCESSES && point != Path::new("/proc") {
+            points.empty.push(point.clone());
+            continue;
+        }
         let scratch = SCRATCH.iter().any(|place| point == Path::new(place));
         if WITHOUT_SOCKETS.contains(&fstype.as_str()) || share.has("sockets") && !scratch {
             points.bound.push(point.clone());
@@ -276,6 +287,13 @@ fn points(mounts: &[Mount], share: &Share) -> Points {
     }
     points.all.sort();
     points.all.dedup();
+    let Points { all, bound, empty } = &mut points;
+    for list in [all, bound] {
+        list.retain(|point| {
+            let above = |empty: &PathBuf| point.starts_with(empty) && point != empty;
+            !empty.iter().any(above)
+        });
+    }
     if !share.has("sockets") {
         // With a mount comes all that is on it.
         let mut bound = std::mem::take(&mut points.bound);
@@ -296,12 +314,23 @@ mod tests {
                     8 2 0:9 / /proc/sys/fs/binfmt_misc rw - autofs a rw\n\
                     3 1 8:2 / /home\\040x rw - ext4 /dev/b rw\n\
                     4 3 8:3 / /home\\040x/y rw - vfat /dev/c rw\n\
+                    9 3 0:5 / /home\\040x/root/proc rw - proc none rw\n\
+                    10 9 0:9 / /home\\040x/root/proc/sys/fs/binfmt_misc rw - vfat a rw\n\
                     5 1 0:6 / /run rw - tmpfs t rw\n\
                     6 5 0:7 / /run/user/1 rw - tmpfs t rw\n";
         let mounts = mountinfo::parse(info);
         let found = points(&mounts, &Share::default());
-        let all = ["/home x", "/home x/y", "/proc", "/run", "/run/user/1"];
+        let processes = "/home x/root/proc";
+        let all = [
+            "/home x",
+            processes,
+            "/home x/y",
+            "/proc",
+            "/run",
+            "/run/user/1",
+        ];
         assert_eq!(found.all, all.map(PathBuf::from));
+        assert_eq!(found.empty, [PathBuf::from(processes)]);
         assert_eq!(found.bound, [PathBuf::from("/home x/y")]);
         let shared = points(&mounts, &Share::parse(&["sockets".to_owned()]).unwrap());
         assert!(shared.bound.contains(&"/home x".into()) && !shared.bound.contains(&"/run".into()));
@@ -319,7 +348,7 @@ mod tests {
         let mut parts = Parts::default();
         let points = Points {
             all: vec![at("a/b/mount")],
-            bound: Vec::new(),
+            ..Points::default()
         };
         // A socket beside a mount is nobody's to reach.
         let _socket = std::os::unix::net::UnixListener::bind(at("a/socket")).unwrap();
