@@ -66,6 +66,37 @@ fn imports_go_down() {
 }
 
 #[test]
+fn the_view_is_at_the_top_of_the_engine() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        // The folder's own file names its parts.
+        let inner = |(own, depth): &(String, usize)| own == "engine" && *depth > 1;
+        let Some((_, depth)) = place(&file).filter(inner) else {
+            continue;
+        };
+        let text = code(&read(&file));
+        let own = file.starts_with("src/engine/view");
+        // As if the engine were the crate.
+        let inside = text.replace("crate::engine::", "crate::");
+        for (line, module) in imports(&inside, depth - 1) {
+            if module == "view" && !own {
+                faults.push(format!("{}:{line}: imports from the view", file.display()));
+            }
+        }
+        let unfit = [
+            "env", "print", "println", "eprint", "eprintln", "stdout", "stderr",
+        ];
+        for (index, line) in text.lines().enumerate().filter(|_| own) {
+            if let Some(word) = words(line).find(|word| unfit.contains(word)) {
+                let (file, line) = (file.display(), index + 1);
+                faults.push(format!("{file}:{line}: a value needs no {word}"));
+            }
+        }
+    }
+    report(faults);
+}
+
+#[test]
 fn the_drawing_of_imports_is_that_of_the_code() {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in sources() {

@@ -2,13 +2,13 @@
 //! that have no other name.
 
 use super::confirm::confirm;
-use super::output::size;
 use super::*;
 use crate::engine::changes::written;
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::Container;
 use crate::engine::lifecycle;
 use crate::engine::times::parse_time;
+use crate::engine::view::words::size;
 use anyhow::Context as _;
 use jiff::Timestamp;
 

@@ -1,13 +1,13 @@
 //! `bryo events`.
 
-use super::format::Form;
+use super::format::{self, Form};
 use super::{Context, output};
 use crate::engine::events::{Event, Reader};
 use crate::engine::times::parse_time;
+use crate::engine::view;
 use crate::engine::watch::Watch;
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Show what happens to containers, volumes and images
@@ -94,6 +94,7 @@ fn passes(event: &Event, filters: &BTreeMap<&str, Vec<&str>>) -> bool {
 }
 
 fn print(event: &Event, form: &Form) -> Result<()> {
+    let shown = || format::value(view::event::Event::of(event));
     let line = match form {
         Form::Table => {
             let pairs = event
@@ -105,27 +106,8 @@ fn print(event: &Event, form: &Form) -> Result<()> {
             let (kind, action) = (&event.kind, &event.action);
             format!("{time} {kind} {action} {} ({})", event.id, pairs.join(", "))
         }
-        Form::Json => describe(event).to_string(),
-        Form::Template(template) => template.render(&describe(event))?,
+        Form::Json => shown()?.to_string(),
+        Form::Template(template) => template.render(&shown()?)?,
     };
     Ok(output::line(line)?)
-}
-
-/// Docker's fields, and what podman has beside them.
-fn describe(event: &Event) -> Value {
-    let attribute = |key: &str| event.attributes.get(key).map_or("", String::as_str);
-    json!({
-        "status": event.action,
-        "id": event.id,
-        "from": attribute("image"),
-        "Type": event.kind,
-        "Action": event.action,
-        "Actor": {"ID": event.id, "Attributes": event.attributes},
-        "scope": "local",
-        "time": event.time.as_second(),
-        "timeNano": event.time.as_nanosecond() as i64,
-        "Name": attribute("name"),
-        "Image": attribute("image"),
-        "Attributes": event.attributes,
-    })
 }

@@ -3,6 +3,7 @@
 use super::output::{self, Table};
 use super::template::Template;
 use anyhow::{Result, anyhow};
+use serde::Serialize;
 use serde_json::Value;
 
 /// A form of output.
@@ -28,6 +29,23 @@ impl std::str::FromStr for Form {
                 Template::parse(template).map_err(|why| anyhow!("{why:#}"))?,
             ),
         })
+    }
+}
+
+/// What the engine shows, as templates and JSON take it: with its fields in the
+/// order of their names.
+///
+/// # Errors
+/// It is none that JSON knows.
+pub fn value(shown: impl Serialize) -> Result<Value> {
+    Ok(serde_json::to_value(shown)?)
+}
+
+/// Prints what `inspect` found: a JSON list, or a line for each by a template.
+pub fn found(form: &Form, found: &[Value]) -> Result<()> {
+    match form {
+        Form::Template(template) => by_template(template, found, head),
+        _ => Ok(output::line(serde_json::to_string_pretty(found)?)?),
     }
 }
 

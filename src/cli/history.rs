@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::format::{self, Form};
 use super::{Context, output};
+use crate::engine::view::words;
 use crate::image::digest;
 
 /// Show how an image was made
@@ -107,18 +108,18 @@ impl Row {
         let by = self.by.replace(['\t', '\n'], " ");
         let by = match args.no_trunc {
             true => by,
-            false => output::ellipsis(&by, WIDTH),
+            false => words::ellipsis(&by, WIDTH),
         };
         json!({
             "ID": id,
             "CreatedAt": self.created,
             "CreatedSince": match args.human {
-                true => output::age(self.created.as_deref(), now),
+                true => words::age(self.created.as_deref(), now),
                 false => self.created.clone().unwrap_or_default(),
             },
             "CreatedBy": by,
             "Size": match args.human {
-                true => output::size(self.size),
+                true => words::size(self.size),
                 false => self.size.to_string(),
             },
             "Bytes": self.size,

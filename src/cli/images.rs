@@ -7,6 +7,7 @@ use serde_json::json;
 use super::format::{self, Form};
 use super::{Context, output};
 use crate::engine::images::Filters;
+use crate::engine::view::words;
 use crate::image::digest;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, ImageSummary, Store};
@@ -117,7 +118,7 @@ fn lines<'a>(image: &'a ImageSummary, args: &Args, now: Timestamp) -> Vec<Line<'
         } else {
             digest::short(&image.id).to_owned()
         },
-        age: output::age(image.created.as_deref(), now),
+        age: words::age(image.created.as_deref(), now),
         image,
     };
     if image.references.is_empty() {
@@ -147,7 +148,7 @@ fn json_of(line: &Line) -> serde_json::Value {
         "Digest": image.manifest.to_string(),
         "CreatedAt": image.created,
         "CreatedSince": line.age,
-        "Size": output::size(image.size),
+        "Size": words::size(image.size),
         "Bytes": image.size,
     })
 }
@@ -164,7 +165,7 @@ fn table(lines: &[Line], digests: bool) -> output::Table {
             line.tag.clone(),
             line.id.clone(),
             line.age.clone(),
-            output::size(line.image.size),
+            words::size(line.image.size),
         ];
         if digests {
             row.insert(2, line.image.manifest.to_string());

@@ -5,6 +5,7 @@ use super::output::{self, Format};
 use crate::engine::machine::{Machine, Tried};
 use crate::engine::record::State;
 use crate::engine::userns::{Base, is_remote};
+use crate::engine::view::words;
 use crate::idmap::subid;
 use anyhow::Result;
 use serde_json::json;
@@ -154,7 +155,7 @@ fn summary(machine: &Machine, counts: &Counts) -> String {
     page.row("store", storage.root.display());
     match (&storage.error, storage.free) {
         (Some(error), _) => page.row("", error),
-        (None, Some(free)) => page.row("", format!("{} free", output::size(free))),
+        (None, Some(free)) => page.row("", format!("{} free", words::size(free))),
         (None, None) => {}
     }
     let runtime = machine.session.runtime_dir.as_ref();
@@ -170,7 +171,7 @@ fn summary(machine: &Machine, counts: &Counts) -> String {
     page.row("kernel", &system.kernel);
     page.row("architecture", system.architecture);
     page.row("processors", system.processors);
-    page.row("memory", system.memory.map_or_else(unknown, output::size));
+    page.row("memory", system.memory.map_or_else(unknown, words::size));
     if let Some(inside) = &system.inside {
         page.row("inside", inside);
     }

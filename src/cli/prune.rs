@@ -12,6 +12,7 @@ use crate::engine::events;
 use crate::engine::images::{self, Filters};
 use crate::engine::lifecycle;
 use crate::engine::times::parse_time;
+use crate::engine::view::words;
 use crate::engine::volumes::Volumes;
 use crate::image::store::{Removed, Store};
 
@@ -71,7 +72,7 @@ fn report(removed: &Removed) -> Result<()> {
 fn total(bytes: u64) -> Result<()> {
     Ok(output::line(format!(
         "Total reclaimed space: {}",
-        output::size(bytes)
+        words::size(bytes)
     ))?)
 }
 

@@ -1,7 +1,7 @@
 //! `bryo ps`.
 
 use super::format::{self, Form};
-use super::output::{Table, duration, ellipsis, quote, size};
+use super::output::Table;
 use super::{Context, output};
 use crate::engine::changes::written;
 use crate::engine::cleaner::empty_trash_behind;
@@ -9,6 +9,7 @@ use crate::engine::containers::{Container, short};
 use crate::engine::filter::Filters;
 use crate::engine::publish;
 use crate::engine::record::State;
+use crate::engine::view::words::{duration, ellipsis, quote, size};
 use crate::image::store::Store;
 use anyhow::Result;
 use jiff::Timestamp;

@@ -1,12 +1,13 @@
 //! `bryo stats`.
 
 use super::format::{self, Form};
-use super::output::{self, Table, size};
+use super::output::{self, Table};
 use super::{Context, error};
 use crate::cgroup::stat::Detail;
 use crate::engine::containers::{Container, Containers, short};
 use crate::engine::processes::{Census, Usage, total_memory, usage};
 use crate::engine::usernet::translator;
+use crate::engine::view::words::size;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ use super::format::{self, Form};
 use super::{Context, check, events, info, output, prune};
 use crate::engine::changes::{sum, written};
 use crate::engine::images::users;
+use crate::engine::view::words;
 use crate::engine::volumes::Volumes;
 use crate::image::digest;
 
@@ -74,9 +75,9 @@ fn df(args: &DfArgs, context: &Context) -> Result<()> {
             "Type": kind,
             "TotalCount": total,
             "Active": active,
-            "Size": output::size(size),
+            "Size": words::size(size),
             "Bytes": size,
-            "Reclaimable": format!("{} ({share}%)", output::size(free)),
+            "Reclaimable": format!("{} ({share}%)", words::size(free)),
             "ReclaimableBytes": free,
         })
     };
@@ -168,9 +169,9 @@ fn verbose(
         table.row(vec![
             name.map_or_else(|| "<none>".to_owned(), ToString::to_string),
             digest::short(&image.id).to_owned(),
-            output::size(size),
-            output::size(shared),
-            output::size(size - shared),
+            words::size(size),
+            words::size(shared),
+            words::size(size - shared),
             used.get(image.id.as_ref()).map_or(0, Vec::len).to_string(),
         ]);
     }
@@ -181,7 +182,7 @@ fn verbose(
         table.row(vec![
             container.record.name.clone(),
             container.record.image.clone(),
-            output::size(written(container)),
+            words::size(written(container)),
             container.state.name().to_owned(),
         ]);
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::{Context, output};
+use crate::engine::view::words;
 use crate::image::digest;
 
 /// Show the layers of an image, and which images share them
@@ -20,7 +21,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let image = image.with_context(|| format!("no such image: {}", args.image))?;
     output::line(format!("Image ID: {}", digest::short(&image.id)))?;
     output::line(format!("Tags:     [{}]", image.references.join(" ")))?;
-    output::line(format!("Size:     {}", output::size(store.size(&image))))?;
+    output::line(format!("Size:     {}", words::size(store.size(&image))))?;
     output::line("Image Layers")?;
     let mut others = Vec::new();
     for summary in store.list()? {
@@ -35,7 +36,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             "└──"
         };
         let id = digest::short(&layer.chain_id);
-        let size = output::size(store.layer_size(layer));
+        let size = words::size(store.layer_size(layer));
         let tops = others
             .iter()
             .filter(|(_, layers)| layers.last().map(|top| &top.chain_id) == Some(&layer.chain_id));

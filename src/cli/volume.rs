@@ -2,13 +2,14 @@
 
 use super::confirm::confirm;
 use super::format::{self, Form};
-use super::output::{Table, size};
+use super::output::Table;
 use super::{Context, error, output};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::names;
+use crate::engine::view;
+use crate::engine::view::words::size;
 use crate::engine::volumes::{Volume, Volumes, parse_filter};
 use anyhow::Result;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Manage volumes: directories that outlive containers
@@ -161,14 +162,15 @@ fn ls(args: &Ls, volumes: &Volumes) -> Result<()> {
     if args.quiet {
         return all.iter().try_for_each(|v| Ok(output::line(&v.name)?));
     }
-    let rows = || all.iter().map(|v| describe(v, volumes)).collect::<Vec<_>>();
+    let row = |volume| format::value(view::volume::Volume::of(volume, volumes));
+    let rows = || all.iter().map(row).collect::<Result<Vec<_>>>();
     match &args.format {
-        Form::Template(template) => format::by_template(template, &rows(), |field| match field {
+        Form::Template(template) => format::by_template(template, &rows()?, |field| match field {
             "Name" => "VOLUME NAME".to_owned(),
             other => format::head(other),
         }),
         // An object a line, as docker prints them.
-        Form::Json => rows().iter().try_for_each(|row| Ok(output::line(row)?)),
+        Form::Json => rows()?.iter().try_for_each(|row| Ok(output::line(row)?)),
         Form::Table => {
             let mut table = Table::new(&["DRIVER", "VOLUME NAME"]);
             for volume in all {
@@ -182,28 +184,11 @@ fn ls(args: &Ls, volumes: &Volumes) -> Result<()> {
 fn inspect(args: &Inspect, volumes: &Volumes) -> Result<()> {
     let mut found = Vec::new();
     let result = super::each(&args.volumes, |name| {
-        found.push(describe(&volumes.find(name)?, volumes));
+        found.push(format::value(view::volume::Volume::find(name, volumes)?)?);
         Ok(())
     });
-    match &args.format {
-        Form::Template(template) => format::by_template(template, &found, format::head)?,
-        _ => output::line(serde_json::to_string_pretty(&found)?)?,
-    }
+    format::found(&args.format, &found)?;
     result
-}
-
-/// A volume with docker's field names.
-fn describe(volume: &Volume, volumes: &Volumes) -> Value {
-    json!({
-        "Name": volume.name,
-        "Driver": "local",
-        "Mountpoint": volumes.data(&volume.name),
-        "CreatedAt": volume.created,
-        "Labels": volume.labels,
-        "Scope": "local",
-        "Options": {},
-        "Anonymous": volume.anonymous,
-    })
 }
 
 fn rm(args: &Rm, volumes: &Volumes) -> Result<()> {

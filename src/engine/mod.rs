@@ -53,6 +53,7 @@ pub mod times;
 pub mod user;
 pub mod usernet;
 pub mod userns;
+pub mod view;
 pub mod visit;
 pub mod volumes;
 pub mod watch;

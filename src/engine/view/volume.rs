@@ -1,0 +1,88 @@
+//! Volumes.
+
+use crate::engine::volumes::{self, Volumes};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A volume, as `volume inspect` and `volume ls` show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// There is one: `local`.
+    pub driver: &'static str,
+    /// Its files.
+    pub mountpoint: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// `--label`s.
+    pub labels: BTreeMap<String, String>,
+    /// There is one: `local`.
+    pub scope: &'static str,
+    /// Options of the driver, which takes none.
+    pub options: BTreeMap<String, String>,
+    /// Nobody gave it a name.
+    pub anonymous: bool,
+}
+
+impl Volume {
+    /// How a volume is shown.
+    pub fn of(volume: &volumes::Volume, volumes: &Volumes) -> Volume {
+        Volume {
+            name: volume.name.clone(),
+            driver: "local",
+            mountpoint: volumes.data(&volume.name).display().to_string(),
+            created_at: volume.created,
+            labels: volume.labels.clone(),
+            scope: "local",
+            options: BTreeMap::new(),
+            anonymous: volume.anonymous,
+        }
+    }
+
+    /// The volume of this name.
+    ///
+    /// # Errors
+    /// Of [`NotFound`](crate::error::Kind::NotFound).
+    pub fn find(name: &str, volumes: &Volumes) -> anyhow::Result<Volume> {
+        Ok(Volume::of(&volumes.find(name)?, volumes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use crate::image::store::Store;
+    use serde_json::json;
+
+    #[test]
+    fn a_volume_has_dockers_fields() {
+        let directory = tempfile::tempdir().unwrap();
+        let volumes = Volumes::open(&Store::open(directory.path()).unwrap());
+        let volume = volumes::Volume {
+            name: "data".into(),
+            created: "2026-01-02T03:04:05.6Z".parse().unwrap(),
+            labels: [("tier".into(), "db".into())].into(),
+            anonymous: true,
+            ..volumes::Volume::default()
+        };
+        assert_eq!(
+            serde_json::to_value(Volume::of(&volume, &volumes)).unwrap(),
+            json!({
+                "Name": "data",
+                "Driver": "local",
+                "Mountpoint": volumes.data("data"),
+                "CreatedAt": "2026-01-02T03:04:05.6Z",
+                "Labels": {"tier": "db"},
+                "Scope": "local",
+                "Options": {},
+                "Anonymous": true,
+            })
+        );
+        let missing = Volume::find("other", &volumes).unwrap_err();
+        assert_eq!(Kind::of(&missing), Some(Kind::NotFound));
+    }
+}
