@@ -128,6 +128,42 @@ fn the_drawing_of_imports_is_that_of_the_code() {
 }
 
 #[test]
+fn what_is_asked_for_is_the_ground_of_the_engine() {
+    let ground = Path::new("src/engine/request");
+    let mut faults = Vec::new();
+    let mut seen = 0;
+    for file in sources().iter().filter(|file| file.starts_with(ground)) {
+        seen += 1;
+        let text = code(&read(file));
+        let (_, depth) = place(file).unwrap();
+        // As many `super` as lead to the engine; one more leads to the crate.
+        let above = imports(&text, depth - 1).into_iter();
+        let above = above.filter(|(_, module)| module != "super" && layer(module).is_none());
+        let inside = crate_engine(&text).into_iter();
+        for (line, module) in above.chain(inside) {
+            if module != "request" {
+                let file = file.display();
+                faults.push(format!("{file}:{line}: it imports from engine::{module}"));
+            }
+        }
+    }
+    assert!(seen > 3, "no files in {}", ground.display());
+    report(faults);
+}
+
+/// The engine's modules that the code names from the crate down, with their
+/// lines.
+fn crate_engine(text: &str) -> Vec<(usize, String)> {
+    let lines = text.lines().enumerate();
+    let after = lines.flat_map(|(index, line)| {
+        let found = line.match_indices("crate::engine::");
+        found.map(move |(at, whole)| (index + 1, &line[at + whole.len()..]))
+    });
+    let module = |rest: &str| words(rest).next().unwrap_or_default().to_owned();
+    after.map(|(line, rest)| (line, module(rest))).collect()
+}
+
+#[test]
 fn unsafe_code_is_in_sys_and_explained() {
     let mut faults = Vec::new();
     for file in sources() {

@@ -9,9 +9,9 @@ use crate::engine::network::definition::Wishes;
 use crate::engine::network::lease::mac_text;
 use crate::engine::network::subnet::Subnet;
 use crate::engine::network::{Attachment, Definition, Networks, change, members, trace};
-use crate::engine::options::Network;
+use crate::engine::processes;
+use crate::engine::request::network::Network;
 use crate::engine::usernet::translator;
-use crate::engine::{options, processes};
 use crate::net::worker::Report;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
@@ -202,7 +202,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
                 network: args.network.clone(),
                 ..Attachment::default()
             };
-            attach(&mut attachment, &args.alias, [&args.ip, &args.ip6])?;
+            attachment.add(&args.alias, [&args.ip, &args.ip6])?;
             let mut container = containers.find(&args.container)?;
             change::connect(&networks, &mut container, attachment)?;
         }
@@ -246,62 +246,6 @@ fn trace(args: &Trace, containers: &Containers) -> Result<()> {
     })?;
     eprintln!("{count} packets, {lost} lost");
     Ok(())
-}
-
-fn attach(
-    attachment: &mut Attachment,
-    aliases: &[String],
-    addresses: [&Option<String>; 2],
-) -> Result<()> {
-    for alias in aliases {
-        attachment.alias(alias)?;
-    }
-    for address in addresses.into_iter().flatten() {
-        attachment.want(address)?;
-    }
-    Ok(())
-}
-
-/// The named networks of `run --network …`, with what the other flags say of
-/// them; none if one of bryo's own modes is asked for.
-///
-/// # Errors
-/// Networks of both kinds, or flags that say nothing to any.
-pub fn attachments(
-    modes: &[String],
-    aliases: &[String],
-    addresses: [&Option<String>; 2],
-) -> Result<Vec<Attachment>> {
-    let is_named = |mode: &String| !options::is_network_mode(mode);
-    if !modes.iter().any(is_named) {
-        if modes.len() > 1 {
-            bail!("--network {}: one is enough", modes.join(" --network "));
-        }
-        if !aliases.is_empty() || addresses.iter().any(|a| a.is_some()) {
-            bail!("--network-alias, --ip and --ip6 go with --network NAME, a named network");
-        }
-        return Ok(Vec::new());
-    }
-    if let Some(mode) = modes.iter().find(|mode| !is_named(mode)) {
-        bail!("--network {mode} goes with no other network");
-    }
-    let list = modes.iter().map(|mode| Attachment::parse(mode));
-    let mut list = list.collect::<Result<Vec<_>>>()?;
-    for (at, attachment) in list.iter().enumerate() {
-        if list[..at].iter().any(|a| a.network == attachment.network) {
-            bail!(
-                "--network {0}: the container is on '{0}' once",
-                attachment.network
-            );
-        }
-    }
-    if list.len() > 1 && addresses.iter().any(|a| a.is_some()) {
-        bail!("--ip and --ip6 go with one network: write --network NAME:ip=ADDRESS");
-    }
-    for attachment in &mut list {
-        attach(attachment, aliases, addresses)?;
-    }
-    Ok(list)
 }
 
 /// Name servers that a network's own are to ask.
@@ -491,7 +435,7 @@ fn translated(report: &Report) -> Value {
 /// it; null if it does not run or has the host's.
 pub fn traffic(container: &Container) -> Value {
     let process = container.state.process();
-    let (Some(process), true) = (process, container.record.network != "host") else {
+    let (Some(process), true) = (process, container.record.network != Network::Host) else {
         return Value::Null;
     };
     let [received, sent] = processes::network(container, process.pid);
@@ -517,7 +461,7 @@ pub fn settings(container: &Container) -> Map<String, Value> {
     };
     let mut all = Map::new();
     let mut first = None;
-    if let Ok(Network::User(user)) = Network::parse(&container.record.network) {
+    if let Network::User(user) = &container.record.network {
         let at = runs.then(|| user.interface());
         let at = at.map_or_else(interface_of_none, |at| {
             interface(&at.addresses, &at.gateways, at.mac)

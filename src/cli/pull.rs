@@ -6,7 +6,7 @@ use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
-use crate::engine::options::parse_bytes;
+use crate::engine::request::size;
 use crate::engine::root::is_built_in;
 use crate::engine::userns::{Reach, UserNs, unpacking_beside, unpacking_confined};
 use crate::image::budget::{Budget, Limit};
@@ -93,7 +93,7 @@ impl BudgetFlags {
 
 /// Reads a largest size.
 fn limit(text: &str) -> Result<Limit> {
-    Limit::parse(text, parse_bytes)
+    Limit::parse(text, size::bytes)
 }
 
 /// Pulls one image after the other; their layers come in parallel.

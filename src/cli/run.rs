@@ -4,22 +4,23 @@ use super::streams::{StreamName, wanted};
 use super::{Context, error, limits, output, values};
 use crate::engine::attach::End;
 use crate::engine::containers::{Container, Containers, Lock};
+use crate::engine::detach;
 use crate::engine::health::{HealthOptions, OnFailure};
 use crate::engine::keeping::Keeping;
 use crate::engine::launch::{self, Launch};
 use crate::engine::log::{Driver, LogConfig};
 use crate::engine::mounts::{self, ImageVolumes, MountOption};
 use crate::engine::options::{
-    self, CapabilityChanges, Dns, EmulationOption, Network, RunOptions, SeccompOption, Sharing,
-    Unmask,
+    self, CapabilityChanges, Dns, EmulationOption, RunOptions, SeccompOption, Sharing, Unmask,
 };
 use crate::engine::policy::Restart;
 use crate::engine::publish;
+use crate::engine::request::network::{self, Network};
+use crate::engine::request::{names, size};
 use crate::engine::run::{Subject, create as create_container};
 use crate::engine::share::Share;
 use crate::engine::systemd::SystemdMode;
 use crate::engine::userns::UserNs;
-use crate::engine::{detach, names};
 use crate::image::platform::Platform;
 use crate::image::registry::pull::{self, Policy};
 use crate::image::store::Store;
@@ -434,18 +435,19 @@ impl Args {
         })
     }
 
-    fn keeping(&self) -> Result<Keeping> {
+    /// How it is looked after, and its network.
+    fn keeping(&self) -> Result<(Keeping, Network)> {
         if self.rm && self.restart != Restart::No {
             bail!("--rm removes the container when it ends: leave out --restart");
         }
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         let (aliases, addresses) = (&self.network_alias, [&self.ip, &self.ip6]);
-        let networks = super::network::attachments(&self.network, aliases, addresses)?;
+        let (network, networks) = network::read(&self.network, aliases, addresses)?;
         let dns = match networks.is_empty() {
             true => Vec::new(),
             false => super::network::servers(&self.dns)?,
         };
-        Ok(Keeping {
+        let keeping = Keeping {
             restart: self.restart,
             stop_timeout: self.stop_timeout,
             log: LogConfig::parse(self.log_driver.as_deref(), &self.log_opt)?,
@@ -454,13 +456,14 @@ impl Args {
             networks,
             dns,
             ..Keeping::default()
-        })
+        };
+        Ok((keeping, network))
     }
 
     /// The options that these flags stand for.
     pub fn options(&self) -> Result<RunOptions> {
         if let Some(name) = &self.name {
-            names::check(name)?;
+            names::container(name)?;
         }
         let hostname = self.hostname.as_deref().unwrap_or_default();
         if hostname.len() > 64 {
@@ -470,11 +473,7 @@ impl Args {
         if keep_groups && self.group_add.len() > 1 {
             bail!("--group-add keep-groups goes with no other --group-add");
         }
-        let keeping = self.keeping()?;
-        let network = match keeping.networks.is_empty() {
-            true => Network::parse(&self.network[0])?,
-            false => Network::Named,
-        };
+        let (keeping, network) = self.keeping()?;
         let mut asked = Vec::new();
         for text in &self.volume {
             asked.push(mounts::parse_volume(text)?);
@@ -525,7 +524,7 @@ impl Args {
                 .map(|u| options::parse_ulimit(u))
                 .collect::<Result<_>>()?,
             sysctls: pairs("sysctl", &self.sysctl)?,
-            shm_size: options::parse_bytes(&self.shm_size)?,
+            shm_size: size::bytes(&self.shm_size)?,
             network,
             ports: publish::parse_all(&self.publish)?,
             publish_all: self.publish_all,

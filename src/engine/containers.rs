@@ -13,9 +13,9 @@ pub use creation::Creation;
 use super::health::OnFailure;
 use super::json::{read_json, replace_json};
 use super::names;
-use super::network::Attachment;
 use super::policy::Restart;
 use super::record::{History, Record, State};
+use super::request::{self, attachment::Attachment};
 use super::volumes::Volumes;
 use crate::error::{self, Said};
 use crate::image::store::Store;
@@ -322,7 +322,7 @@ impl Containers {
     pub fn find(&self, name: &str) -> Result<Container> {
         let not_found = || anyhow!(not_found(name));
         let by_name = names::from_link(&self.names().join(name));
-        if let (Some(id), Ok(())) = (by_name, names::check(name)) {
+        if let (Some(id), Ok(())) = (by_name, request::names::container(name)) {
             let found = self.load(&self.directory().join(id))?;
             return found.ok_or_else(not_found);
         }

@@ -1,7 +1,8 @@
 //! The contents of `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
 //! Pure.
 
-use super::options::{Dns, Network};
+use super::options::Dns;
+use super::request::network::Network;
 use crate::net::dns::ResolvConf;
 use std::fmt::Write as _;
 use std::net::IpAddr;

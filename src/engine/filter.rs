@@ -134,7 +134,7 @@ fn passes(container: &Container, key: &str, value: &str) -> bool {
             mounts.any(|m| m.source == value || m.destination == place)
         }
         "network" => match wanted(container) {
-            [] => record.network == value,
+            [] => record.network.to_string() == value,
             networks => networks.iter().any(|a| a.network == value),
         },
         "status" => container.state.name() == value,

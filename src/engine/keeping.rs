@@ -2,8 +2,8 @@
 
 use super::health::HealthCheck;
 use super::log::{Driver, LogConfig};
-use super::network::Attachment;
 use super::policy::Restart;
+use super::request::attachment::Attachment;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;

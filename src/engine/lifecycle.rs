@@ -249,7 +249,7 @@ pub fn wait(containers: &Containers, mut container: Container) -> Result<i32> {
 
 /// Gives a container another name.
 pub fn rename(containers: &Containers, container: &mut Container, name: &str) -> Result<()> {
-    super::names::check(name)?;
+    super::request::names::container(name)?;
     let old = container.record.name.clone();
     if old == name {
         bail!(error::Kind::AlreadySo.says(format!("container {name} has this name already")));

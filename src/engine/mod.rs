@@ -42,6 +42,7 @@ pub mod processes;
 pub mod publish;
 mod pump;
 pub mod record;
+pub mod request;
 pub mod root;
 pub mod run;
 pub mod share;

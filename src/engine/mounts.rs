@@ -2,6 +2,7 @@
 //! read; and what a container's record keeps of it. Pure, but for a look at
 //! whether a directory of the host exists.
 
+use super::request::names;
 use crate::error;
 use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
@@ -135,20 +136,6 @@ impl Mounted {
     }
 }
 
-/// Whether a volume can have this name: as docker's, letters, digits, `_`,
-/// `.` and `-`, the first one a letter or digit.
-pub fn check_volume_name(name: &str) -> Result<()> {
-    let word = |c: char| c.is_ascii_alphanumeric();
-    let rest = |c: char| word(c) || matches!(c, '_' | '.' | '-');
-    if !name.starts_with(word) || !name.chars().all(rest) || name.len() > 255 {
-        bail!(
-            "volume name '{name}': letters, digits, '_', '.' and '-' are allowed, and the first \
-             is a letter or digit; a path starts with '/' or '.'"
-        );
-    }
-    Ok(())
-}
-
 /// Splits a `-v` at its colons: source, destination, options. A source that
 /// is no path names a volume; without one the volume is new.
 ///
@@ -192,7 +179,7 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
             chown,
         }),
         name => {
-            name.map(check_volume_name)
+            name.map(names::volume)
                 .transpose()
                 .with_context(|| fail("source"))?;
             Ok(MountOption::Volume {

@@ -3,8 +3,8 @@
 
 use super::mounts::{ImageVolumes, MountOption};
 use super::publish::Port;
+use super::request::network::Network;
 use super::share::Share;
-use super::usernet::UserNetwork;
 use super::userns::UserNs;
 use crate::runtime::seccomp::RootEmulation;
 use anyhow::{Context, Result, bail};
@@ -120,102 +120,6 @@ pub struct RunOptions {
     pub keeping: super::keeping::Keeping,
     /// How its health is checked.
     pub health: super::health::HealthOptions,
-}
-
-/// The container's network.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Network {
-    /// User-mode networking where it works, else the host's.
-    #[default]
-    Default,
-    /// The host's.
-    Host,
-    /// Loopback alone.
-    None,
-    /// Named networks.
-    Named,
-    /// An interface of its own, served by a process of bryo's.
-    User(UserNetwork),
-    /// That of another container, which is named, or has this id.
-    Container(String),
-    /// The network namespace that this file stands for.
-    Namespace(PathBuf),
-}
-
-impl Network {
-    /// Reads a `--network`.
-    ///
-    /// # Errors
-    /// What is unknown or not supported.
-    pub fn parse(text: &str) -> Result<Network> {
-        let (kind, options) = text.split_once(':').unwrap_or((text, ""));
-        match kind {
-            "default" if options.is_empty() => Ok(Network::Default),
-            "host" if options.is_empty() => Ok(Network::Host),
-            "none" if options.is_empty() => Ok(Network::None),
-            "user" => Ok(Network::User(options.parse()?)),
-            "container" if !options.is_empty() => Ok(Network::Container(options.to_owned())),
-            "ns" if !options.is_empty() => {
-                let path = std::path::absolute(options).with_context(|| format!("ns:{options}"))?;
-                Ok(Network::Namespace(path))
-            }
-            _ => bail!(
-                "--network {text}: there are user[:OPTIONS], host, none, container:NAME, ns:PATH \
-                 and the names of networks"
-            ),
-        }
-    }
-
-    /// As it is read.
-    pub fn name(&self) -> String {
-        match self {
-            Network::Default => "default".to_owned(),
-            Network::Host => "host".to_owned(),
-            Network::None => "none".to_owned(),
-            Network::Named => "named".to_owned(),
-            Network::User(user) => match user.to_string().as_str() {
-                "" => "user".to_owned(),
-                options => format!("user:{options}"),
-            },
-            Network::Container(name) => format!("container:{name}"),
-            Network::Namespace(path) => format!("ns:{}", path.display()),
-        }
-    }
-
-    /// Whether it is another network namespace than bryo's.
-    pub fn is_own(&self) -> bool {
-        !matches!(self, Network::Default | Network::Host)
-    }
-
-    /// What is to be had in the place of what was asked for.
-    ///
-    /// # Errors
-    /// User-mode networking that was asked for and does not work here.
-    pub fn settle(self, warn: &dyn Fn(&str)) -> Result<Network> {
-        let (asked, mut user) = match self {
-            Network::Default => (false, UserNetwork::default()),
-            Network::User(user) => (true, user),
-            other => return Ok(other),
-        };
-        if let Err(error) = crate::sys::tap::probe() {
-            if asked {
-                return Err(error).context("--network user");
-            }
-            warn(&format!(
-                "no network of its own, the host's is used: {error}; --network host is without \
-                 this warning, --network none without network"
-            ));
-            return Ok(Network::Host);
-        }
-        user.settle();
-        Ok(Network::User(user))
-    }
-}
-
-/// Whether a `--network` is one of bryo's own modes, and no network's name.
-pub fn is_network_mode(text: &str) -> bool {
-    let kind = text.split(':').next().unwrap_or(text);
-    ["default", "host", "none", "user", "container", "ns"].contains(&kind)
 }
 
 /// Whose namespace a container is in.
@@ -355,28 +259,6 @@ impl CapabilityChanges {
     }
 }
 
-/// Reads a number of bytes as docker does: a suffix of `b`, `k`, `m`, `g`,
-/// `t`, each a power of 1024.
-pub fn parse_bytes(text: &str) -> Result<u64> {
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let lower = lower.strip_suffix('i').unwrap_or(lower);
-    let (digits, shift) = match lower.char_indices().last() {
-        Some((at, 'k')) => (&lower[..at], 10),
-        Some((at, 'm')) => (&lower[..at], 20),
-        Some((at, 'g')) => (&lower[..at], 30),
-        Some((at, 't')) => (&lower[..at], 40),
-        _ => (lower, 0),
-    };
-    let number: u64 = digits
-        .parse()
-        .ok()
-        .with_context(|| format!("size '{text}': a number with b, k, m, g or t is wanted"))?;
-    number
-        .checked_mul(1 << shift)
-        .with_context(|| format!("size '{text}' is too large"))
-}
-
 /// Parses `--ulimit NAME=SOFT[:HARD]`; -1 is unlimited.
 pub fn parse_ulimit(text: &str) -> Result<(PosixRlimitType, u64, u64)> {
     let fail = || format!("ulimit '{text}': NAME=SOFT[:HARD] is wanted, as nofile=1024:2048");
@@ -406,15 +288,12 @@ mod tests {
 
         #[test]
         fn any_flag_is_survived(text in "[a-z0-9:=,/.~ \\PC]{0,40}") {
-            let _ = (parse_capability(&text), parse_ulimit(&text), parse_bytes(&text));
+            let _ = (parse_capability(&text), parse_ulimit(&text));
         }
     }
 
     #[test]
-    fn sizes_and_limits() {
-        assert_eq!(parse_bytes("64m").unwrap(), 64 << 20);
-        assert_eq!(parse_bytes("1GiB").unwrap(), 1 << 30);
-        assert!(parse_bytes("1x").is_err() && parse_bytes("99999999t").is_err());
+    fn limits() {
         let (_, soft, hard) = parse_ulimit("nofile=10:20").unwrap();
         assert_eq!((soft, hard), (10, 20));
         assert!(parse_ulimit("nofile=20:10").is_err() && parse_ulimit("x=1").is_err());

@@ -4,6 +4,7 @@ use super::health::Health;
 use super::keeping::Keeping;
 use super::limits::Confinement;
 use super::mounts::{Kind, Mounted};
+use super::request::network::Network;
 use crate::sys::{self, pidfd};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -38,8 +39,8 @@ pub struct Record {
     /// The namespaces (`CLONE_NEW*`) that are not the caller's.
     pub namespaces: u64,
     /// Its network, as `--network` has it.
-    #[serde(default)]
-    pub network: String,
+    #[serde(default = "unknown_network")]
+    pub network: Network,
     /// Its published ports, as they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<super::publish::Port>,
@@ -134,6 +135,11 @@ pub enum State {
     },
 }
 
+/// What a record says of the network that was made before it said anything.
+fn unknown_network() -> Network {
+    Network::Unknown(String::new())
+}
+
 impl Record {
     /// The entry point and its arguments.
     pub fn split_command(&self) -> (&[String], &[String]) {
@@ -160,7 +166,7 @@ impl Record {
             command: Vec::new(),
             labels: BTreeMap::new(),
             auto_remove: false,
-            network: String::new(),
+            network: unknown_network(),
             ports: Vec::new(),
             namespaces: 0,
             stop_signal: None,

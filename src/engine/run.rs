@@ -5,14 +5,15 @@ use super::events::{self, Action};
 use super::keeping::Keeping;
 use super::mounting::{self, Site};
 use super::network::Networks;
-use super::options::{Network, RunOptions, SeccompOption};
+use super::options::{RunOptions, SeccompOption};
 use super::publish::{self, Port};
 use super::record::Record;
+use super::request::network::Network;
 use super::root::{self, Resolved, Root};
 use super::sharing;
 use super::spec::{self, Facts};
 use super::userns::Mapping;
-use super::{etc, mountpoints, names, systemd, user};
+use super::{etc, mountpoints, names, systemd, user, usernet};
 use crate::image::copy::copy_root;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
@@ -54,7 +55,7 @@ pub fn create(
         networks.find(&attachment.network)?;
     }
     let mut options = options.clone();
-    options.network = options.network.settle(warn)?;
+    options.network = usernet::settle(options.network, warn)?;
     let other = sharing::of(&Containers::open(store), &mut options)?;
     let wants_ports = options.publish_all || !options.ports.is_empty();
     match &options.network {
@@ -166,7 +167,7 @@ fn name_host(options: &mut RunOptions, networks: &Networks) -> Result<()> {
             let mut names = options.keeping.networks.iter().map(|a| &a.network);
             names.find_map(|name| networks.find(name).ok()?.way_out().ok()??.host_address())
         }
-        Network::None | Network::Container(_) | Network::Namespace(_) => None,
+        Network::None | Network::Container(_) | Network::Namespace(_) | Network::Unknown(_) => None,
     };
     let address = address.context(
         "--add-host: the container cannot reach the host, so there is no host-gateway: leave it out",
@@ -341,7 +342,7 @@ fn record(
         command: command.unwrap_or_default(),
         labels,
         auto_remove: options.auto_remove,
-        network: options.network.name(),
+        network: options.network.clone(),
         ports: Vec::new(),
         namespaces: super::exec::joined(spec),
         stop_signal: options

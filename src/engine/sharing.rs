@@ -2,14 +2,15 @@
 //! container:NAME` and `ns:PATH`. Where they are is looked up at each start.
 
 use super::containers::{Container, Containers};
-use super::options::{Dns, Network, RunOptions};
+use super::options::{Dns, RunOptions};
+use super::request::network::Network;
 use super::userns::maps_of;
 use crate::sys::{self, ns};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The container whose network is shared, if one is asked for; its id and
 /// host name become those of `options`.
@@ -24,21 +25,21 @@ pub fn of(containers: &Containers, options: &mut RunOptions) -> Result<Option<Co
     if options.dns != Dns::default() || !options.add_hosts.is_empty() {
         bail!("--dns and --add-host: names are {name}'s, whose network it is");
     }
-    let network = other.record.network.as_str();
-    if !matches!(network, "named" | "none") {
-        match Network::parse(network)? {
-            Network::Host => {
-                options.network = Network::Host;
-                return Ok(None);
-            }
-            Network::Namespace(_) => bail!("--network {network} is {name}'s too: give that"),
-            // Whose names it has.
-            shared @ Network::Container(_) => {
-                options.network = shared;
-                return Ok(Some(other));
-            }
-            _ => {}
+    match &other.record.network {
+        Network::Host => {
+            options.network = Network::Host;
+            return Ok(None);
         }
+        network @ Network::Namespace(_) => bail!("--network {network} is {name}'s too: give that"),
+        // Whose names it has.
+        shared @ Network::Container(_) => {
+            options.network = shared.clone();
+            return Ok(Some(other));
+        }
+        Network::Unknown(text) => bail!(
+            "--network container:{name}: its network is '{text}', which this bryo does not know"
+        ),
+        Network::Default | Network::None | Network::Named | Network::User(_) => {}
     }
     options.network = Network::Container(other.record.id.clone());
     if options.hostname.is_none() {
@@ -73,8 +74,8 @@ pub enum Place {
 ///
 /// # Errors
 /// The other container does not run; the file stands for no network namespace.
-pub fn place(containers: &Containers, network: &str, spec: &mut Spec) -> Result<Option<Place>> {
-    if let Some(id) = network.strip_prefix("container:") {
+pub fn place(containers: &Containers, network: &Network, spec: &mut Spec) -> Result<Option<Place>> {
+    if let Network::Container(id) = network {
         let other = containers.find(id);
         let mut other = other.with_context(|| format!("--network {network}"))?;
         let name = other.record.name.clone();
@@ -89,10 +90,10 @@ pub fn place(containers: &Containers, network: &str, spec: &mut Spec) -> Result<
         point(spec, Kind::Network, &files[1]);
         return Ok(Some(Place::Container(files)));
     }
-    let Some(path) = network.strip_prefix("ns:").map(Path::new) else {
+    let Network::Namespace(path) = network else {
         return Ok(None);
     };
-    let what = || format!("--network ns:{}", path.display());
+    let what = || format!("--network {network}");
     let file = ns::open_file(&path.to_string_lossy()).with_context(what)?;
     if !ns::kind(&file).is_ok_and(|kind| kind == libc::CLONE_NEWNET) {
         bail!("{}: it stands for no network namespace", what());

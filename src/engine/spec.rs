@@ -3,7 +3,8 @@
 
 use super::host::{self, Parts};
 use super::limits::{ANNOTATION_LIMITS, ANNOTATION_MANAGER};
-use super::options::{Network, RunOptions, SeccompOption, Sharing, Unmask};
+use super::options::{RunOptions, SeccompOption, Sharing, Unmask};
+use super::request::network::Network;
 use super::root::{ImageDefaults, Root};
 use super::systemd;
 use super::user::User;
@@ -309,7 +310,7 @@ fn system_mounts(options: &RunOptions, systemd: bool) -> Result<Vec<Mount>> {
     ];
     mounts.push(match &options.network {
         // Only who owns the network namespace may have a sysfs of it.
-        Network::Host | Network::Default | Network::Namespace(_) => mount(
+        Network::Host | Network::Default | Network::Namespace(_) | Network::Unknown(_) => mount(
             "/sys",
             "bind",
             Some(Path::new("/sys")),

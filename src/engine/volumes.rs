@@ -11,7 +11,8 @@ use super::changes::sum;
 use super::containers::{Containers, is_old};
 use super::events;
 use super::json::{read_json, replace_json, write_json};
-use super::mounts::{Kind, Mounted, check_volume_name};
+use super::mounts::{Kind, Mounted};
+use super::request::names;
 use super::userns::Mapping;
 use crate::error;
 use crate::image::copy::{chown_tree, copy_directory};
@@ -134,7 +135,7 @@ impl Volumes {
 
     /// Makes a volume; one that is there stays as it is.
     pub fn create(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<Volume> {
-        check_volume_name(name)?;
+        names::volume(name)?;
         let new = Volume {
             name: name.to_owned(),
             created: Timestamp::now(),
@@ -215,7 +216,7 @@ impl Volumes {
     /// Of [`error::Kind::NotFound`].
     pub fn find(&self, name: &str) -> Result<Volume> {
         let directory = self.directory().join(name);
-        if check_volume_name(name).is_err() || !directory.exists() {
+        if names::volume(name).is_err() || !directory.exists() {
             bail!(error::Kind::NotFound.says(format!("no such volume: {name}")));
         }
         Ok(self.read(&directory, name))

@@ -11,7 +11,7 @@ pub mod k8s;
 mod lines;
 pub mod read;
 
-use super::options::parse_bytes;
+use super::request::size;
 use crate::error;
 use anyhow::{Result, bail};
 use jiff::Timestamp;
@@ -117,7 +117,7 @@ impl LogConfig {
             let words = |list: &str| list.split(',').map(str::to_owned).collect();
             match option.split_once('=') {
                 Some(("max-size", "-1")) if files => config.max_size = None,
-                Some(("max-size", size)) if files => match parse_bytes(size)? {
+                Some(("max-size", size)) if files => match size::bytes(size)? {
                     0 => bail!("--log-opt {option}: a file needs some room"),
                     size => config.max_size = Some(size),
                 },

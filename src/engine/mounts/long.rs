@@ -1,8 +1,8 @@
 //! `--mount`, read: comma-separated fields as CSV has them (RFC 4180), with
 //! docker's and podman's keys.
 
-use super::{MountOption, absolute, absolute_source, bind_words, check_volume_name, tmpfs_words};
-use crate::engine::options::parse_bytes;
+use super::{MountOption, absolute, absolute_source, bind_words, tmpfs_words};
+use crate::engine::request::{names, size};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Component, Path};
 
@@ -65,10 +65,7 @@ fn read(text: &str) -> Result<MountOption> {
             chown,
         }),
         "volume" => {
-            source
-                .map(check_volume_name)
-                .transpose()
-                .context("source")?;
+            source.map(names::volume).transpose().context("source")?;
             ensure!(
                 subpath.is_none() || source.is_some(),
                 "subpath is a part of a volume that is there: source=NAME is missing"
@@ -153,7 +150,7 @@ impl Fields {
             "u" | "chown" => self.chown = flag()?,
             "volume-driver" if value == Some("local") => {}
             "tmpfs-size" => {
-                let size = parse_bytes(needed()?).with_context(|| key.to_owned())?;
+                let size = size::bytes(needed()?).with_context(|| key.to_owned())?;
                 self.words.push(format!("size={size}"));
             }
             "tmpfs-mode" => {

@@ -1,11 +1,11 @@
 //! Changing which networks a container is on.
 
 use super::definition::Networks;
-use super::lease::Attachment;
 use super::members::wanted;
 use crate::engine::containers::Container;
 use crate::engine::control::Request;
 use crate::engine::lifecycle;
+use crate::engine::request::attachment::Attachment;
 use crate::error;
 use anyhow::{Result, bail};
 

@@ -5,7 +5,8 @@ use super::subnet::{self, Subnet};
 use crate::engine::containers::Containers;
 use crate::engine::json::write_json;
 use crate::engine::names;
-use crate::engine::usernet::UserNetwork;
+use crate::engine::request;
+use crate::engine::request::user_network::UserNetwork;
 use crate::error;
 use crate::net::policy::Cidr;
 use crate::sys::fs::{make_private, private};
@@ -101,25 +102,6 @@ pub struct Wishes {
     pub options: Vec<String>,
 }
 
-/// Refuses what cannot be a network's name, or is one of bryo's own modes.
-pub fn check_name(name: &str) -> Result<()> {
-    names::check(name).with_context(|| format!("network '{name}'"))?;
-    if [
-        "host",
-        "none",
-        "user",
-        "container",
-        "ns",
-        "private",
-        "default",
-    ]
-    .contains(&name)
-    {
-        bail!("network '{name}': this name stands for something else");
-    }
-    Ok(())
-}
-
 /// All networks of the user.
 #[derive(Debug, Clone)]
 pub struct Networks {
@@ -210,7 +192,7 @@ impl Networks {
     /// # Errors
     /// Of [`error::Kind::NotFound`]; several ids start so.
     pub fn find(&self, name: &str) -> Result<Definition> {
-        if names::check(name).is_ok()
+        if request::names::container(name).is_ok()
             && let Some(definition) = self.read(name)?
         {
             return Ok(definition);
@@ -237,7 +219,7 @@ impl Networks {
     /// # Errors
     /// There is one of that name; its addresses make no sense or are taken.
     pub fn create(&self, wishes: &Wishes) -> Result<Definition> {
-        check_name(&wishes.name)?;
+        request::names::network(&wishes.name)?;
         let _lock = self.lock()?;
         if self.read(&wishes.name)?.is_some() {
             bail!(

@@ -16,7 +16,7 @@ use super::namespace::{self, Made};
 use super::subnet::{Subnet, choose};
 use crate::engine::containers::short;
 use crate::engine::keeper::{Keeper, Maps};
-use crate::engine::usernet::UserNetwork;
+use crate::engine::request::user_network::UserNetwork;
 use crate::engine::usernet::translator::Translator;
 use crate::error::{self, Fault};
 use crate::idmap::write::Setgroups;

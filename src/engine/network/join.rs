@@ -2,8 +2,9 @@
 
 use super::definition::{Definition, Networks};
 use super::holder::{self, Place};
-use super::lease::{Ask, Attachment, Lease, MAX_WORDS, Told};
+use super::lease::{Ask, Lease, MAX_WORDS, Told};
 use super::members;
+use crate::engine::request::attachment::Attachment;
 use crate::error;
 use crate::net::worker::Listener;
 use crate::sys::channel::Channel;

@@ -2,10 +2,11 @@
 //! (and in what was changed since), what they have in `network.json` of their
 //! directory, which holds while they run.
 
-use super::lease::{Attachment, Lease};
+use super::lease::Lease;
 use crate::engine::containers::{Container, Containers};
 use crate::engine::json::replace_json;
 use crate::engine::record::State;
+use crate::engine::request::attachment::Attachment;
 use anyhow::Result;
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -21,6 +21,7 @@ pub mod plumb;
 pub mod subnet;
 pub mod trace;
 
+pub use super::request::attachment::Attachment;
 pub use definition::{Definition, Networks};
 pub use join::Joined;
-pub use lease::{Attachment, Lease};
+pub use lease::Lease;

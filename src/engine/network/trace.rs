@@ -6,6 +6,7 @@ use super::holder::enter;
 use super::join::look;
 use super::namespace::BRIDGE;
 use crate::engine::containers::{Container, Containers};
+use crate::engine::request::network::Network;
 use crate::error;
 use crate::net::capture;
 use crate::sys::ns;
@@ -66,7 +67,7 @@ impl Subject {
 
     fn container(container: &mut Container) -> Result<Subject> {
         let end = container.running_process()?;
-        if container.record.network == "host" {
+        if container.record.network == Network::Host {
             bail!(
                 "container {} has the host's network, which is not bryo's to look at",
                 container.record.name

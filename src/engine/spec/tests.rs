@@ -1,7 +1,7 @@
 use super::*;
 use crate::engine::options::{CapabilityChanges, DEFAULT_CAPABILITIES, EmulationOption};
+use crate::engine::request::user_network::UserNetwork;
 use crate::engine::systemd::SystemdMode;
-use crate::engine::usernet::UserNetwork;
 use crate::runtime::{Plan, fields};
 use oci_spec::runtime::{Capability, PosixRlimitType};
 use serde_json::{Value, json};

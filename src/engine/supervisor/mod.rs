@@ -19,10 +19,10 @@ use super::keeper::Maps;
 use super::launch::Wanted;
 use super::log::{Logger, Origin};
 use super::network::holder;
-use super::options::Network;
 use super::policy::{RAN_WELL, Restart, back_off};
 use super::publish;
 use super::record::{ProcessId, State, user_namespace};
+use super::request::network::Network;
 use super::sharing::{self, Place};
 use super::usernet::translator::{self, Translator};
 use super::{root, userns};
@@ -419,13 +419,13 @@ impl Life {
     }
 
     fn translator(&self, tap: OwnedFd) -> Result<Translator> {
-        match Network::parse(&self.container.record.network)? {
+        match &self.container.record.network {
             Network::User(user) => {
                 let empty = self.containers.mount_point();
                 let report = translator::report_of(&self.container.dir);
-                Translator::start(&user, tap, &self.listeners, &empty, &report)
+                Translator::start(user, tap, &self.listeners, &empty, &report)
             }
-            _ => bail!("network {}: it has no tap", self.container.record.network),
+            other => bail!("network {other}: it has no tap"),
         }
     }
 

@@ -1,0 +1,12 @@
+//! What is asked for: docker's and podman's words, each read in one place and
+//! once. What the rest of the engine gets are values; only here is text taken
+//! apart, and only here is a value written as the text that records have.
+//!
+//! The ground of the engine: nothing here imports from the engine's other
+//! modules, and nothing asks the machine whether it can be had.
+
+pub mod attachment;
+pub mod names;
+pub mod network;
+pub mod size;
+pub mod user_network;

@@ -1,0 +1,86 @@
+//! Names of containers, networks and volumes, as docker allows them.
+
+use anyhow::{Context, Result, bail};
+
+/// Accepts what docker accepts as a container's name: a letter or digit, then letters,
+/// digits, `_`, `.` and `-`.
+pub fn container(name: &str) -> Result<()> {
+    let mut chars = name.chars();
+    let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = chars.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if !first || !rest || name.len() > 128 {
+        bail!(
+            "name '{name}': a name starts with a letter or digit and has only letters, digits, \
+             '_', '.' and '-'"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be a network's name, or is one of bryo's own modes.
+pub fn network(name: &str) -> Result<()> {
+    container(name).with_context(|| format!("network '{name}'"))?;
+    if [
+        "host",
+        "none",
+        "user",
+        "container",
+        "ns",
+        "private",
+        "default",
+    ]
+    .contains(&name)
+    {
+        bail!("network '{name}': this name stands for something else");
+    }
+    Ok(())
+}
+
+/// Whether a volume can have this name: as docker's, letters, digits, `_`,
+/// `.` and `-`, the first one a letter or digit.
+pub fn volume(name: &str) -> Result<()> {
+    let word = |c: char| c.is_ascii_alphanumeric();
+    let rest = |c: char| word(c) || matches!(c, '_' | '.' | '-');
+    if !name.starts_with(word) || !name.chars().all(rest) || name.len() > 255 {
+        bail!(
+            "volume name '{name}': letters, digits, '_', '.' and '-' are allowed, and the first \
+             is a letter or digit; a path starts with '/' or '.'"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dockers() {
+        for good in ["a", "a_b.c-d", "0"] {
+            container(good).unwrap();
+            network(good).unwrap();
+            volume(good).unwrap();
+        }
+        for bad in ["", "-x", ".x", "a/b", "a b", "ä"] {
+            for check in [container, network, volume] {
+                assert!(check(bad).is_err(), "{bad}");
+            }
+        }
+        let error = |name| network(name).unwrap_err().to_string();
+        for taken in [
+            "host",
+            "none",
+            "user",
+            "container",
+            "ns",
+            "private",
+            "default",
+        ] {
+            let said = format!("network '{taken}': this name stands for something else");
+            assert_eq!(error(taken), said);
+        }
+        let long = "a".repeat(129);
+        assert!(container(&long).is_err() && volume(&long).is_ok());
+        assert!(volume(&"a".repeat(256)).is_err());
+    }
+}
