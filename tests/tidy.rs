@@ -206,6 +206,25 @@ fn output_goes_by_its_module() {
     report(faults);
 }
 
+/// What is done in one place alone: the word that does it, and the place.
+const IN_ONE_PLACE: [(&str, &str); 1] = [("PollFd", "sys/wait.rs")];
+
+#[test]
+fn what_has_a_place_is_done_there() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        for (index, line) in code(&read(&file)).lines().enumerate() {
+            for (word, place) in IN_ONE_PLACE {
+                if !file.ends_with(place) && words(line).any(|found| found == word) {
+                    let (file, line) = (file.display(), index + 1);
+                    faults.push(format!("{file}:{line}: {word} is for src/{place}"));
+                }
+            }
+        }
+    }
+    report(faults);
+}
+
 #[test]
 fn files_are_of_one_subject() {
     let mut faults = Vec::new();

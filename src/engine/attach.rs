@@ -8,10 +8,11 @@ use crate::runtime::StartError;
 use crate::sys::channel::Channel;
 use crate::sys::clone::Child;
 use crate::sys::signal::SignalFd;
+use crate::sys::wait;
 use crate::sys::{pidfd, socket, tty};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcsetattr};
 use nix::unistd::{read, write};
 use std::io::IsTerminal;
@@ -137,7 +138,7 @@ impl Relay {
     fn wait(&self) -> Result<Ready> {
         let stdin = std::io::stdin();
         let none = PollFlags::empty();
-        let mut fds = vec![PollFd::new(self.at.signals.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![(self.at.signals.as_fd(), PollFlags::POLLIN)];
         let control = match self.exited {
             None => Some(self.at.control.as_fd()),
             Some(_) => None,
@@ -152,21 +153,12 @@ impl Relay {
             }),
             (self.input_open && self.pending.is_none()).then(|| (stdin.as_fd(), PollFlags::POLLIN)),
         ];
-        fds.extend(
-            places
-                .iter()
-                .flatten()
-                .map(|(fd, events)| PollFd::new(*fd, *events)),
-        );
+        fds.extend(places.iter().flatten());
         let own = fds.len();
         fds.extend(self.at.pump.iter().flat_map(Pump::watched));
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e).context("poll"),
-        }
-        let seen = |fd: &PollFd| fd.revents().unwrap_or(none);
-        let carried = fds[own..].iter().map(seen).collect();
-        let mut seen = fds[1..own].iter().map(|fd| fd.revents().unwrap_or(none));
+        let mut seen = wait::wait(fds, None).context("poll")?;
+        let carried = seen.split_off(own);
+        let mut seen = seen.into_iter().skip(1);
         let mut next = |place: usize| match places[place] {
             Some(_) => seen.next().unwrap_or(none),
             None => none,
@@ -373,20 +365,13 @@ pub fn carry_child(child: &Child, signals: &SignalFd, mut pump: Pump) -> Result<
         if let (Some(code), true) = (code, pump.is_done()) {
             return pump.finish().map(|()| code);
         }
-        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![(signals.as_fd(), PollFlags::POLLIN)];
         if code.is_none() {
-            fds.push(PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN));
+            fds.push((child.pidfd.as_fd(), PollFlags::POLLIN));
         }
         let own = fds.len();
         fds.extend(pump.watched());
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e).context("poll"),
-        }
-        let seen = fds
-            .iter()
-            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let seen: Vec<PollFlags> = seen.collect();
+        let seen = wait::wait(fds, None).context("poll")?;
         for signal in pending(signals) {
             let ends = ENDING.contains(&signal);
             match code {
@@ -494,21 +479,16 @@ impl Session {
 
     fn poll(&self, told: BorrowedFd<'_>, signals: &SignalFd) -> Result<Events> {
         let stdin = std::io::stdin();
-        let mut fds = vec![
-            PollFd::new(told, PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut fds = vec![told, signals.as_fd()];
         if let Some(master) = &self.master {
-            fds.push(PollFd::new(master.as_fd(), PollFlags::POLLIN));
+            fds.push(master.as_fd());
             if self.input_open {
-                fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+                fds.push(stdin.as_fd());
             }
         }
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e).context("poll"),
-        }
-        let ready = |n: usize| fds.get(n).and_then(|p| p.any()).unwrap_or(false);
+        let fds = fds.into_iter().map(|fd| (fd, PollFlags::POLLIN));
+        let seen = wait::wait(fds, None).context("poll")?;
+        let ready = |n: usize| seen.get(n).is_some_and(|events| !events.is_empty());
         Ok(Events {
             told: ready(0),
             output: ready(2),
@@ -541,8 +521,7 @@ impl Session {
     /// Prints what the container wrote before it ended.
     fn drain(&mut self) {
         while let Some(master) = &self.master {
-            let mut fds = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut fds, PollTimeout::ZERO).unwrap_or(0) == 0 {
+            if !wait::is_readable(master) {
                 return;
             }
             self.copy(&Events {
@@ -579,10 +558,7 @@ fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
         match write(fd, data) {
             Ok(n) => data = &data[n..],
             Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => {
-                let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-                let _ = poll(&mut fds, PollTimeout::NONE);
-            }
+            Err(Errno::EAGAIN) => wait::writable(fd),
             Err(e) => return Err(e),
         }
     }

@@ -13,7 +13,7 @@ pub fn empty_trash_behind(store: &Store) -> Result<()> {
     if store.trash_is_empty() {
         return Ok(());
     }
-    spawn(|| {
+    spawn(|process| {
         let resident = Resident {
             name: c"bryo-clean",
             role: "cleaner",
@@ -21,7 +21,7 @@ pub fn empty_trash_behind(store: &Store) -> Result<()> {
             hidden: false,
             keeps: None,
         };
-        let _ = resident.begin();
+        let _ = resident.begin(process);
         let mut result = store.empty_trash();
         if result.is_err() {
             // Files of subordinate ids can only be removed where they are

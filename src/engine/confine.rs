@@ -53,7 +53,7 @@ pub fn go_on_confined(store: &Store, budget: &Budget, reach: Reach) -> Result<()
     let parent = getpid();
     let child = match clone3(0, Parent::Caller).context("start a process")? {
         Forked::Parent(child) => child,
-        Forked::Child => {
+        Forked::Child(_) => {
             confine(store, budget, reach)?;
             if getppid() != parent {
                 exit_now(1);

@@ -25,10 +25,11 @@ use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::{open_in_root, set_nonblocking};
 use crate::sys::signal::SignalFd;
+use crate::sys::wait::wait;
 use crate::sys::{pidfd, tty};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::tcgetattr;
@@ -191,9 +192,9 @@ pub fn exec_detached(
     } = prepare(container, options)?;
     let (ours, theirs) = Channel::pair()?;
     match clone3(0, Parent::Caller)? {
-        Forked::Child => {
+        Forked::Child(process) => {
             drop(ours);
-            crate::sys::fd::close_inherited(inherited);
+            crate::sys::fd::close_inherited(&process, inherited);
             let resident = Resident {
                 name: c"bryo-exec",
                 role: &format!("exec {}", short(&container.record.id)),
@@ -202,7 +203,7 @@ pub fn exec_detached(
                 keeps: None,
             };
             let started = resident
-                .begin()
+                .begin(&process)
                 .map_err(|e| StartError::new(Step::Supervise, &e))
                 .and_then(|()| {
                     let stdio = Stdio::null().map_err(|e| StartError::new(Step::Join, &e))?;
@@ -283,14 +284,13 @@ pub fn probe(
     let mut output = Vec::new();
     let mut reading = true;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = vec![PollFd::new(started.child.pidfd.as_fd(), PollFlags::POLLIN)];
-        if reading {
-            fds.push(PollFd::new(reader.as_fd(), PollFlags::POLLIN));
-        }
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let count = poll(&mut fds, timeout).unwrap_or(0);
-        let ended = fds[0].any().unwrap_or(false);
+        let fds = [
+            Some(started.child.pidfd.as_fd()),
+            reading.then_some(reader.as_fd()),
+        ];
+        let fds = fds.into_iter().flatten().map(|fd| (fd, PollFlags::POLLIN));
+        let seen = wait(fds, Some(deadline)).context("poll")?;
+        let ended = !seen[0].is_empty();
         let mut buffer = [0; 4096];
         while let Ok(count) = nix::unistd::read(&reader, &mut buffer) {
             reading = count > 0;
@@ -300,7 +300,7 @@ pub fn probe(
             let room = limit.saturating_sub(output.len()).min(count);
             output.extend(&buffer[..room]);
         }
-        if ended || count == 0 && left.is_zero() {
+        if ended || Instant::now() >= deadline {
             let _ = pidfd::kill(&started.child.pidfd, libc::SIGKILL);
             let status = waitpid(started.child.pid, None).context("wait")?;
             let code = ended.then(|| super::supervisor::exit_code(status));
@@ -312,7 +312,7 @@ pub fn probe(
 /// Answers for the command in a process of its own: what the command leaves
 /// behind may ask when this one is gone.
 pub(super) fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
-    spawn(|| {
+    spawn(|process| {
         let mut kept = emulator.descriptors();
         kept.push(target.as_raw_fd());
         let resident = Resident {
@@ -322,7 +322,7 @@ pub(super) fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()>
             hidden: true,
             keeps: Some(&kept),
         };
-        resident.begin()?;
+        resident.begin(process)?;
         let _ = nix::sched::setns(target, CloneFlags::CLONE_NEWUSER);
         let _ = crate::sys::seccomp::confine(seccomp::CARETAKER, true);
         emulator.serve_all();

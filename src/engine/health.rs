@@ -297,7 +297,7 @@ pub struct Checker {
 /// process run.
 pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
     let (ours, theirs) = socket::pair()?;
-    let process = spawn(|| {
+    let process = spawn(|process| {
         let resident = Resident {
             name: c"bryo-health",
             role: &format!("health checks {}", short(&container.record.id)),
@@ -305,7 +305,7 @@ pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
             hidden: false,
             keeps: Some(&[theirs.as_raw_fd()]),
         };
-        resident.begin()?;
+        resident.begin(process)?;
         let mut container = container.clone();
         super::supervisor::confine_starter(&container);
         let begun = Instant::now();

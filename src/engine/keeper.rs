@@ -23,10 +23,10 @@ use crate::runtime::seccomp;
 use crate::sys;
 use crate::sys::channel::Channel;
 use crate::sys::clone::Child;
+use crate::sys::clone::NewProcess;
 use crate::sys::fs::{create_private, private};
+use crate::sys::wait;
 use anyhow::{Context, Result, anyhow, bail};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
@@ -140,8 +140,7 @@ impl Keeper {
         };
         // If it lives still, then the namespace is its own. One that nobody
         // has waited for is not alive.
-        let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::ZERO) != Ok(0) {
+        if wait::is_readable(&process) {
             return Ok(None);
         }
         // A keeper counts from here.
@@ -183,7 +182,9 @@ fn start(directory: &Path, maps: &Maps) -> Result<()> {
     }
     let (ours, theirs) = Channel::pair()?;
     let path = directory.join("keeper");
-    let keeper = orphan(libc::CLONE_NEWUSER as u64, || keep(theirs, &path))?;
+    let keeper = orphan(libc::CLONE_NEWUSER as u64, |process| {
+        keep(&process, theirs, &path)
+    })?;
     let started = || -> Result<()> {
         write_maps(&keeper, maps, &writers)?;
         let entry = Entry {
@@ -202,7 +203,7 @@ fn start(directory: &Path, maps: &Maps) -> Result<()> {
 }
 
 /// The keeper's whole life.
-fn keep(starter: Channel, path: &Path) {
+fn keep(process: &NewProcess, starter: Channel, path: &Path) {
     // Nothing of who started it is kept: no lock, pipe or terminal.
     let resident = Resident {
         name: c"bryo-keeper",
@@ -211,7 +212,7 @@ fn keep(starter: Channel, path: &Path) {
         hidden: false,
         keeps: Some(&[starter.as_fd().as_raw_fd()]),
     };
-    if resident.begin().is_err() {
+    if resident.begin(process).is_err() {
         return;
     }
     // The maps are written and the file is there, or the starter has died.
@@ -240,12 +241,7 @@ fn wait_until_unused(file: &File, path: &Path) -> Result<()> {
             return Ok(std::fs::remove_file(path)?);
         }
         let left = IDLE.saturating_sub(idle).max(Duration::from_secs(1));
-        let timeout = PollTimeout::try_from(left)?;
-        let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e.into()),
-        }
+        wait::readable(&inotify, wait::within(left));
         while inotify.read_events().is_ok() {}
     }
 }

@@ -87,13 +87,14 @@ pub fn launch(
     };
     let signals = SignalFd::new()?;
     match clone3(0, Parent::Caller).context("start the supervisor")? {
-        Forked::Child => {
+        Forked::Child(process) => {
             drop((ours, data, pump));
             if !how.foreground {
                 let others = how.inherited.iter().filter(|fd| !how.sockets.has(**fd));
-                close_inherited(&others.copied().collect::<Vec<_>>());
+                close_inherited(&process, &others.copied().collect::<Vec<_>>());
             }
             let supervisor = Supervisor {
+                process,
                 containers: containers.clone(),
                 container,
                 lock,

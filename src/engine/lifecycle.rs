@@ -11,11 +11,11 @@ use super::policy::Restart;
 use super::record::State;
 use crate::error;
 use crate::sys::channel::Channel;
+use crate::sys::wait;
 use crate::sys::{self, pidfd};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How long another command may take with a container.
@@ -149,12 +149,12 @@ pub fn begin_stop(
 pub fn finish_stop(containers: &Containers, stopping: Stopping) -> Result<()> {
     let container = &stopping.container;
     if let Some(process) = &stopping.process {
-        if !ends(process, stopping.deadline) {
+        if !wait::readable(process, stopping.deadline) {
             if !container.kill_all() {
                 pidfd::end(process)?;
             }
             events::emit(containers, Action::Kill, container, &[("signal", "9")]);
-            ends(process, None);
+            wait::readable(process, None);
         }
     } else if !container.state.is_active() {
         return Ok(());
@@ -162,23 +162,6 @@ pub fn finish_stop(containers: &Containers, stopping: Stopping) -> Result<()> {
     await_supervisor(container, stopping.supervisor);
     events::emit(containers, Action::Stop, container, &[]);
     Ok(())
-}
-
-/// Whether a process ends before `deadline`.
-fn ends(process: &OwnedFd, deadline: Option<Instant>) -> bool {
-    loop {
-        let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-        let timeout = left.map_or(PollTimeout::NONE, |left| {
-            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-        });
-        let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, timeout).unwrap_or(0) > 0 {
-            return true;
-        }
-        if deadline.is_some_and(|end| end <= Instant::now()) {
-            return false;
-        }
-    }
 }
 
 /// A connection that its supervisor closes when it is done.
@@ -191,14 +174,8 @@ fn hear_end(container: &Container) -> Option<Channel> {
 /// Waits until a supervisor has recorded the end and let go of its container.
 fn await_supervisor(container: &Container, supervisor: Option<Channel>) {
     if let Some(channel) = supervisor {
-        let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
-        let patience = Instant::now() + PATIENCE;
-        while Instant::now() < patience {
-            if poll(&mut fds, 1000u16).unwrap_or(0) > 0 && !matches!(channel.receive(), Ok(Some(_)))
-            {
-                break;
-            }
-        }
+        let patience = wait::within(PATIENCE);
+        while wait::readable(&channel, patience) && matches!(channel.receive(), Ok(Some(_))) {}
     }
     let patience = Instant::now() + PATIENCE;
     while matches!(container.try_lock(), Ok(None)) && Instant::now() < patience {
@@ -376,20 +353,12 @@ pub fn ask(container: &Container, request: Request) -> Result<()> {
 
 /// The next message of a supervisor; None if it has ended.
 fn hear_answer(channel: &Channel, patience: Duration) -> Result<Option<Reply>> {
-    let end = Instant::now() + patience;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::try_from(left)?) {
-            Ok(0) => bail!(error::Kind::Timeout.says(format!(
-                "who looks after it has not answered for {} seconds; if that process was stopped, \
-                 kill -CONT lets it go on",
-                patience.as_secs()
-            ))),
-            Ok(_) => break,
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).context("poll"),
-        }
+    if !wait::readable(channel, wait::within(patience)) {
+        bail!(error::Kind::Timeout.says(format!(
+            "who looks after it has not answered for {} seconds; if that process was stopped, \
+             kill -CONT lets it go on",
+            patience.as_secs()
+        )))
     }
     let Some(received) = channel.receive()? else {
         return Ok(None);

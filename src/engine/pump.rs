@@ -8,7 +8,7 @@ use crate::sys::fd::{readable_bytes, set_nonblocking, standard};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SpliceFFlags, fcntl, splice};
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::PollFlags;
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{FileStat, SFlag, fstat, major};
 use nix::unistd::{read, write};
@@ -130,7 +130,7 @@ impl Pump {
     }
 
     /// What to wait for.
-    pub fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
+    pub fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         // Input is last.
         let held = self.input_held;
         let lanes = self
@@ -140,10 +140,10 @@ impl Pump {
         lanes.flat_map(|lane| match lane.waits {
             // Who reads may go; the container is to know, as in a pipeline.
             Side::Source => vec![
-                PollFd::new(lane.source.as_fd(), PollFlags::POLLIN),
-                PollFd::new(lane.sink.as_fd(), PollFlags::empty()),
+                (lane.source.as_fd(), PollFlags::POLLIN),
+                (lane.sink.as_fd(), PollFlags::empty()),
             ],
-            Side::Sink => vec![PollFd::new(lane.sink.as_fd(), PollFlags::POLLOUT)],
+            Side::Sink => vec![(lane.sink.as_fd(), PollFlags::POLLOUT)],
         })
     }
 

@@ -5,6 +5,7 @@ use super::keeping::Keeping;
 use super::limits::Confinement;
 use super::mounts::{Kind, Mounted};
 use super::request::network::Network;
+use crate::sys::wait;
 use crate::sys::{self, pidfd};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -12,8 +13,9 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 /// A container as it was created. `record.json` in its directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -298,19 +300,13 @@ pub fn end_all_in(user_namespace: u64) {
             // Looked at again: the descriptor is of the same process.
             if self::user_namespace(pid) == Some(user_namespace) {
                 found |= pidfd::kill(&process, libc::SIGKILL).is_ok();
-                wait_for_end(&process);
+                wait::readable(&process, wait::within(Duration::from_secs(1)));
             }
         }
         if !found {
             return;
         }
     }
-}
-
-fn wait_for_end(process: &OwnedFd) {
-    use nix::poll::{PollFd, PollFlags, poll};
-    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    let _ = poll(&mut fds, 1000u16);
 }
 
 /// Field 22 of proc_pid_stat(5); the second may hold blanks and parentheses.

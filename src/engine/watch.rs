@@ -1,10 +1,10 @@
 //! Waiting until something changes in directories: inotify(7).
 
+use crate::sys::wait;
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// Watches directories, not what is below those in them.
 pub struct Watch {
@@ -37,8 +37,7 @@ impl Watch {
     /// Waits for a change, for a second at most: that a process was killed
     /// changes nothing.
     pub fn wait(&self) {
-        let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, 1000u16);
+        wait::readable(&self.inotify, wait::within(Duration::from_secs(1)));
         // All that has come: whoever waits looks at everything.
         while self
             .inotify

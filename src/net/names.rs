@@ -7,8 +7,8 @@ use super::dns::{self, Answer, Names, Transport};
 use super::shares::oldest_of_most;
 use crate::sys::fd::set_nonblocking;
 use crate::sys::socket;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use crate::sys::wait::wait;
+use nix::poll::PollFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -189,24 +189,9 @@ impl Server {
         }
         let of_pending = self.pending.iter().map(|pending| pending.deadline);
         let of_connections = self.connections.iter().map(|c| c.deadline);
-        let timeout = match of_pending.chain(of_connections).min() {
-            None => PollTimeout::NONE,
-            Some(end) => {
-                let left = end.saturating_duration_since(Instant::now());
-                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        let mut fds: Vec<PollFd> = watched
-            .iter()
-            .map(|(_, fd, events)| PollFd::new(*fd, *events))
-            .collect();
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        let events = fds
-            .iter()
-            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let until = of_pending.chain(of_connections).min();
+        let fds = watched.iter().map(|(_, fd, events)| (*fd, *events));
+        let events = wait(fds, until)?;
         let sources = watched.iter().map(|(source, ..)| *source);
         Ok(sources
             .zip(events)

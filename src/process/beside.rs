@@ -55,7 +55,7 @@ impl<T: Told> Beside<T> {
         let (said, mut teller) = std::io::pipe().context("pipe")?;
         let child = match clone3(0, Parent::Caller).context("start a process")? {
             Forked::Parent(child) => child,
-            Forked::Child => {
+            Forked::Child(_) => {
                 drop(said);
                 let death = prctl::set_pdeathsig(Signal::SIGKILL);
                 let done = death.map_err(Into::into).and_then(|()| act());

@@ -1,5 +1,6 @@
 //! The null device in the place of streams.
 
+use crate::sys::clone::NewProcess;
 use crate::sys::fd::duplicate_to;
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
@@ -14,10 +15,10 @@ pub fn open_null() -> Result<OwnedFd> {
 
 /// Points descriptors 0 to 2 at the null device, so that nobody waits for this
 /// process to close a pipe of theirs.
-pub fn release_stdio() -> Result<()> {
+pub fn release_stdio(process: &NewProcess) -> Result<()> {
     let null = open_null()?;
     for number in 0..3 {
-        duplicate_to(&null, number)?;
+        duplicate_to(process, &null, number)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Processes that stay.
 
 use super::null::release_stdio;
+use crate::sys::clone::NewProcess;
 use crate::sys::fd::close_all_but;
 use crate::sys::{signal, title};
 use anyhow::{Context, Result};
@@ -40,7 +41,7 @@ impl Resident<'_> {
     ///
     /// # Errors
     /// The kernel refuses, or there is no null device.
-    pub fn begin(&self) -> Result<()> {
+    pub fn begin(&self, process: &NewProcess) -> Result<()> {
         title::set(self.name, self.role);
         match self.until {
             Until::Done => {
@@ -56,9 +57,9 @@ impl Resident<'_> {
             prctl::set_dumpable(false).context("set dumpable")?;
         }
         signal::reset()?;
-        release_stdio()?;
+        release_stdio(process)?;
         if let Some(kept) = self.keeps {
-            close_all_but(kept)?;
+            close_all_but(process, kept)?;
         }
         Ok(())
     }

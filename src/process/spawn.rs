@@ -2,7 +2,7 @@
 
 use crate::error::Fault;
 use crate::sys::channel::Channel;
-use crate::sys::clone::{Child, CloneFlags, Forked, Parent, clone3, exit_now};
+use crate::sys::clone::{Child, CloneFlags, Forked, NewProcess, Parent, clone3, exit_now};
 use anyhow::{Context, Error, Result, anyhow};
 use nix::unistd::Pid;
 use std::os::fd::AsFd;
@@ -26,16 +26,16 @@ const PID: &[u8] = b"pid: ";
 /// for it. An error of `make` is a message of a channel.
 pub fn through(
     make: impl FnOnce() -> Result<Forked, Vec<u8>>,
-    act: impl FnOnce(),
+    act: impl FnOnce(NewProcess),
 ) -> Result<Child, Refused> {
     let lost = |error: crate::sys::Error| Refused::Lost(error.into());
     let (ours, theirs) = Channel::pair().map_err(lost)?;
     let helper = match clone3(0, Parent::Caller).map_err(lost)? {
         Forked::Parent(helper) => helper,
-        Forked::Child => match make() {
-            Ok(Forked::Child) => {
+        Forked::Child(_) => match make() {
+            Ok(Forked::Child(process)) => {
                 drop((ours, theirs));
-                act();
+                act(process);
                 exit_now(1)
             }
             Ok(Forked::Parent(child)) => {
@@ -70,10 +70,10 @@ pub fn through(
 ///
 /// # Errors
 /// There can be no more processes.
-pub fn spawn(act: impl FnOnce() -> Result<()>) -> Result<Child> {
+pub fn spawn(act: impl FnOnce(&NewProcess) -> Result<()>) -> Result<Child> {
     match clone3(0, Parent::Caller).context("start a process")? {
         Forked::Parent(child) => Ok(child),
-        Forked::Child => exit_now(act().is_err().into()),
+        Forked::Child(process) => exit_now(act(&process).is_err().into()),
     }
 }
 
@@ -82,7 +82,7 @@ pub fn spawn(act: impl FnOnce() -> Result<()>) -> Result<Child> {
 ///
 /// # Errors
 /// The namespaces cannot be made.
-pub fn orphan(namespaces: CloneFlags, act: impl FnOnce()) -> Result<Child> {
+pub fn orphan(namespaces: CloneFlags, act: impl FnOnce(NewProcess)) -> Result<Child> {
     let make = || {
         let made = clone3(namespaces, Parent::Caller);
         made.map_err(|error| Fault::of(&error.into()).message())

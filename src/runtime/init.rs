@@ -9,6 +9,7 @@ use super::{reaper, rootfs};
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, lines};
 use crate::sys::channel::Channel;
+use crate::sys::clone::NewProcess;
 use crate::sys::clone::exit_now;
 use crate::sys::fd::{create_in_root, open_in_root};
 use crate::sys::{self, mount, tty};
@@ -46,8 +47,15 @@ pub enum Ids {
 
 /// Starts the container's command in the calling process; what fails is told
 /// on `channel`.
-pub fn run(plan: &Plan, stdio: &Stdio, ids: Ids, channel: &Channel, page: &OwnedFd) -> ! {
-    let (step, error) = match start(plan, stdio, ids, channel, page) {
+pub fn run(
+    new: NewProcess,
+    plan: &Plan,
+    stdio: &Stdio,
+    ids: Ids,
+    channel: &Channel,
+    page: &OwnedFd,
+) -> ! {
+    let (step, error) = match start(new, plan, stdio, ids, channel, page) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -63,6 +71,7 @@ pub fn give_up(channel: &Channel, step: Step, error: &anyhow::Error) -> ! {
 }
 
 fn start(
+    mut new: NewProcess,
     plan: &Plan,
     stdio: &Stdio,
     ids: Ids,
@@ -72,7 +81,7 @@ fn start(
     let creates = |flag: i32| plan.create & flag as u64 != 0;
     let mut warn = |text: String| drop(channel.send(&Message::Warning(text).encode(), None));
 
-    stdio.place().at(Step::Identity)?;
+    stdio.place(&new).at(Step::Identity)?;
     end_with_parent().at(Step::Identity)?;
     nix::unistd::setsid().context("setsid").at(Step::Identity)?;
     sys::signal::reset().at(Step::Identity)?;
@@ -117,7 +126,7 @@ fn start(
         rootfs::link_dev(&root).at(Step::Device)?;
     }
     if let Some(size) = plan.process.terminal {
-        open_terminal(&root, size, channel, true).at(Step::Device)?;
+        open_terminal(&new, &root, size, channel, true).at(Step::Device)?;
     }
 
     rootfs::write_sysctls(&root, &plan.sysctl).at(Step::Protect)?;
@@ -138,9 +147,9 @@ fn start(
         Ok(()) | Err(_) => {}
     }
     if plan.init {
-        reaper::split().at(Step::Execute)?;
+        new = reaper::split(new).at(Step::Execute)?;
     }
-    Err(plan.process.execute(page, channel))
+    Err(plan.process.execute(&new, page, channel))
 }
 
 fn end_with_parent() -> Result<()> {
@@ -195,6 +204,7 @@ fn set_identity(plan: &Plan) -> Result<()> {
 /// terminal and descriptors 0 to 2, and `/dev/console` if it is the first
 /// process's; sends its master side out.
 pub fn open_terminal(
+    new: &NewProcess,
     root: &OwnedFd,
     size: Option<(u16, u16)>,
     channel: &Channel,
@@ -220,7 +230,7 @@ pub fn open_terminal(
     }
     tty::set_controlling(&slave)?;
     for number in 0..3 {
-        sys::fd::duplicate_to(&slave, number)?;
+        sys::fd::duplicate_to(new, &slave, number)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::process::ProcessPlan;
 use super::start::{Started, by_helper, hear};
 use super::stdio::Stdio;
 use crate::sys::channel::Channel;
-use crate::sys::clone::{CloneFlags, Parent, clone3_into};
+use crate::sys::clone::{CloneFlags, NewProcess, Parent, clone3_into};
 use crate::sys::{self, trampoline};
 use anyhow::{Context, anyhow};
 use nix::fcntl::OFlag;
@@ -56,14 +56,14 @@ pub fn join(
             enter().map_err(|e| StartError::new(Step::Join, &e))?;
             clone3_into(0, Parent::Grandparent, group).map_err(failed)
         },
-        || {
+        |new| {
             drop(ours.take());
             if later != 0
                 && let Err(e) = nix::sched::setns(target, Namespaces::CLONE_NEWCGROUP)
             {
                 give_up(&theirs, Step::Join, &anyhow!(e).context("setns"));
             }
-            run(process, stdio, &theirs, &page)
+            run(&new, process, stdio, &theirs, &page)
         },
     )?;
     drop(theirs);
@@ -71,9 +71,15 @@ pub fn join(
     hear(child, &ours.take().ok_or_else(lost)?, process)
 }
 
-fn run(process: &ProcessPlan, stdio: &Stdio, channel: &Channel, page: &OwnedFd) -> ! {
+fn run(
+    new: &NewProcess,
+    process: &ProcessPlan,
+    stdio: &Stdio,
+    channel: &Channel,
+    page: &OwnedFd,
+) -> ! {
     let prepare = || -> anyhow::Result<()> {
-        stdio.place()?;
+        stdio.place(new)?;
         prctl::set_pdeathsig(Signal::SIGKILL).context("set parent-death signal")?;
         nix::unistd::setsid().context("setsid")?;
         sys::signal::reset()?;
@@ -90,11 +96,11 @@ fn run(process: &ProcessPlan, stdio: &Stdio, channel: &Channel, page: &OwnedFd) 
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let terminal = nix::fcntl::open("/", flags, Mode::empty())
             .map_err(|e| anyhow!(e))
-            .and_then(|root| open_terminal(&root, size, channel, false));
+            .and_then(|root| open_terminal(new, &root, size, channel, false));
         if let Err(e) = terminal {
             give_up(channel, Step::Device, &e);
         }
     }
-    let (step, error) = process.execute(page, channel);
+    let (step, error) = process.execute(new, page, channel);
     give_up(channel, step, &error)
 }

@@ -7,6 +7,7 @@ use super::place;
 use super::plan::c_string;
 use super::seccomp::{self, Filter, RootEmulation};
 use crate::sys::channel::Channel;
+use crate::sys::clone::NewProcess;
 use crate::sys::{self, cred, trampoline};
 use anyhow::{Context, Result, anyhow, bail};
 use caps::CapSet;
@@ -429,8 +430,13 @@ impl ProcessPlan {
 
     /// Becomes the command: the last steps, none of which returns on success.
     /// `report` is the channel to bryo, `page` the [`trampoline`].
-    pub fn execute(&self, page: &OwnedFd, report: &Channel) -> (Step, anyhow::Error) {
-        let page = match hand_over(page, report, self.sockets.0) {
+    pub fn execute(
+        &self,
+        new: &NewProcess,
+        page: &OwnedFd,
+        report: &Channel,
+    ) -> (Step, anyhow::Error) {
+        let page = match hand_over(new, page, report, self.sockets.0) {
             Ok(page) => page,
             Err(e) => return (Step::Execute, e),
         };
@@ -457,9 +463,9 @@ impl ProcessPlan {
 /// Leaves descriptors 0 to 2, the sockets and the report channel as the only ones that
 /// survive the next execve. Returns the page at a number that is not taken
 /// for that.
-fn hand_over(page: &OwnedFd, report: &Channel, sockets: u32) -> Result<OwnedFd> {
+fn hand_over(new: &NewProcess, page: &OwnedFd, report: &Channel, sockets: u32) -> Result<OwnedFd> {
     let page = sys::fd::duplicate_from(page, trampoline::REPORT_FD + 1)?;
     sys::fd::close_on_exec_from(3 + sockets)?;
-    sys::fd::duplicate_to(report, trampoline::REPORT_FD)?;
+    sys::fd::duplicate_to(new, report, trampoline::REPORT_FD)?;
     Ok(page)
 }

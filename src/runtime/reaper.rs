@@ -3,27 +3,27 @@
 //! do).
 
 use super::seccomp;
-use crate::sys::clone::{Forked, Parent, clone3, exit_now};
+use crate::sys::clone::{Forked, NewProcess, Parent, clone3, exit_now};
 use crate::sys::cred::{Capabilities, set_capabilities};
 use crate::sys::signal::SignalFd;
+use crate::sys::wait;
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::os::fd::AsFd;
 
 /// Splits the process: the child returns to become the command; the parent
 /// stays as PID 1 and never returns.
-pub fn split() -> Result<()> {
+pub fn split(process: NewProcess) -> Result<NewProcess> {
     // PID 1 keeps bryo's binary mapped. Nobody in the container may look at
     // it: the process belongs to the host's user namespace for such checks.
     nix::sys::prctl::set_dumpable(false).context("set dumpable")?;
     match clone3(0, Parent::Caller)? {
-        Forked::Child => {
+        Forked::Child(command) => {
             take_terminal();
-            Ok(())
+            Ok(command)
         }
-        Forked::Parent(child) => reap(child.pid),
+        Forked::Parent(child) => reap(&process, child.pid),
     }
 }
 
@@ -42,7 +42,7 @@ fn take_terminal() {
 }
 
 /// Waits for the command and for every orphan; ends as the command ended.
-fn reap(command: Pid) -> ! {
+fn reap(process: &NewProcess, command: Pid) -> ! {
     const CAP_KILL: u64 = 1 << 5;
     let only_kill = Capabilities {
         effective: CAP_KILL,
@@ -50,7 +50,7 @@ fn reap(command: Pid) -> ! {
         ..Capabilities::default()
     };
     let _ = set_capabilities(&only_kill);
-    let _ = crate::sys::fd::close_all_from(0);
+    let _ = crate::sys::fd::close_all_from(process, 0);
     crate::sys::title::set(c"bryo-init", "init");
     let Ok(signals) = SignalFd::new() else {
         exit_now(1)
@@ -69,11 +69,7 @@ fn reap(command: Pid) -> ! {
                 Ok(_) => {}
             }
         }
-        let mut poll = [nix::poll::PollFd::new(
-            signals.as_fd(),
-            nix::poll::PollFlags::POLLIN,
-        )];
-        let _ = nix::poll::poll(&mut poll, nix::poll::PollTimeout::NONE);
+        wait::readable(&signals, None);
         while let Some(signal) = signals.next() {
             if signal != libc::SIGCHLD {
                 let _ = crate::sys::signal::kill(command, signal);

@@ -9,12 +9,13 @@ use super::stdio::Stdio;
 use crate::idmap::write::Setgroups;
 use crate::process::{Refused, through};
 use crate::sys::channel::Channel;
-use crate::sys::clone::{Child, Forked, Parent, clone3_into, exit_now};
+use crate::sys::clone::{Child, Forked, NewProcess, Parent, clone3_into, exit_now};
 use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::trampoline;
+use crate::sys::wait::wait;
 use anyhow::anyhow;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::unistd::{getegid, geteuid};
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,14 +65,14 @@ pub fn start(plan: &Plan, stdio: &Stdio, prepare: Option<&Prepare>) -> Result<St
         false => Ids::Nobodys,
     };
     let awaits_maps = !own_maps && plan.create & libc::CLONE_NEWUSER as u64 != 0;
-    let run = || -> () {
+    let run = |process| -> () {
         drop(ours.take());
-        init::run(plan, stdio, ids, &theirs, &page)
+        init::run(process, plan, stdio, ids, &theirs, &page)
     };
     let child = if plan.join.is_empty() {
         match make(plan, own_maps, Parent::Caller)? {
-            Forked::Child => {
-                run();
+            Forked::Child(process) => {
+                run(process);
                 exit_now(1)
             }
             Forked::Parent(child) => child,
@@ -138,7 +139,7 @@ fn reap(child: &Child) {
 /// clones with [`Parent::Grandparent`], `become_it` runs in the clone.
 pub(super) fn by_helper(
     make: impl FnOnce() -> Result<Forked, StartError>,
-    become_it: impl FnOnce(),
+    become_it: impl FnOnce(NewProcess),
 ) -> Result<Child, StartError> {
     let make = || make().map_err(|error| Message::Failed(error).encode());
     through(make, become_it).map_err(|refused| match refused {
@@ -205,17 +206,12 @@ fn let_own_calls_pass(listener: &Listener, channel: &Channel) {
     loop {
         // poll(2) looks at them in this order. A call of the command's comes
         // after the word that it is executed, which is then seen too.
-        let mut fds = [
-            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
-            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            Err(_) => return,
-            Ok(_) if fds[1].any() != Some(false) => return,
-            Ok(_) => {}
+        let both = [listener.as_fd(), channel.as_fd()].map(|fd| (fd, PollFlags::POLLIN));
+        let Ok(seen) = wait(both, None) else { return };
+        if !seen[1].is_empty() {
+            return;
         }
-        if fds[0].any() == Some(true)
+        if !seen[0].is_empty()
             && let Ok(call) = listener.receive()
         {
             listener.answer(call.id, Answer::Continue);

@@ -1,6 +1,7 @@
 //! What a new process has as descriptors 0 to 2.
 
 use crate::process::open_null;
+use crate::sys::clone::NewProcess;
 use crate::sys::fd::duplicate_to;
 use anyhow::Result;
 use std::os::fd::OwnedFd;
@@ -24,9 +25,9 @@ impl Stdio {
     }
 
     /// Makes them descriptors 0 to 2 of this process, for good.
-    pub(super) fn place(&self) -> Result<()> {
+    pub(super) fn place(&self, process: &NewProcess) -> Result<()> {
         for (number, fd) in (0..).zip(&self.0) {
-            duplicate_to(fd, number)?;
+            duplicate_to(process, fd, number)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Descriptors: marking them close-on-exec, and opening paths that stay
 //! inside a root.
 
+use super::clone::NewProcess;
 use super::error::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -96,16 +97,15 @@ pub fn create_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) ->
 }
 
 /// Makes descriptor number `number` a duplicate of `fd` that is not
-/// close-on-exec: dup2(2). What was open there is closed; this is for the
-/// last steps before execve.
-pub fn duplicate_to(fd: impl AsFd, number: i32) -> Result<()> {
+/// close-on-exec: dup2(2). What was open there is closed.
+pub fn duplicate_to(_: &NewProcess, fd: impl AsFd, number: i32) -> Result<()> {
     let fd = fd.as_fd().as_raw_fd();
     if fd == number {
         // SAFETY: plain integers; dup2 would leave the flag as it is.
         let ret = unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
         return Errno::result(ret).map(drop).call("fcntl", || "F_SETFD");
     }
-    // SAFETY: the caller starts a new program and owns no descriptor there.
+    // SAFETY: what is open there was its maker's.
     let ret = unsafe { libc::dup2(fd, number) };
     Errno::result(ret)
         .map(drop)
@@ -121,9 +121,9 @@ pub fn duplicate_from(fd: impl AsFd, lowest: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Closes every descriptor from `first` up, whoever owns it: for a process
-/// that keeps nothing of what it was cloned from.
-pub fn close_all_from(first: u32) -> Result<()> {
+/// Closes every descriptor from `first` up: for a process that keeps nothing of
+/// what it was cloned from.
+pub fn close_all_from(_: &NewProcess, first: u32) -> Result<()> {
     for_all(first, u32::MAX, AllOf::Close).call("close_range", || format!("{first}.."))
 }
 
@@ -140,8 +140,8 @@ pub fn inherited() -> Vec<i32> {
     numbers.collect()
 }
 
-/// Closes descriptors that nobody here owns: those of [`inherited`].
-pub fn close_inherited(numbers: &[i32]) {
+/// Closes descriptors that its maker's caller left open: those of [`inherited`].
+pub fn close_inherited(_: &NewProcess, numbers: &[i32]) {
     for number in numbers {
         // SAFETY: they were open before this program began, so that no value
         // of it owns them.
@@ -178,7 +178,7 @@ pub fn set_nonblocking(fd: impl AsFd) -> Result<()> {
 
 /// Closes every descriptor from 3 up but these: for a process that keeps
 /// nothing else of what it was cloned from, and runs no destructors.
-pub fn close_all_but(kept: &[i32]) -> Result<()> {
+pub fn close_all_but(_: &NewProcess, kept: &[i32]) -> Result<()> {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
     let mut first = 3;

@@ -29,6 +29,7 @@ pub mod tap;
 pub mod title;
 pub mod trampoline;
 pub mod tty;
+pub mod wait;
 
 pub mod xattr;
 

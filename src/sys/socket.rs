@@ -143,13 +143,9 @@ pub fn try_send(fd: impl AsFd, data: &[u8]) -> nix::Result<()> {
 
 /// Sends one message; waits until there is room.
 pub fn send_all(fd: impl AsFd, data: &[u8]) -> nix::Result<()> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     loop {
         match try_send(&fd, data) {
-            Err(Errno::EAGAIN) => {
-                let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
-                let _ = poll(&mut fds, PollTimeout::NONE);
-            }
+            Err(Errno::EAGAIN) => super::wait::writable(&fd),
             Err(Errno::EINTR) => {}
             other => return other,
         }

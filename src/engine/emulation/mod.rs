@@ -16,10 +16,12 @@ mod path;
 use crate::engine::record::ProcessId;
 use crate::image::owners::Owners;
 use crate::sys::seccomp::{Answer, Listener, Notification};
+use crate::sys::wait::wait;
 use call::{Call, Table, Which};
 use ids::{Change, Ids};
 use memory::{read_ids, read_memory, write_memory};
 use nix::errno::Errno;
+use nix::poll::PollFlags;
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -84,14 +86,10 @@ impl Emulator {
 
     /// Answers until nobody is left to ask.
     pub fn serve_all(mut self) {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        loop {
-            let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-            let polled = poll(&mut fds, PollTimeout::NONE);
-            let events = fds[0].revents().unwrap_or(PollFlags::empty());
-            if events.contains(PollFlags::POLLIN) {
+        while let Ok(seen) = wait([(self.listener.as_fd(), PollFlags::POLLIN)], None) {
+            if seen[0].contains(PollFlags::POLLIN) {
                 self.serve();
-            } else if !events.is_empty() || !matches!(polled, Ok(_) | Err(Errno::EINTR)) {
+            } else if !seen[0].is_empty() {
                 return;
             }
         }

@@ -173,7 +173,7 @@ fn kinds(tried: impl Fn(u64) -> Tried) -> Vec<Kind> {
 /// Makes namespaces and nothing else.
 fn one(flags: u64) -> Tried {
     match clone3(flags, Parent::Caller) {
-        Ok(Forked::Child) => exit_now(0),
+        Ok(Forked::Child(_)) => exit_now(0),
         Ok(Forked::Parent(child)) => {
             reap(&child);
             Tried::Works
@@ -192,7 +192,7 @@ fn attempt(trial: &mut Trial, flags: u64, scratch: Option<&Path>) -> Result<()> 
     let (ours, theirs) = Channel::pair()?;
     let child = match clone3(flags, Parent::Caller)? {
         Forked::Parent(child) => child,
-        Forked::Child => {
+        Forked::Child(_) => {
             drop(ours);
             let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::SIGKILL);
             let tell = |step: Step, result: nix::Result<()>| {

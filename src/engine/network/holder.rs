@@ -28,12 +28,14 @@ use crate::net::worker::Order;
 use crate::process::{Resident, Until, orphan};
 use crate::runtime::seccomp;
 use crate::sys::channel::{Channel, Received};
+use crate::sys::clone::NewProcess;
 use crate::sys::clone::exit_now;
 use crate::sys::fd::close_all_but;
+use crate::sys::wait;
 use crate::sys::{self, socket};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::waitpid;
 use std::cell::Cell;
@@ -78,9 +80,9 @@ pub fn start(networks: &Networks, definition: &Definition, place: Place) -> Resu
     };
     // In the child: a copy of our end would hide this process's death from it.
     let ours = Cell::new(Some(ours));
-    let child = orphan(namespaces, || {
+    let child = orphan(namespaces, |process| {
         drop(ours.take());
-        if let Err(error) = hold(networks, definition, place, &theirs) {
+        if let Err(error) = hold(&process, networks, definition, place, &theirs) {
             let _ = theirs.send(&Fault::of(&error).message(), None);
         }
     })?;
@@ -166,6 +168,7 @@ struct Holder<'a> {
 
 /// The holder's whole life.
 fn hold(
+    process: &NewProcess,
     networks: &Networks,
     definition: &Definition,
     place: Place,
@@ -178,7 +181,7 @@ fn hold(
         hidden: false,
         keeps: None,
     };
-    resident.begin()?;
+    resident.begin(process)?;
     // The maps are written, or the starter has died.
     if starter.receive()?.is_none() {
         return Ok(());
@@ -222,7 +225,7 @@ fn hold(
     if let Place::Kept(keeper) = &place {
         kept.extend(keeper.descriptors());
     }
-    close_all_but(&kept)?;
+    close_all_but(process, &kept)?;
     let holder = Holder {
         definition,
         made,
@@ -288,32 +291,23 @@ impl Holder<'_> {
     fn run(mut self) -> Result<()> {
         loop {
             let mut fds = vec![
-                PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.names.child.pidfd.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.names.updates.as_fd(), PollFlags::POLLIN),
+                self.listener.as_fd(),
+                self.names.child.pidfd.as_fd(),
+                self.names.updates.as_fd(),
             ];
             if let Some(translator) = &self.translator {
-                let process = translator.process.pidfd.as_fd();
-                fds.push(PollFd::new(process, PollFlags::POLLIN));
-                fds.push(PollFd::new(translator.control().as_fd(), PollFlags::POLLIN));
+                fds.push(translator.process.pidfd.as_fd());
+                fds.push(translator.control().as_fd());
             }
             let first = fds.len();
-            let members = self.members.iter();
-            fds.extend(members.map(|m| PollFd::new(m.connection.as_fd(), PollFlags::POLLIN)));
-            let neighbours = self.neighbours.values();
-            fds.extend(neighbours.map(|n| PollFd::new(n.connection.as_fd(), PollFlags::POLLIN)));
-            let timeout = match self.is_busy() {
-                false => {
-                    let left = IDLE.saturating_sub(self.since.elapsed());
-                    PollTimeout::try_from(left.max(AGAIN))?
-                }
-                true => PollTimeout::NONE,
+            fds.extend(self.members.iter().map(|m| m.connection.as_fd()));
+            fds.extend(self.neighbours.values().map(|n| n.connection.as_fd()));
+            let until = match self.is_busy() {
+                false => wait::within(IDLE.saturating_sub(self.since.elapsed()).max(AGAIN)),
+                true => None,
             };
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(e) => return Err(e.into()),
-            }
-            let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+            let seen = wait::wait(fds.into_iter().map(|fd| (fd, PollFlags::POLLIN)), until)?;
+            let ready: Vec<bool> = seen.iter().map(|events| !events.is_empty()).collect();
             if first == 5 && ready[3] {
                 self.translate_again();
             } else if first == 5 && ready[4] {

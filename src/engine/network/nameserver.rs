@@ -4,7 +4,7 @@ use super::namespace::Made;
 use crate::engine::usernet::translator::confine;
 use crate::net::names::{MAX_TABLE, Server, Table};
 use crate::process::{Resident, Until, spawn};
-use crate::sys::clone::{Child, exit_now};
+use crate::sys::clone::{Child, NewProcess, exit_now};
 use crate::sys::socket;
 use anyhow::{Context, Result};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,7 +22,8 @@ impl NameServer {
     /// Starts it; `empty` is an empty directory, the only one that it sees.
     pub fn start(made: &Made, empty: &Path) -> Result<NameServer> {
         let (ours, theirs) = socket::pair()?;
-        let child = spawn(|| serve_names(made, theirs, empty)).context("start the name server")?;
+        let child = spawn(|process| serve_names(process, made, theirs, empty))
+            .context("start the name server")?;
         Ok(NameServer {
             child,
             updates: ours,
@@ -38,7 +39,7 @@ impl NameServer {
 
 /// The life of the process that answers about names: without rights, since
 /// anybody may send it anything.
-fn serve_names(made: &Made, updates: OwnedFd, empty: &Path) -> Result<()> {
+fn serve_names(process: &NewProcess, made: &Made, updates: OwnedFd, empty: &Path) -> Result<()> {
     let udp = made.udp.iter().map(|s| s.try_clone());
     let udp = udp.collect::<std::io::Result<Vec<_>>>()?;
     let tcp = made.tcp.iter().map(|s| s.try_clone());
@@ -53,7 +54,7 @@ fn serve_names(made: &Made, updates: OwnedFd, empty: &Path) -> Result<()> {
         hidden: true,
         keeps: Some(&kept),
     };
-    resident.begin()?;
+    resident.begin(process)?;
     confine(empty)?;
     Server::new(udp, tcp, updates).run();
     // The descriptors that were not kept are not closed twice.

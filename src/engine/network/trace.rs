@@ -12,9 +12,9 @@ use crate::net::capture;
 use crate::sys::ns;
 use crate::sys::packet::{Packet, Packets};
 use crate::sys::signal::SignalFd;
+use crate::sys::wait::wait;
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sched::{CloneFlags, setns};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -144,13 +144,9 @@ impl Subject {
             }
             out.flush()?;
             lost += u64::from(packets.lost());
-            let mut fds = [packets.as_fd(), self.end.as_fd(), signals.as_fd()]
-                .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(e) => return Err(e.into()),
-            }
-            let ended = fds[1].any() == Some(true);
+            let fds = [packets.as_fd(), self.end.as_fd(), signals.as_fd()];
+            let seen = wait(fds.map(|fd| (fd, PollFlags::POLLIN)), None)?;
+            let ended = !seen[1].is_empty();
             let asked = std::iter::from_fn(|| signals.next());
             let asked =
                 asked.filter(|signal| *signal != libc::SIGCHLD && *signal != libc::SIGWINCH);

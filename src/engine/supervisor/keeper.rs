@@ -11,10 +11,10 @@ use crate::engine::health::{Checker, OnFailure, Status};
 use crate::engine::log::{Logger, Stream};
 use crate::engine::usernet::translator::Translator;
 use crate::sys::clone::Child;
-use crate::sys::{memory, pidfd, socket};
+use crate::sys::wait;
+use crate::sys::{pidfd, socket};
 use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::termios::{SetArg, tcsetattr};
 use nix::sys::wait::waitpid;
 use std::os::fd::AsFd;
@@ -146,71 +146,56 @@ impl<'a> Keeper<'a> {
         let input_waits = self.streams.as_ref().and_then(Streams::input_waiting);
         let mut sources = vec![Source::Child, Source::Signals];
         let mut fds = vec![
-            PollFd::new(self.child.pidfd.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.life.signals.as_fd(), PollFlags::POLLIN),
+            (self.child.pidfd.as_fd(), PollFlags::POLLIN),
+            (self.life.signals.as_fd(), PollFlags::POLLIN),
         ];
-        let mut watch = |source, fd| {
+        let mut watch = |source, fd, events| {
             sources.push(source);
-            fds.push(fd);
+            fds.push((fd, events));
         };
         if let Some(emulator) = &self.emulator {
-            let fd = PollFd::new(emulator.as_fd(), PollFlags::POLLIN);
-            watch(Source::Emulator, fd);
+            watch(Source::Emulator, emulator.as_fd(), PollFlags::POLLIN);
         }
         if let Some(translator) = &self.life.translator {
-            let fd = PollFd::new(translator.process.pidfd.as_fd(), PollFlags::POLLIN);
-            watch(Source::Translator, fd);
-            let fd = PollFd::new(translator.control().as_fd(), PollFlags::POLLIN);
-            watch(Source::Questions, fd);
+            watch(
+                Source::Translator,
+                translator.process.pidfd.as_fd(),
+                PollFlags::POLLIN,
+            );
+            watch(
+                Source::Questions,
+                translator.control().as_fd(),
+                PollFlags::POLLIN,
+            );
         }
         if let Some(checker) = &self.checker {
-            let fd = PollFd::new(checker.findings.as_fd(), PollFlags::POLLIN);
-            watch(Source::Checker, fd);
+            watch(Source::Checker, checker.findings.as_fd(), PollFlags::POLLIN);
         }
         for (at, joined) in self.life.places.watched().enumerate() {
-            let fd = PollFd::new(joined.as_fd(), PollFlags::POLLIN);
-            watch(Source::Network(at), fd);
+            watch(Source::Network(at), joined.as_fd(), PollFlags::POLLIN);
         }
         if let Some(memory) = &self.memory {
-            let fd = PollFd::new(memory.as_fd(), PollFlags::POLLPRI);
-            watch(Source::Memory, fd);
+            watch(Source::Memory, memory.as_fd(), PollFlags::POLLPRI);
         }
         if let Some(streams) = &self.streams {
             let outputs = streams.outputs();
             for (stream, fd) in outputs.filter(|_| !self.life.hub.congested()) {
-                watch(Source::Output(stream), PollFd::new(fd, PollFlags::POLLIN));
+                watch(Source::Output(stream), fd, PollFlags::POLLIN);
             }
         }
         if let Some(fd) = input_waits {
-            watch(Source::Input, PollFd::new(fd, PollFlags::POLLOUT));
+            watch(Source::Input, fd, PollFlags::POLLOUT);
         }
         for (number, fd, events) in self.life.hub.watched(input_waits.is_some()) {
             let source = number.map_or(Source::Listener, Source::Client);
-            watch(source, PollFd::new(fd, events));
+            watch(source, fd, events);
         }
-        let until = match (self.deadline, self.trimmed) {
-            (Some(end), _) => Some(end.saturating_duration_since(Instant::now())),
-            (None, false) => Some(QUIET),
-            (None, true) => None,
+        let seen = match (self.deadline, self.trimmed) {
+            (Some(end), _) => wait::wait(fds, Some(end)),
+            (None, false) => wait::wait(fds, wait::within(QUIET)),
+            (None, true) => wait::wait_at_rest(fds),
         };
-        let polled = match until {
-            None => memory::poll_at_rest(&mut fds),
-            Some(wait) => {
-                let wait = wait + Duration::from_millis(1);
-                poll(
-                    &mut fds,
-                    PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX),
-                )
-            }
-        };
-        match polled {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e).context("poll"),
-        }
-        let events = fds
-            .iter()
-            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let ready = sources.into_iter().zip(events);
+        let ready = sources.into_iter().zip(seen.context("poll")?);
         Ok(ready.filter(|(_, events)| !events.is_empty()).collect())
     }
 

@@ -32,17 +32,18 @@ use crate::net::worker::Listener;
 use crate::process::release_stdio;
 use crate::runtime::{self, Plan, StartError, Started, Stdio, Step, seccomp};
 use crate::sys::channel::Channel;
-use crate::sys::clone::{Child, exit_now};
+use crate::sys::clone::{Child, NewProcess, exit_now};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket;
 use crate::sys::title;
+use crate::sys::wait::wait;
 use anyhow::{Context, Result, anyhow, bail};
 use hub::{Asked, Hub};
 use jiff::Timestamp;
 use keeper::Keeper;
 use network::Places;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::termios::Termios;
@@ -57,6 +58,8 @@ use streams::Streams;
 /// What a supervisor is made for.
 #[derive(Debug)]
 pub struct Supervisor {
+    /// It runs in this process, made for it.
+    pub process: NewProcess,
     /// All containers.
     pub containers: Containers,
     /// The container; its directory is locked by `lock`.
@@ -92,11 +95,11 @@ enum Outcome {
 }
 
 impl Supervisor {
-    /// Looks after the container from its start to its end. Runs in a process
-    /// made for it.
+    /// Looks after the container from its start to its end.
     pub fn run(self) -> ! {
         let _ = nix::unistd::setsid();
         let Supervisor {
+            process,
             containers,
             container,
             lock,
@@ -136,7 +139,7 @@ impl Supervisor {
             confined: false,
             filtered: false,
         };
-        let trash = match life.live(terminal) {
+        let trash = match life.live(&process, terminal) {
             Ok(trash) => trash,
             Err(error) => {
                 let error = StartError::new(Step::Supervise, &error);
@@ -208,13 +211,13 @@ struct Life {
 
 impl Life {
     /// Returns what is to be deleted.
-    fn live(&mut self, terminal: Option<Termios>) -> Result<Vec<PathBuf>> {
+    fn live(&mut self, process: &NewProcess, terminal: Option<Termios>) -> Result<Vec<PathBuf>> {
         if let Some(settings) = terminal {
             let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
             self.terminal = Some((settings, fd));
         }
         // Nothing of the caller's is kept busy.
-        release_stdio()?;
+        release_stdio(process)?;
         if !self.foreground {
             let _ = std::env::set_current_dir("/");
         }
@@ -265,30 +268,21 @@ impl Life {
     }
 
     /// Waits before a restart; false if it was asked not to come.
-    fn pause_before_restart(&mut self, wait: Duration) -> Result<bool> {
-        let end = Instant::now() + wait;
+    fn pause_before_restart(&mut self, pause: Duration) -> Result<bool> {
+        let end = Instant::now() + pause;
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if Instant::now() >= end {
                 return Ok(!self.container.stop_was_asked());
             }
             let watched: Vec<_> = self.hub.watched(false).collect();
-            let mut fds: Vec<PollFd> = watched
-                .iter()
-                .map(|(_, fd, events)| PollFd::new(*fd, *events))
-                .collect();
-            fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(e) => return Err(e).context("poll"),
-            }
-            let seen = |n: usize| fds[n].revents().unwrap_or(PollFlags::empty());
-            let ready: Vec<_> = (0..watched.len())
-                .map(|n| (watched[n].0, seen(n)))
+            let fds = watched.iter().map(|(_, fd, events)| (*fd, *events));
+            let signals = [(self.signals.as_fd(), PollFlags::POLLIN)];
+            let seen = wait(fds.chain(signals), Some(end)).context("poll")?;
+            let clients = watched.iter().map(|(number, ..)| *number);
+            let ready: Vec<_> = clients
+                .zip(seen)
                 .filter(|(_, events)| !events.is_empty())
                 .collect();
-            drop(fds);
             let mut end = std::iter::from_fn(|| self.signals.next()).any(|s| s == libc::SIGTERM);
             for (number, events) in ready {
                 let Some(number) = number else {

@@ -12,13 +12,14 @@ use crate::process::{Resident, Until, in_process, spawn};
 use crate::runtime::seccomp;
 use crate::sys::channel::{Channel, MAX_MESSAGE};
 use crate::sys::clone::Child;
+use crate::sys::clone::NewProcess;
 use crate::sys::fs::create_private;
 use crate::sys::inet::Protocol;
 use crate::sys::memory::Forgettable;
+use crate::sys::wait;
 use crate::sys::{cred, inet, ns, socket, tap};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -60,8 +61,11 @@ impl Translator {
         let report = create_private(report).with_context(|| report.display().to_string())?;
         let (ours, theirs) = socket::pair()?;
         let (ready, told) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        let process = spawn(|| serve(network, &tap, theirs, listeners, empty, told, report.into()))
-            .context("start the network's process")?;
+        let process = spawn(|process| {
+            let own = [theirs, told, report.into()];
+            serve(process, network, &tap, own, listeners, empty)
+        })
+        .context("start the network's process")?;
         // Nothing of the container's is read before it is confined.
         let mut said = [0; MAX_MESSAGE];
         let length = nix::unistd::read(&ready, &mut said).context("network's process")?;
@@ -153,21 +157,14 @@ impl Translator {
     }
 
     fn await_release(&self, reply: impl Fn(&[u8])) {
-        let end = Instant::now() + LETTING_GO;
+        let end = wait::within(LETTING_GO);
         let mut buffer = [0; 64];
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            match poll(&mut fds, timeout) {
-                Err(Errno::EINTR) => {}
-                Ok(1..) => match socket::try_receive(&self.control, &mut buffer) {
-                    Ok(length @ 1..) if &buffer[..length] == worker::RELEASED => return,
-                    Ok(length @ 1..) => reply(&buffer[..length]),
-                    Err(Errno::EAGAIN | Errno::EINTR) => {}
-                    Ok(0) | Err(_) => return,
-                },
-                Ok(_) | Err(_) => return,
+        while wait::readable(&self.control, end) {
+            match socket::try_receive(&self.control, &mut buffer) {
+                Ok(length @ 1..) if &buffer[..length] == worker::RELEASED => return,
+                Ok(length @ 1..) => reply(&buffer[..length]),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Ok(0) | Err(_) => return,
             }
         }
     }
@@ -217,13 +214,12 @@ pub fn report(file: &Path) -> Option<Report> {
 
 /// Runs in the new process.
 fn serve(
+    process: &NewProcess,
     network: &UserNetwork,
     tap: &OwnedFd,
-    control: OwnedFd,
+    [control, told, report]: [OwnedFd; 3],
     listeners: &[Listener],
     empty: &Path,
-    told: OwnedFd,
-    report: OwnedFd,
 ) -> Result<()> {
     let prepare = || -> Result<Task> {
         let tap = tap.try_clone().context("tap")?;
@@ -251,7 +247,7 @@ fn serve(
             hidden: true,
             keeps: Some(&kept),
         };
-        resident.begin()?;
+        resident.begin(process)?;
         let task = Task {
             config: Config {
                 search: host_resolver().search,
