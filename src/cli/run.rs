@@ -9,12 +9,12 @@ use crate::engine::health::{HealthOptions, OnFailure};
 use crate::engine::keeping::Keeping;
 use crate::engine::launch::{self, Launch};
 use crate::engine::log::{Driver, LogConfig};
-use crate::engine::mounts::{self, ImageVolumes, MountOption};
 use crate::engine::options::{
     self, CapabilityChanges, Dns, EmulationOption, RunOptions, SeccompOption, Sharing, Unmask,
 };
 use crate::engine::policy::Restart;
 use crate::engine::publish;
+use crate::engine::request::mounts::{self, ImageVolumes, MountOption};
 use crate::engine::request::network::{self, Network};
 use crate::engine::request::{names, size};
 use crate::engine::run::{Subject, create as create_container};
@@ -509,7 +509,11 @@ impl Args {
             hostname: self.hostname.clone(),
             domainname: self.domainname.clone(),
             mounts: asked,
-            volumes_from: self.volumes_from.clone(),
+            volumes_from: self
+                .volumes_from
+                .iter()
+                .map(|text| mounts::parse_volumes_from(text))
+                .collect::<Result<_>>()?,
             image_volumes: self.image_volume,
             read_only: self.read_only,
             capabilities: CapabilityChanges {
@@ -637,7 +641,7 @@ fn add_writable(asked: &mut Vec<MountOption>) {
     for path in ["/run", "/tmp", "/var/tmp"] {
         let taken = asked.iter().any(|m| m.destination() == Path::new(path));
         if !taken {
-            asked.extend(mounts::parse_tmpfs(path));
+            asked.push(MountOption::tmpfs(Path::new(path)));
         }
     }
 }

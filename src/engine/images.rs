@@ -1,7 +1,7 @@
 //! Which images are meant: docker's filters, and who uses what.
 
 use super::containers::Containers;
-use super::mounts::Kind;
+use super::request::mounts::Kind;
 use super::times::parse_time;
 use crate::image::store::{ImageSummary, Store};
 use anyhow::{Context, Result, bail};

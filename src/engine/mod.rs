@@ -31,7 +31,6 @@ pub mod machine;
 pub mod mountinfo;
 pub mod mounting;
 pub mod mountpoints;
-pub mod mounts;
 pub mod names;
 pub mod network;
 pub mod options;

@@ -2,8 +2,8 @@
 //! and filled, images found, what another container has is looked up.
 
 use super::containers::Containers;
-use super::mounts::{self, ImageVolumes, Kind, MountOption, Mounted};
 use super::options::RunOptions;
+use super::request::mounts::{self, ImageVolumes, Kind, MountOption, Mounted};
 use super::root::{self, Resolved};
 use super::share::Share;
 use super::spec;
@@ -14,7 +14,6 @@ use crate::image::progress::Progress;
 use crate::image::store::Store;
 use crate::image::view::{Node, View};
 use crate::sys::fd::open_in_root;
-use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use oci_spec::runtime::Mount;
@@ -103,34 +102,23 @@ pub fn wanted(
             all.push(option);
         }
     };
-    for text in &options.volumes_from {
-        let (name, read_only) = mounts::parse_volumes_from(text)?;
-        let source = containers.find(name);
-        let source = source.with_context(|| format!("--volumes-from {text}"))?;
+    for from in &options.volumes_from {
+        let source = containers.find(&from.container);
+        let source = source.with_context(|| format!("--volumes-from {from}"))?;
         for mounted in &source.record.mounts {
             if matches!(mounted.kind, Kind::Bind | Kind::Volume) {
-                add(&mut all, mounts::again(mounted, read_only));
+                add(&mut all, mounts::again(mounted, from.read_only));
             }
         }
     }
     for path in &image.defaults.volumes {
         let path = Path::new("/").join(path);
-        let text = path.to_string_lossy();
         match options.image_volumes {
             ImageVolumes::Anonymous if path.components().count() > 1 => {
-                add(
-                    &mut all,
-                    MountOption::Volume {
-                        name: None,
-                        destination: clean(&path),
-                        options: vec!["rbind".into(), "rprivate".into()],
-                        fill: true,
-                        chown: false,
-                    },
-                );
+                add(&mut all, MountOption::anonymous(&path));
             }
-            ImageVolumes::Tmpfs => add(&mut all, mounts::parse_tmpfs(&text)?),
-            _ => {}
+            ImageVolumes::Tmpfs => add(&mut all, MountOption::tmpfs(&path)),
+            ImageVolumes::Anonymous | ImageVolumes::Ignore => {}
         }
     }
     Ok(all)
@@ -153,12 +141,18 @@ pub fn prepare(site: &Site, wanted: Vec<MountOption>) -> Result<Prepared> {
                 }
                 let mount = spec::bind(&destination, &source, &options)?;
                 let source = source.display().to_string();
-                (mounted(Kind::Bind, source, &destination, options), mount)
+                (
+                    Mounted::new(Kind::Bind, source, &destination, options, None),
+                    mount,
+                )
             }
             MountOption::Tmpfs { options, .. } => {
                 let mount = spec::tmpfs(&destination, &options)?;
                 let source = String::new();
-                (mounted(Kind::Tmpfs, source, &destination, options), mount)
+                (
+                    Mounted::new(Kind::Tmpfs, source, &destination, options, None),
+                    mount,
+                )
             }
             MountOption::Image { image, subpath, .. } => {
                 site.image(&image, subpath.as_deref(), &destination)?
@@ -173,15 +167,6 @@ pub fn prepare(site: &Site, wanted: Vec<MountOption>) -> Result<Prepared> {
     Ok(prepared)
 }
 
-fn mounted(kind: Kind, source: String, destination: &Path, options: Vec<String>) -> Mounted {
-    Mounted {
-        kind,
-        source,
-        destination: destination.to_owned(),
-        options,
-    }
-}
-
 impl Site<'_> {
     fn volume(
         &self,
@@ -192,6 +177,7 @@ impl Site<'_> {
         let MountOption::Volume {
             name,
             options,
+            subpath,
             fill,
             chown,
             ..
@@ -204,7 +190,7 @@ impl Site<'_> {
             prepared._lock = Some(volumes.lock_shared()?);
             prepared.volumes = Some(volumes.clone());
         }
-        let subpath = mounts::subpath(&options);
+        let subpath = subpath.as_deref();
         if let (Some(name), Some(path)) = (&name, subpath) {
             self.part_of(&volumes, name, path)?;
         }
@@ -229,11 +215,9 @@ impl Site<'_> {
         if chown {
             self.own(&source)?;
         }
-        let mount = spec::bind(destination, &source, &options)?;
-        Ok((
-            mounted(Kind::Volume, volume.name, destination, options),
-            mount,
-        ))
+        let mounted = Mounted::new(Kind::Volume, volume.name, destination, options, subpath);
+        let mount = spec::bind(destination, &source, &mounted.options)?;
+        Ok((mounted, mount))
     }
 
     /// `U`: gives a tree to the container's user.
@@ -286,9 +270,9 @@ impl Site<'_> {
         };
         let mount = spec::layers(destination, &lowers.with_context(what)?).with_context(what)?;
         let source = id.unwrap_or_else(|| name.to_owned());
-        let part = subpath.map(|path| format!("subpath={path}"));
-        let options = std::iter::once("ro".to_owned()).chain(part).collect();
-        Ok((mounted(Kind::Image, source, destination, options), mount))
+        let options = vec!["ro".to_owned()];
+        let mounted = Mounted::new(Kind::Image, source, destination, options, subpath);
+        Ok((mounted, mount))
     }
 
     /// Where a part of an image is in its layers, the topmost first; links in

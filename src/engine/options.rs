@@ -1,8 +1,8 @@
 //! What `run` asks for, checked and parsed: the flags of docker and podman in
 //! the form that the engine works with.
 
-use super::mounts::{ImageVolumes, MountOption};
 use super::publish::Port;
+use super::request::mounts::{ImageVolumes, MountOption, VolumesFrom};
 use super::request::network::Network;
 use super::share::Share;
 use super::userns::UserNs;
@@ -43,7 +43,7 @@ pub struct RunOptions {
     /// Mounts, in order.
     pub mounts: Vec<MountOption>,
     /// `--volumes-from`: containers whose mounts it has too.
-    pub volumes_from: Vec<String>,
+    pub volumes_from: Vec<VolumesFrom>,
     /// What becomes of the image's volumes.
     pub image_volumes: ImageVolumes,
     /// `--read-only`.

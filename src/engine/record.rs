@@ -3,7 +3,7 @@
 use super::health::Health;
 use super::keeping::Keeping;
 use super::limits::Confinement;
-use super::mounts::{Kind, Mounted};
+use super::request::mounts::{Kind, Mounted};
 use super::request::network::Network;
 use crate::sys::wait;
 use crate::sys::{self, pidfd};

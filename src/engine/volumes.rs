@@ -11,7 +11,7 @@ use super::changes::sum;
 use super::containers::{Containers, is_old};
 use super::events;
 use super::json::{read_json, replace_json, write_json};
-use super::mounts::{Kind, Mounted};
+use super::request::mounts::{Kind, Mounted};
 use super::request::names;
 use super::userns::Mapping;
 use crate::error;

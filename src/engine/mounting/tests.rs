@@ -69,7 +69,7 @@ fn two_mounts_at_one_place_are_an_error_and_one_that_hides_all() {
         assert_eq!(error.to_string(), said);
     }
     let options = RunOptions {
-        volumes_from: vec!["nobody:ro".into()],
+        volumes_from: vec![mounts::parse_volumes_from("nobody:ro").unwrap()],
         ..RunOptions::default()
     };
     let error = places(&options, &image(&[])).unwrap_err();

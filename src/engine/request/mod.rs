@@ -6,6 +6,7 @@
 //! modules, and nothing asks the machine whether it can be had.
 
 pub mod attachment;
+pub mod mounts;
 pub mod names;
 pub mod network;
 pub mod size;

@@ -1,12 +1,13 @@
 //! What is asked to be mounted: `-v`, `--mount`, `--tmpfs`, `--volumes-from`,
-//! read; and what a container's record keeps of it. Pure, but for a look at
+//! `--image-volume`; and what a container's record keeps of it. Pure, but for a look at
 //! whether a directory of the host exists.
 
-use super::request::names;
+use super::names;
 use crate::error;
 use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 mod long;
@@ -35,6 +36,8 @@ pub enum MountOption {
         destination: PathBuf,
         /// Words of mount(8).
         options: Vec<String>,
+        /// The part of the volume, relative; all of it without.
+        subpath: Option<String>,
         /// Whether a new one starts with what the image has there.
         fill: bool,
         /// `U`: it is given to the container's user.
@@ -59,6 +62,26 @@ pub enum MountOption {
 }
 
 impl MountOption {
+    /// A new volume of the container's own, as an image asks for it.
+    pub fn anonymous(destination: &Path) -> MountOption {
+        MountOption::Volume {
+            name: None,
+            destination: clean(destination),
+            options: bind_words(Vec::new()),
+            subpath: None,
+            fill: true,
+            chown: false,
+        }
+    }
+
+    /// An empty file system in memory.
+    pub fn tmpfs(destination: &Path) -> MountOption {
+        MountOption::Tmpfs {
+            destination: clean(destination),
+            options: tmpfs_words(Vec::new()),
+        }
+    }
+
     /// Where it is mounted.
     pub fn destination(&self) -> &Path {
         match self {
@@ -93,9 +116,13 @@ pub struct Mounted {
     pub source: String,
     /// In the container.
     pub destination: PathBuf,
-    /// Words of mount(8).
+    /// Words of mount(8), and `subpath=` with the part of a volume or image
+    /// that it shows, if that is not all.
     pub options: Vec<String>,
 }
+
+/// How the word of a record begins that names the part of a volume or image.
+const SUBPATH: &str = "subpath=";
 
 /// Kinds of mounts, by docker's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,9 +157,30 @@ impl Mounted {
         self.kind != Kind::Image && !self.options.iter().any(read_only)
     }
 
-    /// The part of the volume or image that it shows, if not all of it.
-    pub fn subpath(&self) -> Option<&str> {
-        subpath(&self.options)
+    /// What a container has mounted there of a volume or image, by words of
+    /// mount(8); of all of it without a `subpath`.
+    pub fn new(
+        kind: Kind,
+        source: String,
+        destination: &Path,
+        mut options: Vec<String>,
+        subpath: Option<&str>,
+    ) -> Mounted {
+        options.extend(subpath.map(|path| format!("{SUBPATH}{path}")));
+        Mounted {
+            kind,
+            source,
+            destination: destination.to_owned(),
+            options,
+        }
+    }
+
+    /// The words of mount(8), and the part that it shows, if not all of it.
+    fn words(&self) -> (Vec<String>, Option<String>) {
+        let part = |word: &String| word.strip_prefix(SUBPATH).map(str::to_owned);
+        let subpath = self.options.iter().find_map(part);
+        let words = self.options.iter().filter(|word| part(word).is_none());
+        (words.cloned().collect(), subpath)
     }
 }
 
@@ -152,7 +200,7 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
         _ => bail!(fail("too many colons; use --mount for such a path")),
     };
     let mut words: Vec<String> = Vec::new();
-    let (mut fill, mut chown) = (true, false);
+    let (mut fill, mut chown, mut subpath) = (true, false, None);
     for word in options.split(',').filter(|w| !w.is_empty()) {
         match word {
             // Written through to every mount below, where the kernel can.
@@ -163,8 +211,8 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
             ))),
             "copy" => fill = true,
             "nocopy" => fill = false,
-            other => match other.strip_prefix("subpath=") {
-                Some(path) => words.push(format!("subpath={}", long::inner(path)?)),
+            other => match other.strip_prefix(SUBPATH) {
+                Some(path) => subpath = Some(long::inner(path)?),
                 None => words.push(other.into()),
             },
         }
@@ -186,6 +234,7 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
                 name: name.map(str::to_owned),
                 destination,
                 options,
+                subpath,
                 fill,
                 chown,
             })
@@ -203,9 +252,28 @@ pub fn parse_tmpfs(text: &str) -> Result<MountOption> {
     })
 }
 
-/// Splits `--volumes-from CONTAINER[:OPTIONS]`; returns the container, and
-/// whether its mounts are to be read-only here.
-pub fn parse_volumes_from(text: &str) -> Result<(&str, bool)> {
+/// `--volumes-from CONTAINER[:OPTIONS]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumesFrom {
+    /// The other container.
+    pub container: String,
+    /// Its mounts are read-only here.
+    pub read_only: bool,
+}
+
+impl fmt::Display for VolumesFrom {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = if self.read_only { ":ro" } else { "" };
+        write!(f, "{}{options}", self.container)
+    }
+}
+
+/// Reads a `--volumes-from`.
+///
+/// # Errors
+/// An option that is none of `ro`, `rw`, `z` and `Z`, which says nothing here.
+pub fn parse_volumes_from(text: &str) -> Result<VolumesFrom> {
     let (container, options) = text.split_once(':').unwrap_or((text, ""));
     let mut read_only = false;
     for word in options.split(',').filter(|w| !w.is_empty()) {
@@ -216,12 +284,15 @@ pub fn parse_volumes_from(text: &str) -> Result<(&str, bool)> {
             other => bail!("--volumes-from {text}: '{other}' is none of ro, rw, z"),
         }
     }
-    Ok((container, read_only))
+    Ok(VolumesFrom {
+        container: container.to_owned(),
+        read_only,
+    })
 }
 
 /// The mounts of another container, as they are asked for again.
 pub fn again(mounted: &Mounted, read_only: bool) -> MountOption {
-    let mut options = mounted.options.clone();
+    let (mut options, subpath) = mounted.words();
     if read_only {
         options.push("rro".into());
     }
@@ -237,6 +308,7 @@ pub fn again(mounted: &Mounted, read_only: bool) -> MountOption {
             name: Some(mounted.source.clone()),
             destination,
             options,
+            subpath,
             fill: false,
             chown: false,
         },
@@ -247,7 +319,7 @@ pub fn again(mounted: &Mounted, read_only: bool) -> MountOption {
         Kind::Image => MountOption::Image {
             image: mounted.source.clone(),
             destination,
-            subpath: mounted.subpath().map(str::to_owned),
+            subpath,
         },
     }
 }
@@ -276,11 +348,6 @@ fn tmpfs_words(words: Vec<String>) -> Vec<String> {
     }
     all.extend(words);
     all
-}
-
-/// The part that is mounted, among words of mount(8).
-pub fn subpath(words: &[String]) -> Option<&str> {
-    words.iter().find_map(|word| word.strip_prefix("subpath="))
 }
 
 fn absolute(path: &str) -> Result<PathBuf> {
@@ -367,6 +434,60 @@ mod tests {
             let error = format!("{:#}", parse_volume(bad).unwrap_err());
             assert!(error.contains(bad), "{error}");
         }
+    }
+
+    #[test]
+    fn mounts_of_others_are_asked_for_by_container() {
+        let from = |container: &str, read_only| VolumesFrom {
+            container: container.into(),
+            read_only,
+        };
+        for (text, wanted) in [
+            ("c", from("c", false)),
+            ("c:ro", from("c", true)),
+            ("c:ro,rw,z", from("c", false)),
+            ("c:Z,ro", from("c", true)),
+        ] {
+            assert_eq!(parse_volumes_from(text).unwrap(), wanted, "{text}");
+        }
+        assert_eq!(from("c", true).to_string(), "c:ro");
+        let error = parse_volumes_from("c:nocopy").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "--volumes-from c:nocopy: 'nocopy' is none of ro, rw, z"
+        );
+    }
+
+    /// Records of all builds so far have a part of a volume among the words.
+    #[test]
+    fn parts_are_words_in_records() {
+        let parsed = parse_volume("v:/x:ro,subpath=a/./b").unwrap();
+        let MountOption::Volume {
+            options,
+            subpath: Some(subpath),
+            ..
+        } = &parsed
+        else {
+            panic!("no part of a volume")
+        };
+        assert_eq!((options.len(), subpath.as_str()), (3, "a/b"));
+        let place = Path::new("/x");
+        let part = Some(subpath.as_str());
+        let mounted = Mounted::new(Kind::Volume, "v".into(), place, options.clone(), part);
+        assert_eq!(
+            serde_json::to_string(&mounted).unwrap(),
+            r#"{"kind":"volume","source":"v","destination":"/x","options":["rbind","rprivate","rro","subpath=a/b"]}"#
+        );
+        let MountOption::Volume {
+            options: words,
+            subpath: Some(path),
+            fill: false,
+            ..
+        } = again(&mounted, false)
+        else {
+            panic!("no part of a volume, or filled")
+        };
+        assert_eq!((&words, path.as_str()), (options, "a/b"));
     }
 
     #[test]

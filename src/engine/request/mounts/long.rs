@@ -52,7 +52,7 @@ fn read(text: &str) -> Result<MountOption> {
         .context("target: missing; target=PATH is the place in the container")?;
     let destination = absolute(&target).context("target")?;
     let source = fields.source.as_deref().filter(|source| !source.is_empty());
-    let (chown, mut words) = (fields.chown, fields.words);
+    let (chown, words) = (fields.chown, fields.words);
     let subpath = fields.subpath.as_deref().map(inner).transpose()?;
     if subpath.is_some() && !matches!(kind.as_str(), "volume" | "image") {
         bail!("subpath is for volumes and images; a bind mount's source can be any path");
@@ -70,11 +70,11 @@ fn read(text: &str) -> Result<MountOption> {
                 subpath.is_none() || source.is_some(),
                 "subpath is a part of a volume that is there: source=NAME is missing"
             );
-            words.extend(subpath.map(|path| format!("subpath={path}")));
             Ok(MountOption::Volume {
                 name: source.map(str::to_owned),
                 destination,
                 options: bind_words(words),
+                subpath,
                 fill: !fields.keep_empty,
                 chown,
             })
@@ -272,10 +272,10 @@ mod tests {
         }
         let sub = parse_mount("src=v,dst=/x,volume-subpath=a/./b").unwrap();
         assert_eq!(parse_mount("src=v,dst=/x,subpath=a/b").unwrap(), sub);
-        let MountOption::Volume { options, .. } = sub else {
+        let MountOption::Volume { subpath, .. } = sub else {
             panic!("no volume")
         };
-        assert!(options.contains(&"subpath=a/b".to_owned()));
+        assert_eq!(subpath.as_deref(), Some("a/b"));
         for text in ["image-subpath=usr/share", "subpath=usr/share/"] {
             let image = parse_mount(&format!("type=image,src=i,dst=/x,{text}")).unwrap();
             let MountOption::Image { subpath, .. } = image else {
