@@ -48,7 +48,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         command: args.command.clone(),
         env: super::environment::read(&args.env_file, &args.env)?,
         workdir: args.workdir.clone(),
-        user: args.user.clone(),
+        user: args.user.as_deref().map(str::parse).transpose()?,
         interactive: args.interactive,
         tty: args.tty,
         privileged: args.privileged,

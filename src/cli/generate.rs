@@ -1,7 +1,7 @@
 //! `bryo generate systemd`.
 
 use super::{Context, output};
-use crate::engine::policy::Restart;
+use crate::engine::request::restart::Restart;
 use anyhow::{Context as _, Result};
 use std::path::Path;
 

@@ -9,7 +9,8 @@ use super::pull::BudgetFlags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
-use crate::engine::userns::{Reach, UserNs, unpacking_confined};
+use crate::engine::request::userns::UserNs;
+use crate::engine::userns::{Reach, unpacking_confined};
 use crate::image::load::load;
 use crate::image::platform::Platform;
 

@@ -12,19 +12,19 @@ use crate::engine::log::{Driver, LogConfig};
 use crate::engine::options::{
     self, CapabilityChanges, Dns, EmulationOption, RunOptions, SeccompOption, Sharing, Unmask,
 };
-use crate::engine::policy::Restart;
 use crate::engine::publish;
 use crate::engine::request::mounts::{self, ImageVolumes, MountOption};
 use crate::engine::request::network::{self, Network};
+use crate::engine::request::restart::Restart;
+use crate::engine::request::user::Groups;
+use crate::engine::request::userns::UserNs;
 use crate::engine::request::{names, size};
 use crate::engine::run::{Subject, create as create_container};
 use crate::engine::share::Share;
 use crate::engine::systemd::SystemdMode;
-use crate::engine::userns::UserNs;
 use crate::image::platform::Platform;
 use crate::image::registry::pull::{self, Policy};
 use crate::image::store::Store;
-use crate::sys::signals;
 use anyhow::{Context as _, Result, bail};
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
@@ -469,10 +469,7 @@ impl Args {
         if hostname.len() > 64 {
             bail!("-h {hostname}: a host name has 64 bytes at most");
         }
-        let keep_groups = self.group_add.iter().any(|group| group == "keep-groups");
-        if keep_groups && self.group_add.len() > 1 {
-            bail!("--group-add keep-groups goes with no other --group-add");
-        }
+        let groups = Groups::read(&self.group_add)?;
         let (keeping, network) = self.keeping()?;
         let mut asked = Vec::new();
         for text in &self.volume {
@@ -505,7 +502,7 @@ impl Args {
                 .transpose()?,
             env: super::environment::read(&self.env_file, &self.env)?,
             workdir: self.workdir.clone(),
-            user: self.user.clone(),
+            user: self.user.as_deref().map(str::parse).transpose()?,
             hostname: self.hostname.clone(),
             domainname: self.domainname.clone(),
             mounts: asked,
@@ -561,13 +558,9 @@ impl Args {
                 search: self.dns_search.clone(),
                 options: self.dns_option.clone(),
             },
-            stop_signal: self.stop_signal.clone(),
+            stop_signal: self.stop_signal.as_deref().map(str::parse).transpose()?,
             userns: UserNs::parse(&self.userns, &self.uidmap, &self.gidmap)?,
-            groups: match keep_groups {
-                true => Vec::new(),
-                false => self.group_add.clone(),
-            },
-            keep_groups,
+            groups,
             root_emulation: match self.root_emulation.as_str() {
                 "on" => EmulationOption::On,
                 "off" => EmulationOption::Off,
@@ -596,9 +589,6 @@ impl Args {
             },
             ..RunOptions::default()
         };
-        if let Some(signal) = &self.stop_signal {
-            signals::parse(signal)?;
-        }
         for option in &self.security_opt {
             security(&mut run, option)?;
         }

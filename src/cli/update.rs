@@ -3,7 +3,7 @@
 use super::limits::Limits;
 use super::{Context, error, output};
 use crate::engine::events::{self, Action};
-use crate::engine::policy::Restart;
+use crate::engine::request::restart::Restart;
 use crate::engine::{lifecycle, limits};
 use anyhow::{Result, bail};
 

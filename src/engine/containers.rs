@@ -13,9 +13,9 @@ pub use creation::Creation;
 use super::health::OnFailure;
 use super::json::{read_json, replace_json};
 use super::names;
-use super::policy::Restart;
 use super::record::{History, Record, State};
-use super::request::{self, attachment::Attachment};
+use super::request::restart::Restart;
+use super::request::{self, attachment::Attachment, signal::StopSignal};
 use super::volumes::Volumes;
 use crate::error::{self, Said};
 use crate::image::store::Store;
@@ -515,10 +515,8 @@ impl Container {
 
     /// The number of the signal that asks it to stop.
     pub fn stop_signal(&self) -> i32 {
-        let signal = self.record.stop_signal.as_deref();
-        signal
-            .and_then(|text| crate::sys::signals::parse(text).ok())
-            .unwrap_or(libc::SIGTERM)
+        let signal = self.record.stop_signal.as_ref();
+        signal.map_or(libc::SIGTERM, StopSignal::number)
     }
 
     /// What goes with every record of its log.

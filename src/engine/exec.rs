@@ -8,6 +8,7 @@ use super::options::CapabilityChanges;
 use super::pipes;
 use super::pump::Pump;
 use super::record::State;
+use super::request::user::UserOption;
 use super::spec::console_size;
 use super::user;
 use crate::error;
@@ -52,7 +53,7 @@ pub struct ExecOptions {
     /// Working directory.
     pub workdir: Option<PathBuf>,
     /// `user[:group]`.
-    pub user: Option<String>,
+    pub user: Option<UserOption>,
     /// `-i`.
     pub interactive: bool,
     /// `-t`.
@@ -350,8 +351,8 @@ fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
     if options.tty {
         set("TERM", Some("xterm"));
     }
-    if let Some(text) = &options.user {
-        let user = find_user(pid, text)?;
+    if let Some(asked) = &options.user {
+        let user = find_user(pid, asked)?;
         set("HOME", Some(&user.home));
         let mut account = process.user().clone();
         account.set_uid(user.uid);
@@ -410,8 +411,8 @@ fn first_child(pid: i32) -> Result<i32> {
         .with_context(|| format!("{path} is empty"))
 }
 
-/// Looks `text` up in the files that the running container sees.
-fn find_user(pid: i32, text: &str) -> Result<user::User> {
+/// Looks a user up in the files that the running container sees.
+fn find_user(pid: i32, asked: &UserOption) -> Result<user::User> {
     let root = format!("/proc/{pid}/root");
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = nix::fcntl::open(root.as_str(), flags, Mode::empty()).context(root.clone())?;
@@ -429,5 +430,5 @@ fn find_user(pid: i32, text: &str) -> Result<user::User> {
             Err(e) => Err(e.into()),
         }
     };
-    user::resolve(text, &file("etc/passwd")?, &file("etc/group")?)
+    user::resolve(asked, &file("etc/passwd")?, &file("etc/group")?)
 }

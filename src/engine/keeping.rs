@@ -2,8 +2,8 @@
 
 use super::health::HealthCheck;
 use super::log::{Driver, LogConfig};
-use super::policy::Restart;
 use super::request::attachment::Attachment;
+use super::request::restart::Restart;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;

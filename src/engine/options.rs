@@ -4,8 +4,10 @@
 use super::publish::Port;
 use super::request::mounts::{ImageVolumes, MountOption, VolumesFrom};
 use super::request::network::Network;
+use super::request::signal::StopSignal;
+use super::request::user::{Groups, UserOption};
+use super::request::userns::UserNs;
 use super::share::Share;
-use super::userns::UserNs;
 use crate::runtime::seccomp::RootEmulation;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{Capabilities, Capability, PosixRlimitType};
@@ -35,7 +37,7 @@ pub struct RunOptions {
     /// Working directory.
     pub workdir: Option<String>,
     /// `user[:group]`.
-    pub user: Option<String>,
+    pub user: Option<UserOption>,
     /// Host name.
     pub hostname: Option<String>,
     /// NIS domain name.
@@ -97,13 +99,11 @@ pub struct RunOptions {
     /// Lines for `/etc/resolv.conf`, in place of the host's.
     pub dns: Dns,
     /// Signal that asks the container to stop.
-    pub stop_signal: Option<String>,
+    pub stop_signal: Option<StopSignal>,
     /// Which ids it has.
     pub userns: UserNs,
-    /// `--group-add keep-groups`: the caller's supplementary groups stay.
-    pub keep_groups: bool,
-    /// `--group-add`: further supplementary groups, by name or number.
-    pub groups: Vec<String>,
+    /// `--group-add`: its supplementary groups.
+    pub groups: Groups,
     /// `--root-emulation`.
     pub root_emulation: EmulationOption,
     /// Score for the out-of-memory killer.

@@ -5,6 +5,7 @@ use super::keeping::Keeping;
 use super::limits::Confinement;
 use super::request::mounts::{Kind, Mounted};
 use super::request::network::Network;
+use super::request::signal::StopSignal;
 use crate::sys::wait;
 use crate::sys::{self, pidfd};
 use anyhow::{Context, Result};
@@ -47,7 +48,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<super::publish::Port>,
     /// The signal that asks it to stop.
-    pub stop_signal: Option<String>,
+    pub stop_signal: Option<StopSignal>,
     /// How it is looked after.
     #[serde(default)]
     pub keeping: Keeping,

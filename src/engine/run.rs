@@ -9,6 +9,8 @@ use super::options::{RunOptions, SeccompOption};
 use super::publish::{self, Port};
 use super::record::Record;
 use super::request::network::Network;
+use super::request::signal::StopSignal;
+use super::request::user::{Groups, UserOption};
 use super::root::{self, Resolved, Root};
 use super::sharing;
 use super::spec::{self, Facts};
@@ -218,18 +220,22 @@ fn facts(
         mapping.read_inside(|| Ok(root::read_file(&resolved.root, path)?.unwrap_or_default()))
     };
     let image_user = &resolved.defaults.user;
-    let wanted = options.user.as_deref().or(mapping.user());
-    let wanted = wanted.unwrap_or(image_user);
+    let wanted = match options.user.as_ref().or(mapping.user()) {
+        Some(wanted) => wanted.clone(),
+        None => image_user.parse::<UserOption>()?,
+    };
+    let groups = options.groups.added();
     let passwd = file("etc/passwd")?;
     // Root's groups are asked for by nobody, and a number needs no lookup.
-    let group = match wanted {
-        "" | "0" | "root" if options.groups.is_empty() => Vec::new(),
-        _ => file("etc/group")?,
+    let group = match wanted.is_root() && groups.is_empty() {
+        true => Vec::new(),
+        false => file("etc/group")?,
     };
-    let mut user = user::resolve(wanted, &passwd, &group)?;
+    let mut user = user::resolve(&wanted, &passwd, &group)?;
     // Whom the map makes of the user may be the image's own, who has groups.
     if options.user.is_none() && mapping.user().is_some() && !image_user.is_empty() {
-        let own = user::resolve(image_user, &passwd, &group);
+        let own = image_user.parse::<UserOption>();
+        let own = own.and_then(|own| user::resolve(&own, &passwd, &group));
         if let Some(own) = own.ok().filter(|own| own.uid == user.uid) {
             let mapped = std::mem::replace(&mut user, own).gid;
             // His own group is what his files outside have.
@@ -240,13 +246,13 @@ fn facts(
         }
     }
     let has_groups = !user.groups.is_empty();
-    if !options.groups.is_empty() && mapping.owners().is_none() {
+    if !groups.is_empty() && mapping.owners().is_none() {
         bail!(
             "--group-add: with one id there are no groups but yours, in which you are anyway \
              (keep-groups); --userns range has more, where you have subordinate ids"
         );
     }
-    for name in &options.groups {
+    for name in groups {
         user.groups.push(user::group_id(name, &group)?);
     }
     let (uid_map, gid_map) = mapping.maps(&user)?;
@@ -271,7 +277,7 @@ fn facts(
         gid_map,
         owners: mapping.owners(),
         // Without a user of the image's there is nothing to put in their place.
-        keep_groups: options.keep_groups
+        keep_groups: options.groups == Groups::Kept
             || options.user.is_none() && mapping.user().is_some() && !has_groups,
         user,
         capabilities,
@@ -331,7 +337,7 @@ fn record(
     let command = spec.process().as_ref().and_then(|p| p.args().clone());
     let entrypoint = options.entrypoint.as_ref();
     let entrypoint = entrypoint.unwrap_or(&resolved.defaults.entrypoint);
-    let user = options.user.as_ref().unwrap_or(&resolved.defaults.user);
+    let user = options.user.as_ref().map(UserOption::to_string);
     Record {
         id,
         name: options.name.clone().unwrap_or_else(names::generate),
@@ -348,11 +354,11 @@ fn record(
         stop_signal: options
             .stop_signal
             .clone()
-            .or(resolved.defaults.stop_signal.clone())
+            .or_else(|| resolved.defaults.stop_signal.clone().map(StopSignal::from))
             .or_else(|| {
                 let all = spec.annotations().as_ref();
                 let systemd = all.is_some_and(|all| all.contains_key(systemd::ANNOTATION));
-                systemd.then(|| systemd::STOP_SIGNAL.to_owned())
+                systemd.then(|| systemd::STOP_SIGNAL.to_owned().into())
             }),
         keeping: Keeping {
             interactive: options.interactive,
@@ -361,7 +367,7 @@ fn record(
         },
         mounts: Vec::new(),
         entrypoint: entrypoint.len(),
-        user: user.clone(),
+        user: user.unwrap_or_else(|| resolved.defaults.user.clone()),
     }
 }
 

@@ -5,16 +5,14 @@
 //! the base are those of images: 0 is the user, whatever else he is called
 //! inside. A container's map is made of the base by [`Mapping::decide`].
 
-mod mode;
-
-pub use mode::UserNs;
-
 pub use super::confine::Reach;
 use super::confine::{confine, go_on_confined};
 use super::keeper::{Keeper, Maps};
 use super::machine::ids::login_name;
 use super::options::EmulationOption;
 use super::paths::Unsafe;
+use super::request::user::UserOption;
+use super::request::userns::UserNs;
 use super::user::User;
 use crate::error;
 use crate::idmap::helper::{SUBGID, SUBUID};
@@ -50,7 +48,7 @@ pub enum Mapping {
     /// One id.
     Single {
         /// Who the user is if nobody says so.
-        user: Option<String>,
+        user: Option<UserOption>,
     },
     /// More than that.
     Mapped(Box<Mapped>),
@@ -70,7 +68,7 @@ pub struct Mapped {
     /// Layers are unpacked for this very map.
     own_trees: bool,
     /// Who the user is if nobody says so.
-    user: Option<String>,
+    user: Option<UserOption>,
 }
 
 impl Base {
@@ -208,7 +206,7 @@ impl Mapping {
             UserNs::KeepId { uid: u, gid: g } => Some((u.unwrap_or(uid), g.unwrap_or(gid))),
             _ => None,
         };
-        let user = kept.map(|(uid, gid)| format!("{uid}:{gid}"));
+        let user = kept.map(|(uid, gid)| UserOption::of_ids(uid, gid));
         let chosen_here = matches!(asked, UserNs::Auto | UserNs::KeepId { .. });
         let wants_one = *asked == UserNs::Single
             || emulation.is_wanted()
@@ -247,7 +245,7 @@ impl Mapping {
         let true_gids = outside(&gids, &of_base.gids, "--gidmap")?;
         let alone = |map: &[IdMap], id| matches!(map, [l] if (l.outside, l.count) == (id, 1));
         if alone(&true_uids, uid) && alone(&true_gids, gid) {
-            let user = format!("{}:{}", true_uids[0].inside, true_gids[0].inside);
+            let user = UserOption::of_ids(true_uids[0].inside, true_gids[0].inside);
             return Ok(Mapping::Single { user: Some(user) });
         }
         // Where root is not the user, layers have other owners.
@@ -281,10 +279,10 @@ impl Mapping {
     }
 
     /// Who runs the command if neither the user nor the image says so.
-    pub fn user(&self) -> Option<&str> {
+    pub fn user(&self) -> Option<&UserOption> {
         match self {
-            Mapping::Single { user } => user.as_deref(),
-            Mapping::Mapped(mapped) => mapped.user.as_deref(),
+            Mapping::Single { user } => user.as_ref(),
+            Mapping::Mapped(mapped) => mapped.user.as_ref(),
         }
     }
 

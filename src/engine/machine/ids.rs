@@ -2,6 +2,7 @@
 
 use super::read;
 use super::text;
+use crate::engine::request::user::UserOption;
 use crate::engine::user;
 use crate::idmap::subid::{self, Malformed, Range};
 use crate::idmap::{self, IdMap};
@@ -168,7 +169,10 @@ pub fn login_name(uid: u32) -> Option<String> {
     let variables = ["LOGNAME", "USER"].into_iter();
     let mut names = variables.filter_map(|variable| std::env::var(variable).ok());
     // A name that the file knows is somebody else's.
-    let foreign = |name: &String| user::resolve(name, &passwd, b"").is_ok();
+    let foreign = |name: &String| {
+        let asked = name.parse::<UserOption>();
+        asked.is_ok_and(|asked| user::resolve(&asked, &passwd, b"").is_ok())
+    };
     names.find(plain).filter(|name| !foreign(name))
 }
 

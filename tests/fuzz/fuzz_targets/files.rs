@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use bryo::engine::request::user::UserOption;
 use bryo::engine::{etc, user};
 use bryo::idmap::{self, subid};
 use bryo::net::dns::ResolvConf;
@@ -10,13 +11,14 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, &[u8], &[u8])| {
     let (text, one, other) = input;
-    if let Ok(user) = user::resolve(text, one, other) {
+    let asked = text.parse::<UserOption>();
+    if let Ok(user) = asked.and_then(|asked| user::resolve(&asked, one, other)) {
         assert!(user.uid != u32::MAX || !text.contains("4294967295"));
         let mut groups = user.groups.clone();
         groups.dedup();
         assert_eq!(groups, user.groups);
     }
-    let _ = user::group_id(text, other);
+    let _ = text.parse().and_then(|asked| user::group_id(&asked, other));
     let _ = subid::ranges(one, text, 1000);
     let _ = (subid::login_name(one, 1000), subid::source(text));
     let file = String::from_utf8_lossy(one);
