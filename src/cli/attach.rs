@@ -2,10 +2,10 @@
 
 use super::Context;
 use crate::engine::attach::{End, attachment, join};
-use crate::engine::detach;
 use crate::engine::events::{self, Action};
 use crate::engine::launch::Wanted;
 use crate::engine::record::State;
+use crate::engine::request::detach_keys;
 use anyhow::{Result, bail};
 
 /// Connect to the standard streams of a container that runs
@@ -15,7 +15,7 @@ pub struct Args {
     container: String,
 
     /// Keys that leave a container with a terminal
-    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
     detach_keys: String,
     /// Do not pass standard input on
     #[arg(long)]
@@ -28,7 +28,7 @@ pub struct Args {
 
 /// Stays until the container ends, and exits as it does.
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
-    let detach_keys = detach::parse(&args.detach_keys)?;
+    let detach_keys = detach_keys::parse(&args.detach_keys)?;
     let containers = context.containers()?;
     let mut container = containers.find(&args.container)?;
     container.running_process()?;

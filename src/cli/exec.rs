@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::engine::exec::{ExecOptions, exec, exec_detached};
+use crate::engine::request::environment;
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -46,7 +47,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let mut container = context.containers()?.find(&args.container)?;
     let options = ExecOptions {
         command: args.command.clone(),
-        env: super::environment::read(&args.env_file, &args.env)?,
+        env: environment::read(&args.env_file, &args.env)?,
         workdir: args.workdir.clone(),
         user: args.user.as_deref().map(str::parse).transpose()?,
         interactive: args.interactive,

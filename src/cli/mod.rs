@@ -13,7 +13,6 @@ mod create;
 mod devices;
 mod diff;
 mod doctor;
-mod environment;
 mod error;
 mod events;
 mod exec;
@@ -63,7 +62,6 @@ mod tree;
 mod unsupported;
 mod untag;
 mod update;
-mod values;
 mod version;
 mod volume;
 mod wait;
@@ -270,6 +268,15 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
         Err(error) => error::report(&error),
     }
+}
+
+/// A parser for a flag that has one of some words, and what these stand for.
+fn words<T: Clone + Send + Sync + 'static, const N: usize>(
+    words: [&'static str; N],
+    of: fn(&str) -> T,
+) -> impl clap::builder::TypedValueParser<Value = T> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+    PossibleValuesParser::new(words).map(move |word| of(&word))
 }
 
 /// Does something for each of several names: an error with one does not keep

@@ -248,15 +248,6 @@ fn trace(args: &Trace, containers: &Containers) -> Result<()> {
     Ok(())
 }
 
-/// Name servers that a network's own are to ask.
-pub fn servers(list: &[String]) -> Result<Vec<IpAddr>> {
-    let address = |text: &String| match text.parse() {
-        Ok(address) => Ok(address),
-        Err(_) => bail!("--dns {text}: an address is wanted"),
-    };
-    list.iter().map(address).collect()
-}
-
 fn create(args: &Create, networks: &Networks) -> Result<()> {
     if args.ignore && networks.find(&args.name).is_ok() {
         return Ok(output::line(&args.name)?);

@@ -1,7 +1,7 @@
 //! `bryo port`.
 
 use super::{Context, output};
-use crate::engine::publish::transport;
+use crate::engine::request::publish::transport;
 use anyhow::{Context as _, Result, bail};
 
 /// Show where a container's ports are published

@@ -1,33 +1,36 @@
 //! `bryo run`, and the flags that it shares with `bryo create`.
 
 use super::streams::{StreamName, wanted};
-use super::{Context, error, limits, output, values};
+use super::{Context, error, limits, output};
 use crate::engine::attach::End;
 use crate::engine::containers::{Container, Containers, Lock};
-use crate::engine::detach;
-use crate::engine::health::{HealthOptions, OnFailure};
 use crate::engine::keeping::Keeping;
 use crate::engine::launch::{self, Launch};
-use crate::engine::log::{Driver, LogConfig};
-use crate::engine::options::{
-    self, CapabilityChanges, Dns, EmulationOption, RunOptions, SeccompOption, Sharing, Unmask,
-};
-use crate::engine::publish;
+use crate::engine::log::{self, Driver, LogConfig};
+use crate::engine::options::RunOptions;
+use crate::engine::request::capabilities::{self, CapabilityChanges};
+use crate::engine::request::detach_keys;
+use crate::engine::request::dns::Dns;
+use crate::engine::request::emulation::EmulationOption;
+use crate::engine::request::health::{self, HealthOptions, OnFailure};
 use crate::engine::request::mounts::{self, ImageVolumes, MountOption};
+use crate::engine::request::namespaces::Sharing;
 use crate::engine::request::network::{self, Network};
 use crate::engine::request::restart::Restart;
+use crate::engine::request::security::Security;
+use crate::engine::request::systemd::SystemdMode;
 use crate::engine::request::user::Groups;
 use crate::engine::request::userns::UserNs;
-use crate::engine::request::{names, size};
+use crate::engine::request::{
+    device, environment, hosts, names, pairs, process, publish, size, ulimit,
+};
 use crate::engine::run::{Subject, create as create_container};
 use crate::engine::share::Share;
-use crate::engine::systemd::SystemdMode;
 use crate::image::platform::Platform;
 use crate::image::registry::pull::{self, Policy};
 use crate::image::store::Store;
 use anyhow::{Context as _, Result, bail};
 use oci_spec::runtime::Spec;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +45,7 @@ pub struct RunArgs {
     #[arg(short, long)]
     detach: bool,
     /// Keys that leave a container with a terminal
-    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
     detach_keys: String,
     /// Pass signals on
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
@@ -173,8 +176,9 @@ pub struct Args {
     place: limits::Place,
     /// Prepare the container for systemd as its first process: auto (by the
     /// command's name), always or false
-    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = ["auto", "always", "true", "false"])]
-    systemd: String,
+    #[arg(long, value_name = "MODE", default_value = "auto",
+        value_parser = super::words(SystemdMode::WORDS, SystemdMode::of))]
+    systemd: SystemdMode,
 
     /// Network: user[:OPTIONS], none, host, container:NAME, ns:PATH, or the
     /// name of one
@@ -256,8 +260,9 @@ pub struct Args {
     /// Answer what root alone may do (chown, set*id, mknod) as if it had
     /// succeeded, and record it: auto, on or off; full says what was recorded
     /// to who asks as well
-    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = ["auto", "on", "off", "full"])]
-    root_emulation: String,
+    #[arg(long, value_name = "MODE", default_value = "auto",
+        value_parser = super::words(EmulationOption::WORDS, EmulationOption::of))]
+    root_emulation: EmulationOption,
 
     /// Shift the container's clock `monotonic` or `boottime`
     #[arg(long, value_name = "CLOCK=SECONDS")]
@@ -351,7 +356,7 @@ pub struct Args {
 /// Runs the container; in the foreground its exit code is ours.
 pub fn run(args: &RunArgs, context: &Context) -> Result<i32> {
     let mut options = args.container.options()?;
-    let detach_keys = detach::parse(&args.detach_keys)?;
+    let detach_keys = detach_keys::parse(&args.detach_keys)?;
     let wanted = wanted(&args.attach);
     options.keeping.input_once = options.interactive && !args.detach;
     if !args.detach && options.auto_remove && args.container.log_driver.is_none() {
@@ -436,25 +441,27 @@ impl Args {
     }
 
     /// How it is looked after, and its network.
-    fn keeping(&self) -> Result<(Keeping, Network)> {
+    fn keeping(&self, dns: &Dns) -> Result<(Keeping, Network)> {
         if self.rm && self.restart != Restart::No {
             bail!("--rm removes the container when it ends: leave out --restart");
         }
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         let (aliases, addresses) = (&self.network_alias, [&self.ip, &self.ip6]);
         let (network, networks) = network::read(&self.network, aliases, addresses)?;
-        let dns = match networks.is_empty() {
+        let of_networks = match networks.is_empty() {
             true => Vec::new(),
-            false => super::network::servers(&self.dns)?,
+            false => dns.addresses()?,
         };
+        let log = LogConfig::read(self.log_driver.as_deref(), &self.log_opt)?;
+        log::check(log.driver)?;
         let keeping = Keeping {
             restart: self.restart,
             stop_timeout: self.stop_timeout,
-            log: LogConfig::parse(self.log_driver.as_deref(), &self.log_opt)?,
+            log,
             cidfile: absolute(&self.cidfile)?,
             pidfile: absolute(&self.pidfile)?,
             networks,
-            dns,
+            dns: of_networks,
             ..Keeping::default()
         };
         Ok((keeping, network))
@@ -470,128 +477,84 @@ impl Args {
             bail!("-h {hostname}: a host name has 64 bytes at most");
         }
         let groups = Groups::read(&self.group_add)?;
-        let (keeping, network) = self.keeping()?;
+        let dns = Dns::read(&self.dns, &self.dns_search, &self.dns_option);
+        let (keeping, network) = self.keeping(&dns)?;
+        let security = Security::read(&self.security_opt)?;
         let mut asked = Vec::new();
-        for text in &self.volume {
-            asked.push(mounts::parse_volume(text)?);
-        }
-        for text in &self.mount {
-            asked.push(mounts::parse_mount(text)?);
-        }
-        for text in &self.tmpfs {
-            asked.push(mounts::parse_tmpfs(text)?);
-        }
+        asked.extend(all(&self.volume, mounts::parse_volume)?);
+        asked.extend(all(&self.mount, mounts::parse_mount)?);
+        asked.extend(all(&self.tmpfs, mounts::parse_tmpfs)?);
         if self.read_only {
             add_writable(&mut asked);
         }
-        let capabilities = |list: &[String]| {
-            list.iter()
-                .map(|c| options::parse_capability(c))
-                .collect::<Result<Vec<_>>>()
-        };
-        let mut run = RunOptions {
+        let run = RunOptions {
             name: self.name.clone(),
             auto_remove: self.rm,
             interactive: self.interactive,
             tty: self.tty,
             command: self.image_and_command[1..].to_vec(),
-            entrypoint: self
-                .entrypoint
-                .as_deref()
-                .map(values::parse_entrypoint)
-                .transpose()?,
-            env: super::environment::read(&self.env_file, &self.env)?,
+            entrypoint: one(&self.entrypoint, process::entrypoint)?,
+            env: environment::read(&self.env_file, &self.env)?,
             workdir: self.workdir.clone(),
-            user: self.user.as_deref().map(str::parse).transpose()?,
+            user: one(&self.user, str::parse)?,
             hostname: self.hostname.clone(),
             domainname: self.domainname.clone(),
             mounts: asked,
-            volumes_from: self
-                .volumes_from
-                .iter()
-                .map(|text| mounts::parse_volumes_from(text))
-                .collect::<Result<_>>()?,
+            volumes_from: all(&self.volumes_from, mounts::parse_volumes_from)?,
             image_volumes: self.image_volume,
             read_only: self.read_only,
             capabilities: CapabilityChanges {
-                add: capabilities(&self.cap_add)?,
-                drop: capabilities(&self.cap_drop)?,
+                add: all(&self.cap_add, capabilities::parse)?,
+                drop: all(&self.cap_drop, capabilities::parse)?,
             },
             privileged: self.privileged,
             devices: self.devices()?,
-            ulimits: self
-                .ulimit
-                .iter()
-                .map(|u| options::parse_ulimit(u))
-                .collect::<Result<_>>()?,
-            sysctls: pairs("sysctl", &self.sysctl)?,
+            ulimits: all(&self.ulimit, ulimit::parse)?,
+            sysctls: pairs::pairs("sysctl", &self.sysctl)?,
             shm_size: size::bytes(&self.shm_size)?,
             network,
             ports: publish::parse_all(&self.publish)?,
             publish_all: self.publish_all,
-            exposed: self
-                .expose
-                .iter()
-                .map(|e| publish::exposed(e))
-                .collect::<Result<Vec<_>>>()?
-                .concat(),
-            pid: sharing("pid", &self.pid)?,
-            ipc: sharing("ipc", &self.ipc)?,
-            uts: sharing("uts", &self.uts)?,
-            cgroup: sharing("cgroupns", &self.cgroupns)?,
-            time_offsets: self
-                .time_offset
-                .iter()
-                .map(|t| values::time_offset(t))
-                .collect::<Result<_>>()?,
+            exposed: all(&self.expose, publish::exposed)?.concat(),
+            pid: Sharing::read("pid", &self.pid)?,
+            ipc: Sharing::read("ipc", &self.ipc)?,
+            uts: Sharing::read("uts", &self.uts)?,
+            cgroup: Sharing::read("cgroupns", &self.cgroupns)?,
+            time_offsets: all(&self.time_offset, process::time_offset)?,
             init: self.init,
-            labels: values::labels(&self.label),
-            annotations: pairs("annotation", &self.annotation)?,
-            add_hosts: self
-                .add_host
-                .iter()
-                .map(|h| values::add_host(h))
-                .collect::<Result<Vec<_>>>()?
-                .concat(),
-            dns: Dns {
-                servers: self.dns.clone(),
-                search: self.dns_search.clone(),
-                options: self.dns_option.clone(),
-            },
-            stop_signal: self.stop_signal.as_deref().map(str::parse).transpose()?,
+            labels: pairs::labels(&self.label),
+            annotations: pairs::pairs("annotation", &self.annotation)?,
+            add_hosts: all(&self.add_host, hosts::add_host)?.concat(),
+            dns,
+            stop_signal: one(&self.stop_signal, str::parse)?,
             userns: UserNs::parse(&self.userns, &self.uidmap, &self.gidmap)?,
             groups,
-            root_emulation: match self.root_emulation.as_str() {
-                "on" => EmulationOption::On,
-                "off" => EmulationOption::Off,
-                "full" => EmulationOption::Full,
-                _ => EmulationOption::Auto,
-            },
+            root_emulation: self.root_emulation,
             oom_score_adj: self.oom_score_adj,
             share: Share::parse(&self.share)?,
-            umask: self.umask.as_deref().map(values::parse_umask).transpose()?,
+            umask: one(&self.umask, process::umask)?,
             limits: limits::options(&self.limits, &self.place)?,
-            systemd: match self.systemd.as_str() {
-                "always" => SystemdMode::Always,
-                "false" => SystemdMode::Never,
-                _ => SystemdMode::Auto,
-            },
+            systemd: self.systemd,
             keeping,
             health: HealthOptions {
                 off: self.no_healthcheck,
-                command: self.health_cmd.clone(),
-                interval: self.health_interval.clone(),
-                timeout: self.health_timeout.clone(),
-                start_period: self.health_start_period.clone(),
-                start_interval: self.health_start_interval.clone(),
+                command: one(&self.health_cmd, str::parse)?,
+                interval: one(&self.health_interval, |text| health::time("interval", text))?,
+                timeout: one(&self.health_timeout, |text| health::time("timeout", text))?,
+                start_period: one(&self.health_start_period, |text| {
+                    health::time("start-period", text)
+                })?,
+                start_interval: one(&self.health_start_interval, |text| {
+                    health::time("start-interval", text)
+                })?,
                 retries: self.health_retries,
                 on_failure: self.health_on_failure,
             },
-            ..RunOptions::default()
+            seccomp: security.seccomp,
+            no_new_privileges: security.no_new_privileges,
+            unmask: security.unmask,
+            writable_cgroups: security.writable_cgroups,
         };
-        for option in &self.security_opt {
-            security(&mut run, option)?;
-        }
         Ok(run)
     }
 
@@ -604,23 +567,7 @@ impl Args {
                     .map(|d| (d.clone(), d)),
             );
         }
-        for text in &self.device {
-            let parts: Vec<&str> = text.split(':').collect();
-            let (host, inside) = match parts.as_slice() {
-                [host] => (*host, *host),
-                // The third part is a cgroup rule, which users have none of:
-                // the node's own mode decides.
-                [host, inside] | [host, inside, _] => (*host, *inside),
-                _ => bail!("device '{text}': HOST[:CONTAINER] is wanted"),
-            };
-            if !Path::new(host).exists() {
-                bail!("device '{text}': there is no {host} on this host");
-            }
-            if text.contains(',') {
-                bail!("device '{text}': a comma cannot be in the path");
-            }
-            devices.push((host.into(), inside.into()));
-        }
+        devices.extend(all(&self.device, device::parse)?);
         Ok(devices)
     }
 }
@@ -636,51 +583,12 @@ fn add_writable(asked: &mut Vec<MountOption>) {
     }
 }
 
-fn sharing(flag: &str, text: &str) -> Result<Sharing> {
-    match text {
-        "private" | "shareable" | "" => Ok(Sharing::Private),
-        "host" => Ok(Sharing::Host),
-        other => bail!("--{flag} {other}: not supported yet; there are private and host"),
-    }
+/// Reads the value of a flag, if it was given.
+fn one<T>(text: &Option<String>, read: impl Fn(&str) -> Result<T>) -> Result<Option<T>> {
+    text.as_deref().map(read).transpose()
 }
 
-fn pairs(flag: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
-    let pair = |text: &String| {
-        let (key, value) = text
-            .split_once('=')
-            .with_context(|| format!("--{flag} {text}: NAME=VALUE is wanted"))?;
-        Ok((key.to_owned(), value.to_owned()))
-    };
-    list.iter().map(pair).collect()
-}
-
-/// The value of a `--security-opt` that is on or off, in the words that docker
-/// takes; without one it is on.
-fn switch(option: &str, value: &str) -> Result<bool> {
-    match value {
-        "" | "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
-        _ => bail!("--security-opt {option}: true or false is wanted, not '{value}'"),
-    }
-}
-
-fn security(run: &mut RunOptions, option: &str) -> Result<()> {
-    // Docker's old form has a colon.
-    let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
-    match (key, value) {
-        ("seccomp", "unconfined") => run.seccomp = SeccompOption::Unconfined,
-        ("seccomp", "" | "builtin") => run.seccomp = SeccompOption::Default,
-        ("seccomp", file) => run.seccomp = SeccompOption::File(file.into()),
-        ("no-new-privileges", value) => run.no_new_privileges = Some(switch(option, value)?),
-        ("unmask", "ALL" | "all") => run.unmask = Unmask::Everything,
-        ("unmask", paths) => {
-            run.unmask = Unmask::Paths(paths.split(':').map(PathBuf::from).collect());
-        }
-        ("writable-cgroups", value) => run.writable_cgroups = switch(option, value)?,
-        ("systempaths", "unconfined") => run.unmask = Unmask::Everything,
-        // There is nothing to switch off: no such label was ever set.
-        ("label", "disable") | ("apparmor", "unconfined") => {}
-        _ => bail!("--security-opt {option}: unknown or not supported yet"),
-    }
-    Ok(())
+/// Reads all values of a flag.
+fn all<T>(texts: &[String], read: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
+    texts.iter().map(|text| read(text)).collect()
 }

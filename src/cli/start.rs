@@ -3,10 +3,10 @@
 use super::{Context, error, output};
 use crate::engine::attach::End;
 use crate::engine::containers::{Container, Containers};
-use crate::engine::detach;
 use crate::engine::launch::{Launch, Wanted};
 use crate::engine::lifecycle;
 use crate::engine::record::State;
+use crate::engine::request::detach_keys;
 use anyhow::{Result, bail};
 
 /// Start containers that do not run
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(short, long)]
     interactive: bool,
     /// Keys that leave a container with a terminal
-    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
     detach_keys: String,
     /// All containers whose restart policy says so: for after a reboot
     #[arg(long, conflicts_with_all = ["containers", "attach", "interactive"])]
@@ -43,7 +43,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
             output: true,
             errors: true,
         }),
-        detach_keys: detach::parse(&args.detach_keys)?,
+        detach_keys: detach_keys::parse(&args.detach_keys)?,
         inherited: context.inherited.clone(),
         sockets: context.sockets.clone(),
         ..Launch::default()

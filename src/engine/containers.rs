@@ -10,10 +10,10 @@ mod creation;
 
 pub use creation::Creation;
 
-use super::health::OnFailure;
 use super::json::{read_json, replace_json};
 use super::names;
 use super::record::{History, Record, State};
+use super::request::health::OnFailure;
 use super::request::restart::Restart;
 use super::request::{self, attachment::Attachment, signal::StopSignal};
 use super::volumes::Volumes;

@@ -1,21 +1,18 @@
 //! The contents of `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
 //! Pure.
 
-use super::options::Dns;
+use super::request::dns::Dns;
 use super::request::network::Network;
 use crate::net::dns::ResolvConf;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-
-/// What stands for the host's address in `--add-host` (docker's).
-pub const HOST_GATEWAY: &str = "host-gateway";
 
 /// `/etc/hosts` (hosts(5)): loopback, the container's own name, and the
 /// user's additions; with the host's network also what the host's file says.
 pub fn hosts(
     name: &str,
     network: &Network,
-    additions: &[(String, String)],
+    additions: &[(String, IpAddr)],
     host_file: Option<&str>,
 ) -> String {
     let mut text = String::new();
@@ -67,13 +64,8 @@ pub fn resolv_conf(dns: &Dns, network: &Network, host_file: &str) -> String {
         // Those of a link (`fe80::1%eth0`) too.
         (_, []) => lines_of(host_file, "nameserver").collect(),
     };
-    let choose = |given: &[String], host: Vec<String>| match given {
-        [] => host,
-        [one] if one == "." => Vec::new(),
-        given => given.to_vec(),
-    };
-    let search = choose(&dns.search, host.search);
-    let mut options = choose(&dns.options, host.options);
+    let search = dns.search.or(host.search);
+    let mut options = dns.options.or(host.options);
     // A name without a dot may be a container's; who says otherwise goes first.
     if *network == Network::Named && !options.iter().any(|o| o.starts_with("ndots:")) {
         options.push("ndots:0".to_owned());
@@ -134,6 +126,7 @@ pub fn with_name_servers(text: &str, servers: &[IpAddr]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::request::dns::Words;
 
     const HOST: &str = "# x\nnameserver 127.0.0.53\nsearch a b\noptions edns0\n";
 
@@ -143,8 +136,8 @@ mod tests {
         assert_eq!(text, "search a b\nnameserver 127.0.0.53\noptions edns0\n");
         let dns = Dns {
             servers: vec!["1.1.1.1".into(), "::1".into()],
-            search: vec![".".into()],
-            options: Vec::new(),
+            search: Words::Nothing,
+            options: Words::Host,
         };
         let text = resolv_conf(&dns, &Network::Host, HOST);
         assert_eq!(text, "nameserver 1.1.1.1\nnameserver ::1\noptions edns0\n");
@@ -163,8 +156,8 @@ mod tests {
         );
         let dns = Dns {
             servers: vec!["1.1.1.1".into()],
-            search: vec!["mine".into()],
-            options: vec!["rotate".into()],
+            search: Words::These(vec!["mine".into()]),
+            options: Words::These(vec!["rotate".into()]),
         };
         assert_eq!(named(&dns, host), "search mine\noptions rotate ndots:0\n");
         assert_eq!(named(&none, "domain d\n"), "search d\noptions ndots:0\n");
@@ -189,7 +182,7 @@ mod tests {
         let text = hosts(
             "web",
             &Network::None,
-            &[("db".into(), "10.0.0.2".into())],
+            &[("db".into(), [10, 0, 0, 2].into())],
             None,
         );
         assert!(text.contains("10.0.0.2\tdb\n") && text.contains("127.0.1.1\tweb\n"));

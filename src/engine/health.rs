@@ -2,7 +2,7 @@
 
 use super::containers::{Container, short};
 use super::exec::probe;
-use super::times::parse_duration;
+use super::request::health::{HealthCommand, HealthOptions, OnFailure};
 use crate::process::{Resident, Until, spawn};
 use crate::sys::clone::Child;
 use crate::sys::socket;
@@ -39,61 +39,25 @@ fn start_interval() -> Duration {
     Duration::from_secs(5)
 }
 
-/// `--health-on-failure`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum OnFailure {
-    /// Nothing.
-    #[default]
-    None,
-    /// It is killed; its restart policy holds.
-    Kill,
-    /// It is killed and started again.
-    Restart,
-    /// It is asked to stop.
-    Stop,
-}
-
-/// The flags about health.
-#[derive(Debug, Clone, Default)]
-pub struct HealthOptions {
-    /// `--no-healthcheck`.
-    pub off: bool,
-    /// `--health-cmd`: for a shell, or a JSON list.
-    pub command: Option<String>,
-    /// `--health-interval` and so on, as written.
-    pub interval: Option<String>,
-    /// See `interval`.
-    pub timeout: Option<String>,
-    /// See `interval`.
-    pub start_period: Option<String>,
-    /// See `interval`.
-    pub start_interval: Option<String>,
-    /// `--health-retries`.
-    pub retries: Option<u32>,
-    /// `--health-on-failure`.
-    pub on_failure: OnFailure,
-}
-
 impl HealthOptions {
     /// The check that these flags and the image's `HEALTHCHECK` (docker's
     /// `Healthcheck` object, times in nanoseconds) make together.
     ///
     /// # Errors
-    /// Times that are none; an action without a check.
+    /// Flags that contradict each other; an action without a check.
     pub fn check(&self, image: Option<&Value>) -> Result<Option<HealthCheck>> {
         let none = || match self.on_failure {
             OnFailure::None => Ok(None),
             _ => bail!("--health-on-failure: there is no health check; --health-cmd makes one"),
         };
-        let times = [
-            ("interval", &self.interval),
-            ("timeout", &self.timeout),
-            ("start-period", &self.start_period),
-            ("start-interval", &self.start_interval),
-        ];
         if self.off {
-            let given = times.iter().any(|(_, text)| text.is_some());
+            let times = [
+                self.interval,
+                self.timeout,
+                self.start_period,
+                self.start_interval,
+            ];
+            let given = times.iter().any(Option::is_some);
             if given || self.command.is_some() || self.retries.is_some() {
                 bail!(
                     "--no-healthcheck leaves no check out of which --health-… could make another"
@@ -101,21 +65,13 @@ impl HealthOptions {
             }
             return none();
         }
-        // Checked also where there is nothing to do them with.
-        let mut read = [None; 4];
-        for (time, (name, text)) in read.iter_mut().zip(times) {
-            *time = given(name, text.as_deref())?;
-        }
-        let [interval, timeout, start_period, start_interval] = read;
         let words = image.and_then(|check| check["Test"].as_array());
         let words = words.into_iter().flatten().filter_map(Value::as_str);
         let words: Vec<String> = words.map(str::to_owned).collect();
         let command = match (&self.command, words.split_first()) {
-            (Some(text), _) if text == "none" => return none(),
-            (Some(list), _) if list.starts_with('[') => {
-                serde_json::from_str(list).with_context(|| format!("--health-cmd {list}"))?
-            }
-            (Some(text), _) if !text.is_empty() => shell(text),
+            (Some(HealthCommand::Off), _) => return none(),
+            (Some(HealthCommand::Words(words)), _) => words.clone(),
+            (Some(HealthCommand::Shell(line)), _) => shell(line),
             (_, Some((first, rest))) => match (first.as_str(), rest) {
                 ("CMD", rest) => rest.to_vec(),
                 ("CMD-SHELL", [text]) => shell(text),
@@ -139,33 +95,14 @@ impl HealthOptions {
         let usual = Duration::from_secs(30);
         Ok(Some(HealthCheck {
             command,
-            interval: time(interval, "Interval", usual),
-            timeout: time(timeout, "Timeout", usual),
-            start_period: time(start_period, "StartPeriod", Duration::ZERO),
-            start_interval: time(start_interval, "StartInterval", self::start_interval()),
+            interval: time(self.interval, "Interval", usual),
+            timeout: time(self.timeout, "Timeout", usual),
+            start_period: time(self.start_period, "StartPeriod", Duration::ZERO),
+            start_interval: time(self.start_interval, "StartInterval", self::start_interval()),
             retries: retries.find(|n| *n > 0).unwrap_or(3),
             on_failure: self.on_failure,
         }))
     }
-}
-
-/// A time of a flag.
-fn given(name: &str, text: Option<&str>) -> Result<Option<Duration>> {
-    let Some(text) = text else {
-        return Ok(None);
-    };
-    let what = || format!("--health-{name} {text}");
-    if text.starts_with('-') {
-        bail!("{}: it cannot be negative", what());
-    }
-    if text == "0" {
-        return Ok(Some(Duration::ZERO));
-    }
-    let time = parse_duration(text).with_context(what)?;
-    if !time.is_zero() && time < Duration::from_millis(1) {
-        bail!("{}: it cannot be less than 1ms", what());
-    }
-    Ok(Some(time))
 }
 
 impl HealthCheck {
@@ -386,8 +323,8 @@ mod tests {
         assert_eq!(found.command, ["/bin/sh", "-c", "true"]);
         assert_eq!((found.interval.as_secs(), found.retries), (5, 3));
         let flags = HealthOptions {
-            command: Some("[\"a\"]".into()),
-            interval: Some("1s".into()),
+            command: Some("[\"a\"]".parse().unwrap()),
+            interval: Some(Duration::from_secs(1)),
             retries: Some(1),
             ..HealthOptions::default()
         };
@@ -397,9 +334,9 @@ mod tests {
             (vec!["a".into()], 1)
         );
         let zero = HealthOptions {
-            interval: Some("0".into()),
-            timeout: Some("0s".into()),
-            start_period: Some("2s".into()),
+            interval: Some(Duration::ZERO),
+            timeout: Some(Duration::ZERO),
+            start_period: Some(Duration::from_secs(2)),
             retries: Some(0),
             ..HealthOptions::default()
         };
@@ -414,21 +351,9 @@ mod tests {
                 "Retries": 3,
             })
         );
-        for (interval, word) in [
-            ("-1s", "negative"),
-            ("1us", "1ms"),
-            ("1", "--health-interval 1"),
-        ] {
-            let flags = HealthOptions {
-                interval: Some(interval.into()),
-                ..HealthOptions::default()
-            };
-            let error = format!("{:#}", flags.check(None).unwrap_err());
-            assert!(error.contains(word), "{error}");
-        }
         let contrary = HealthOptions {
             off: true,
-            command: Some("true".into()),
+            command: Some("true".parse().unwrap()),
             ..HealthOptions::default()
         };
         assert!(contrary.check(None).is_err());

@@ -46,7 +46,7 @@ pub struct Record {
     pub network: Network,
     /// Its published ports, as they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<super::publish::Port>,
+    pub ports: Vec<super::request::publish::Port>,
     /// The signal that asks it to stop.
     pub stop_signal: Option<StopSignal>,
     /// How it is looked after.

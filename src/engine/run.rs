@@ -5,10 +5,13 @@ use super::events::{self, Action};
 use super::keeping::Keeping;
 use super::mounting::{self, Site};
 use super::network::Networks;
-use super::options::{RunOptions, SeccompOption};
-use super::publish::{self, Port};
+use super::options::RunOptions;
 use super::record::Record;
+use super::request::capabilities;
+use super::request::hosts::{HostAddress, HostEntry};
 use super::request::network::Network;
+use super::request::publish::{self, Port};
+use super::request::security::SeccompOption;
 use super::request::signal::StopSignal;
 use super::request::user::{Groups, UserOption};
 use super::root::{self, Resolved, Root};
@@ -28,7 +31,7 @@ use jiff::Timestamp;
 use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid};
 use oci_spec::runtime::{Capabilities, LinuxSeccomp, Spec};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 /// What to run.
@@ -69,8 +72,8 @@ pub fn create(
         _ if wants_ports => warn("-p: the network is the host's, its ports are as they are"),
         _ => {}
     }
-    name_host(&mut options, &networks)?;
     let options = &options;
+    let added_hosts = added_hosts(options, &networks)?;
     let mapping = Mapping::decide(&options.userns, options.root_emulation, store, warn)?;
     let store = &store.clone().with_flavour(mapping.flavour());
     // What is found must not be removed before the record says it is in use.
@@ -130,7 +133,7 @@ pub fn create(
         named = creation.name(&containers, &record);
     }
     named?;
-    write_files(&creation, options, &spec)?;
+    write_files(&creation, options, &added_hosts, &spec)?;
     if let Some(parts) = &resolved.root.parts {
         parts.make(creation.staging())?;
     }
@@ -151,18 +154,10 @@ fn has_ipv6(options: &RunOptions, networks: &Networks) -> bool {
     first.is_some_and(|d| d.gateways.iter().any(|g| g.address.is_ipv6()))
 }
 
-/// Puts the host's address, as the container can reach it, in the place of the
-/// word for it in `--add-host`.
-fn name_host(options: &mut RunOptions, networks: &Networks) -> Result<()> {
-    let is_host = |address: &String| address == etc::HOST_GATEWAY;
-    if !options
-        .add_hosts
-        .iter()
-        .any(|(_, address)| is_host(address))
-    {
-        return Ok(());
-    }
-    let address = match &options.network {
+/// The lines of `/etc/hosts` that were asked for: where the host is meant, with
+/// its address as the container can reach it.
+fn added_hosts(options: &RunOptions, networks: &Networks) -> Result<Vec<(String, IpAddr)>> {
+    let of_host = || match &options.network {
         Network::Host | Network::Default => Some(Ipv4Addr::LOCALHOST.into()),
         Network::User(user) => user.host_address(),
         Network::Named => {
@@ -171,13 +166,17 @@ fn name_host(options: &mut RunOptions, networks: &Networks) -> Result<()> {
         }
         Network::None | Network::Container(_) | Network::Namespace(_) | Network::Unknown(_) => None,
     };
-    let address = address.context(
-        "--add-host: the container cannot reach the host, so there is no host-gateway: leave it out",
-    )?;
-    for (_, wanted) in options.add_hosts.iter_mut().filter(|(_, a)| is_host(a)) {
-        *wanted = address.to_string();
-    }
-    Ok(())
+    let line = |entry: &HostEntry| {
+        let address = match entry.address {
+            HostAddress::Ip(address) => address,
+            HostAddress::Gateway => of_host().context(
+                "--add-host: the container cannot reach the host, so there is no host-gateway: \
+                 leave it out",
+            )?,
+        };
+        Ok((entry.name.clone(), address))
+    };
+    options.add_hosts.iter().map(line).collect()
 }
 
 /// The ports to publish; `image` is the image's configuration.
@@ -292,11 +291,7 @@ pub fn known_capabilities() -> Capabilities {
     caps::all()
         .into_iter()
         .filter(|c| u32::from(c.index()) <= last)
-        .filter_map(|c| {
-            super::options::parse_capability(&c.to_string())
-                .ok()
-                .flatten()
-        })
+        .filter_map(|c| capabilities::parse(&c.to_string()).ok().flatten())
         .collect()
 }
 
@@ -413,7 +408,12 @@ fn give(path: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
 }
 
 /// Makes the directories and files that the spec's mounts refer to.
-fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result<()> {
+fn write_files(
+    creation: &Creation,
+    options: &RunOptions,
+    added_hosts: &[(String, IpAddr)],
+    spec: &Spec,
+) -> Result<()> {
     let dir = creation.staging();
     // The caller's mask is not for what the container sees.
     let mask = nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
@@ -428,12 +428,7 @@ fn write_files(creation: &Creation, options: &RunOptions, spec: &Spec) -> Result
         .then(|| std::fs::read_to_string("/etc/hosts").ok())
         .flatten();
     let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let hosts = etc::hosts(
-        &name,
-        &options.network,
-        &options.add_hosts,
-        host_hosts.as_deref(),
-    );
+    let hosts = etc::hosts(&name, &options.network, added_hosts, host_hosts.as_deref());
     let name = if name.is_empty() { hostname() } else { name };
     for (file, text) in [
         ("hosts", hosts),

@@ -2,7 +2,8 @@
 //! container:NAME` and `ns:PATH`. Where they are is looked up at each start.
 
 use super::containers::{Container, Containers};
-use super::options::{Dns, RunOptions};
+use super::options::RunOptions;
+use super::request::dns::Dns;
 use super::request::network::Network;
 use super::userns::maps_of;
 use crate::sys::{self, ns};

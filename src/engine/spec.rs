@@ -3,8 +3,10 @@
 
 use super::host::{self, Parts};
 use super::limits::{ANNOTATION_LIMITS, ANNOTATION_MANAGER};
-use super::options::{RunOptions, SeccompOption, Sharing, Unmask};
+use super::options::RunOptions;
+use super::request::namespaces::Sharing;
 use super::request::network::Network;
+use super::request::security::{SeccompOption, Unmask};
 use super::root::{ImageDefaults, Root};
 use super::systemd;
 use super::user::User;
@@ -586,7 +588,7 @@ fn linux(options: &RunOptions, facts: &Facts) -> Result<Linux> {
     if !options.time_offsets.is_empty() {
         let offset = |secs: i64| LinuxTimeOffsetBuilder::default().secs(secs).build();
         let offsets = options.time_offsets.iter();
-        let offsets = offsets.map(|(clock, secs)| Ok((clock.clone(), offset(*secs)?)));
+        let offsets = offsets.map(|(clock, secs)| Ok((clock.to_string(), offset(*secs)?)));
         linux.set_time_offsets(Some(offsets.collect::<Result<_>>()?));
     }
     if !options.sysctls.is_empty() {

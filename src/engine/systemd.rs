@@ -2,19 +2,8 @@
 //! (systemd's "Container Interface"; as podman's `--systemd`).
 
 use super::options::RunOptions;
+use super::request::systemd::SystemdMode;
 use std::path::Path;
-
-/// `--systemd`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SystemdMode {
-    /// If the command is systemd's, or an init by name.
-    #[default]
-    Auto,
-    /// Whatever the command is.
-    Always,
-    /// Never.
-    Never,
-}
 
 /// Annotation `true`: the first process is systemd.
 pub const ANNOTATION: &str = "bryo.systemd";

@@ -11,7 +11,7 @@ pub mod k8s;
 mod lines;
 pub mod read;
 
-use super::request::size;
+pub use super::request::log::{Driver, LogConfig};
 use crate::error;
 use anyhow::{Result, bail};
 use jiff::Timestamp;
@@ -40,115 +40,22 @@ impl Stream {
     }
 }
 
-/// What keeps the log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Driver {
-    /// Docker's file format: one JSON object a line.
-    #[default]
-    JsonFile,
-    /// The format of CRI, podman's name for it.
-    K8sFile,
-    /// systemd's journal.
-    Journald,
-    /// Nothing.
-    None,
-}
-
-impl Driver {
-    /// Its name, as `--log-driver` takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Driver::JsonFile => "json-file",
-            Driver::K8sFile => "k8s-file",
-            Driver::Journald => "journald",
-            Driver::None => "none",
-        }
-    }
-}
-
-/// `--log-driver` and `--log-opt`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct LogConfig {
-    /// What keeps the log.
-    pub driver: Driver,
-    /// Bytes after which a new file is begun.
-    pub max_size: Option<u64>,
-    /// How many files there are at most; 0 stands for 1.
-    pub max_file: u32,
-    /// Labels whose values go with every record.
-    pub labels: Vec<String>,
-    /// Variables whose values go with every record.
-    pub env: Vec<String>,
-}
-
 /// A record longer than this is kept in pieces, as docker does.
 pub const MAX_RECORD: usize = 16 << 10;
 
-impl LogConfig {
-    /// Reads the flags; no driver means the default one.
-    ///
-    /// # Errors
-    /// Unknown drivers and options, those that the driver has not, and
-    /// `journald` where there is none.
-    pub fn parse(driver: Option<&str>, options: &[String]) -> Result<LogConfig> {
-        let driver = match driver {
-            None | Some("json-file" | "") => Driver::JsonFile,
-            Some("k8s-file") => Driver::K8sFile,
-            Some("none") => Driver::None,
-            Some("journald") if journal::is_there() => Driver::Journald,
-            Some("journald") => bail!(error::Kind::Unsupported.says(format!(
-                "--log-driver journald: there is no {} on this machine; json-file and k8s-file \
-                 work anywhere",
-                journal::SOCKET
-            ))),
-            Some(other) => bail!(
-                "--log-driver {other}: not supported; there are json-file, k8s-file, journald \
-                 and none"
-            ),
-        };
-        let mut config = LogConfig {
-            driver,
-            ..LogConfig::default()
-        };
-        let files = matches!(driver, Driver::JsonFile | Driver::K8sFile);
-        for option in options {
-            let words = |list: &str| list.split(',').map(str::to_owned).collect();
-            match option.split_once('=') {
-                Some(("max-size", "-1")) if files => config.max_size = None,
-                Some(("max-size", size)) if files => match size::bytes(size)? {
-                    0 => bail!("--log-opt {option}: a file needs some room"),
-                    size => config.max_size = Some(size),
-                },
-                Some(("max-file", count)) if files => match count.parse() {
-                    Ok(count) if count > 0 => config.max_file = count,
-                    _ => bail!("--log-opt {option}: at least one file is wanted"),
-                },
-                Some(("labels", list)) if driver != Driver::None => config.labels = words(list),
-                Some(("env", list)) if driver != Driver::None => config.env = words(list),
-                Some(("compress", "false")) if files => {}
-                Some(_) => bail!(
-                    "--log-opt {option}: not supported by the driver {}",
-                    driver.name()
-                ),
-                None => bail!("--log-opt {option}: NAME=VALUE is wanted"),
-            }
-        }
-        if config.max_file > 1 && config.max_size.is_none() {
-            bail!("--log-opt max-file has no effect without max-size");
-        }
-        Ok(config)
+/// Fails where there is nobody who could keep the log.
+///
+/// # Errors
+/// `journald` on a machine without.
+pub fn check(driver: Driver) -> Result<()> {
+    if driver == Driver::Journald && !journal::is_there() {
+        bail!(error::Kind::Unsupported.says(format!(
+            "--log-driver journald: there is no {} on this machine; json-file and k8s-file work \
+             anywhere",
+            journal::SOCKET
+        )));
     }
-
-    /// Name of the log file in a container's directory.
-    pub fn file(&self) -> Option<&'static str> {
-        match self.driver {
-            Driver::JsonFile => Some("log.json"),
-            Driver::K8sFile => Some("log.k8s"),
-            Driver::Journald | Driver::None => None,
-        }
-    }
+    Ok(())
 }
 
 /// Who prints: for the records' details and the journal.
@@ -321,25 +228,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_are_checked() {
-        let parse = |driver, options: &[&str]| {
-            let options: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
-            LogConfig::parse(driver, &options)
-        };
-        let config = parse(None, &["max-size=10k", "max-file=3", "labels=a,b"]).unwrap();
-        assert_eq!((config.max_size, config.max_file), (Some(10240), 3));
-        assert_eq!(config.labels, ["a", "b"]);
-        assert!(parse(Some("none"), &["max-size=1k"]).is_err());
-        assert!(parse(Some("syslog"), &[]).is_err());
-        assert!(parse(None, &["max-file=3"]).is_err());
-        assert!(parse(None, &["max-size=0"]).is_err());
-    }
-
-    #[test]
     fn what_is_written_is_read_back() {
         for driver in ["json-file", "k8s-file"] {
             let dir = tempfile::tempdir().unwrap();
-            let config = LogConfig::parse(Some(driver), &[]).unwrap();
+            let config = LogConfig::read(Some(driver), &[]).unwrap();
             let mut logger = Logger::open(dir.path(), &config, Origin::default()).unwrap();
             let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
             for piece in bytes.chunks(777) {

@@ -6,12 +6,28 @@
 //! modules, and nothing asks the machine whether it can be had.
 
 pub mod attachment;
+pub mod capabilities;
+pub mod detach_keys;
+pub mod device;
+pub mod dns;
+pub mod emulation;
+pub mod environment;
+pub mod health;
+pub mod hosts;
+pub mod log;
 pub mod mounts;
 pub mod names;
+pub mod namespaces;
 pub mod network;
+pub mod pairs;
+pub mod process;
+pub mod publish;
 pub mod restart;
+pub mod security;
 pub mod signal;
 pub mod size;
+pub mod systemd;
+pub mod ulimit;
 pub mod user;
 pub mod user_network;
 pub mod userns;

@@ -1,7 +1,9 @@
 use super::*;
-use crate::engine::options::{CapabilityChanges, DEFAULT_CAPABILITIES, EmulationOption};
+use crate::engine::request::capabilities::{CapabilityChanges, DEFAULT_CAPABILITIES};
+use crate::engine::request::emulation::EmulationOption;
+use crate::engine::request::process::Clock;
+use crate::engine::request::systemd::SystemdMode;
 use crate::engine::request::user_network::UserNetwork;
-use crate::engine::systemd::SystemdMode;
 use crate::runtime::{Plan, fields};
 use oci_spec::runtime::{Capability, PosixRlimitType};
 use serde_json::{Value, json};
@@ -431,7 +433,7 @@ fn all() -> RunOptions {
         devices: vec![("/dev/fuse".into(), "/dev/fuse".into())],
         ulimits: vec![(PosixRlimitType::RlimitNofile, 64, 128)],
         sysctls: [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into(),
-        time_offsets: vec![("boottime".into(), 7)],
+        time_offsets: vec![(Clock::Boottime, 7)],
         annotations: [("com.example.key".to_owned(), "x".to_owned())].into(),
         oom_score_adj: Some(100),
         umask: Some(0o077),
