@@ -2,8 +2,8 @@
 
 use super::Context;
 use crate::engine::attach::{End, attachment, join};
+use crate::engine::control::Wanted;
 use crate::engine::events::{self, Action};
-use crate::engine::launch::Wanted;
 use crate::engine::record::State;
 use crate::engine::request::detach_keys;
 use anyhow::{Result, bail};

@@ -1,11 +1,11 @@
 //! `bryo commit`.
 
 use super::{Context, output, progress};
+use crate::engine::asking;
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::commit::{Options, commit};
 use crate::engine::containers::Container;
 use crate::engine::control::Request;
-use crate::engine::lifecycle;
 use crate::engine::record::State;
 use crate::image::change::Change;
 use crate::image::reference::Reference;
@@ -78,13 +78,13 @@ struct Paused<'a>(&'a Container);
 
 impl<'a> Paused<'a> {
     fn new(container: &'a Container) -> Result<Self> {
-        lifecycle::ask(container, Request::Pause)?;
+        asking::ask(container, Request::Pause)?;
         Ok(Paused(container))
     }
 }
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        let _ = lifecycle::ask(self.0, Request::Resume);
+        let _ = asking::ask(self.0, Request::Resume);
     }
 }

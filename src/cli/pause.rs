@@ -1,8 +1,8 @@
 //! `bryo pause` and `bryo unpause`.
 
 use super::{Context, output};
+use crate::engine::asking;
 use crate::engine::control::Request;
-use crate::engine::lifecycle;
 use crate::engine::record::State;
 use anyhow::{Result, bail};
 
@@ -41,7 +41,7 @@ fn each(args: &Args, context: &Context, request: Request) -> Result<()> {
             let state = container.state.name();
             bail!("container {} is {state} already", container.record.name);
         }
-        lifecycle::ask(&container, request)?;
+        asking::ask(&container, request)?;
         Ok(output::line(name)?)
     })
 }

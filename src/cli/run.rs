@@ -364,7 +364,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<i32> {
         options.keeping.log.driver = Driver::None;
     }
     if !args.detach && options.tty && options.interactive && wanted.input {
-        launch::terminal_settings()?;
+        crate::engine::attach::terminal_settings()?;
     }
     let store = context.store()?;
     let (container, lock, spec) = args.container.create(&store, &options)?;

@@ -3,7 +3,8 @@
 use super::{Context, error, output};
 use crate::engine::attach::End;
 use crate::engine::containers::{Container, Containers};
-use crate::engine::launch::{Launch, Wanted};
+use crate::engine::control::Wanted;
+use crate::engine::launch::Launch;
 use crate::engine::lifecycle;
 use crate::engine::record::State;
 use crate::engine::request::detach_keys;

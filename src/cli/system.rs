@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::format::{self, Form};
 use super::{Context, check, events, info, output, prune};
-use crate::engine::changes::{sum, written};
+use crate::engine::changes::written;
 use crate::engine::images::users;
+use crate::engine::machine::storage::bytes_below;
 use crate::engine::view::words;
 use crate::engine::volumes::Volumes;
 use crate::image::digest;
@@ -103,7 +104,7 @@ fn df(args: &DfArgs, context: &Context) -> Result<()> {
         .map(|volume| {
             (
                 users.contains_key(&volume.name),
-                sum(&all.data(&volume.name)),
+                bytes_below(&all.data(&volume.name)),
             )
         })
         .collect();

@@ -13,7 +13,7 @@ use crate::sys::{pidfd, socket, tty};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcsetattr};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -304,12 +304,12 @@ impl Relay {
 /// Attaches to a container that runs.
 pub fn attachment(
     container: &super::containers::Container,
-    wanted: super::launch::Wanted,
+    wanted: super::control::Wanted,
 ) -> Result<Attachment> {
     let keeping = &container.record.keeping;
     let input = wanted.input && keeping.interactive;
     let terminal = match keeping.tty && input {
-        true => Some(super::launch::terminal_settings()?),
+        true => Some(crate::engine::attach::terminal_settings()?),
         false => None,
     };
     let data = Channel::from(container.connect()?);
@@ -384,7 +384,7 @@ pub fn carry_child(child: &Child, signals: &SignalFd, mut pump: Pump) -> Result<
         pump.serve(&seen[own..]);
         if code.is_none() && !seen[1].is_empty() {
             let status = nix::sys::wait::waitpid(child.pid, None).context("wait")?;
-            code = Some(super::supervisor::exit_code(status));
+            code = Some(crate::process::exit_code(status));
             pump.end();
         }
     }
@@ -414,7 +414,7 @@ pub fn wait_for_child(
         if events.told {
             session.drain();
             let status = nix::sys::wait::waitpid(child.pid, None).context("wait")?;
-            return Ok(super::supervisor::exit_code(status));
+            return Ok(crate::process::exit_code(status));
         }
     }
 }
@@ -563,6 +563,15 @@ fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The settings of the caller's terminal.
+pub fn terminal_settings() -> Result<Termios> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        bail!("-i and -t together need a terminal as standard input: leave out -t");
+    }
+    tcgetattr(stdin.as_fd()).context("read terminal settings")
 }
 
 /// Whether standard input is a terminal.

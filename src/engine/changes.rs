@@ -184,18 +184,5 @@ fn is_opaque(directory: &OwnedFd) -> bool {
 
 /// How many bytes a container wrote, as far as its directory can be read.
 pub fn written(container: &Container) -> u64 {
-    sum(&container.dir.join("upper"))
-}
-
-/// Bytes of the files in a directory, as far as it can be read.
-pub fn sum(directory: &Path) -> u64 {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| Some((entry.path(), entry.path().symlink_metadata().ok()?)))
-        .map(|(path, meta)| match meta.is_dir() {
-            true => sum(&path),
-            false if meta.is_file() => meta.len(),
-            false => 0,
-        })
-        .sum()
+    super::machine::storage::bytes_below(&container.dir.join("upper"))
 }

@@ -17,9 +17,11 @@ use super::request::health::OnFailure;
 use super::request::restart::Restart;
 use super::request::{self, attachment::Attachment, signal::StopSignal};
 use super::volumes::Volumes;
+use crate::engine::names::short;
 use crate::error::{self, Said};
 use crate::image::store::Store;
 use crate::sys::fs::{create_private, make_private};
+use crate::sys::host;
 use crate::sys::replace::is_full;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
@@ -229,7 +231,7 @@ impl Containers {
             return Ok(Some(container));
         }
         let ended_well = matches!(container.state, State::Exited { .. });
-        if ended_well || container.record.host != hostname() {
+        if ended_well || container.record.host != host::name() {
             return Ok(Some(container));
         }
         match try_lock(dir) {
@@ -556,7 +558,7 @@ impl Container {
     pub fn await_start(&mut self) -> Result<()> {
         let patience = Instant::now() + Duration::from_secs(10);
         while self.state == State::Created
-            && self.record.host == hostname()
+            && self.record.host == host::name()
             && matches!(self.try_lock(), Ok(None))
             && Instant::now() < patience
         {
@@ -586,7 +588,7 @@ impl Container {
             )
         };
         match &self.state {
-            State::Running { .. } | State::Paused { .. } if self.record.host != hostname() => {
+            State::Running { .. } | State::Paused { .. } if self.record.host != host::name() => {
                 bail!(
                     "container {} runs on {}, not on this machine",
                     self.record.name,
@@ -614,20 +616,6 @@ pub(super) fn is_old(metadata: std::io::Result<std::fs::Metadata>) -> bool {
     let age = metadata.and_then(|m| m.modified());
     let age = age.ok().and_then(|t| t.elapsed().ok());
     age.is_some_and(|age| age.as_secs() >= 2)
-}
-
-/// The first twelve digits of an id, as docker shows it.
-pub fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
-}
-
-/// The machine's host name, or `localhost` if it has none.
-pub fn hostname() -> String {
-    let name = nix::unistd::gethostname().ok();
-    let name = name
-        .and_then(|n| n.into_string().ok())
-        .filter(|n| !n.is_empty());
-    name.unwrap_or_else(|| "localhost".into())
 }
 
 fn try_lock(dir: &Path) -> Result<Option<Lock>> {

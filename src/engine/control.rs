@@ -189,6 +189,17 @@ impl Data<'_> {
     }
 }
 
+/// Which streams of a container somebody wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Standard input.
+    pub input: bool,
+    /// Standard output.
+    pub output: bool,
+    /// Standard error.
+    pub errors: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

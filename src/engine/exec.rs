@@ -1,7 +1,7 @@
 //! `exec`: a further process in a running container.
 
 use super::attach;
-use super::containers::{Container, short};
+use super::containers::Container;
 use super::control::Reply;
 use super::emulation::Emulator;
 use super::pipes;
@@ -11,16 +11,17 @@ use super::request::capabilities::CapabilityChanges;
 use super::request::user::UserOption;
 use super::spec::console_size;
 use super::user;
+use crate::engine::names::short;
 use crate::error;
 use crate::idmap::IdMap;
-use crate::process::{Resident, Until, spawn};
+use crate::process::{Resident, Until};
 use crate::runtime::join::join;
 use crate::runtime::plan::{
     ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_KEEP_GROUPS, ANNOTATION_SECCOMP,
     allows_setgroups, clone_flag,
 };
 use crate::runtime::process::{ProcessPlan, Seccomp};
-use crate::runtime::seccomp::{self, RootEmulation};
+use crate::runtime::seccomp::RootEmulation;
 use crate::runtime::{StartError, Stdio, Step};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
@@ -31,14 +32,13 @@ use crate::sys::{pidfd, tty};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
-use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::tcgetattr;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Capabilities, LinuxCapabilitiesBuilder, Spec};
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -104,7 +104,7 @@ pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
     // Our copies of its ends.
     drop(stdio);
     if let Some(listener) = started.listener.take() {
-        emulate_beside(Emulator::new(listener, &container.dir), &target)?;
+        Emulator::new(listener, &container.dir).serve_beside(&target)?;
     }
     drop(target);
     match pump {
@@ -227,7 +227,7 @@ pub fn exec_detached(
                 exit_now(1)
             };
             if let Some(listener) = started.listener.take() {
-                let _ = emulate_beside(Emulator::new(listener, &container.dir), &target);
+                let _ = Emulator::new(listener, &container.dir).serve_beside(&target);
             }
             drop(target);
             // Its terminal is read by nobody, but must not fill up.
@@ -280,7 +280,7 @@ pub fn probe(
     )?;
     drop(stdio);
     if let Some(listener) = started.listener.take() {
-        emulate_beside(Emulator::new(listener, &container.dir), &target)?;
+        Emulator::new(listener, &container.dir).serve_beside(&target)?;
     }
     let mut output = Vec::new();
     let mut reading = true;
@@ -304,32 +304,10 @@ pub fn probe(
         if ended || Instant::now() >= deadline {
             let _ = pidfd::kill(&started.child.pidfd, libc::SIGKILL);
             let status = waitpid(started.child.pid, None).context("wait")?;
-            let code = ended.then(|| super::supervisor::exit_code(status));
+            let code = ended.then(|| crate::process::exit_code(status));
             return Ok((code, output));
         }
     }
-}
-
-/// Answers for the command in a process of its own: what the command leaves
-/// behind may ask when this one is gone.
-pub(super) fn emulate_beside(emulator: Emulator, target: &OwnedFd) -> Result<()> {
-    spawn(|process| {
-        let mut kept = emulator.descriptors();
-        kept.push(target.as_raw_fd());
-        let resident = Resident {
-            name: c"bryo-emulate",
-            role: "root emulation",
-            until: Until::Done,
-            hidden: true,
-            keeps: Some(&kept),
-        };
-        resident.begin(process)?;
-        let _ = nix::sched::setns(target, CloneFlags::CLONE_NEWUSER);
-        let _ = crate::sys::seccomp::confine(seccomp::CARETAKER, true);
-        emulator.serve_all();
-        Ok(())
-    })
-    .map(drop)
 }
 
 fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {

@@ -1,8 +1,9 @@
 //! Health checks: a command that is run in the container now and then.
 
-use super::containers::{Container, short};
+use super::containers::Container;
 use super::exec::probe;
 use super::request::health::{HealthCommand, HealthOptions, OnFailure};
+use crate::engine::names::short;
 use crate::process::{Resident, Until, spawn};
 use crate::sys::clone::Child;
 use crate::sys::socket;

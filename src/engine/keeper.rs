@@ -13,11 +13,11 @@
 
 use super::machine::ids::{Ids, Writer};
 use super::paths;
-use super::record::ProcessId;
 use crate::error;
 use crate::idmap::request::Request;
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, IdMap, lines};
+use crate::process::ProcessId;
 use crate::process::{Resident, Until, orphan};
 use crate::runtime::seccomp;
 use crate::sys;

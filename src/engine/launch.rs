@@ -2,8 +2,10 @@
 //! attached to it or not.
 
 use super::activation::Sockets;
+use super::attach::terminal_settings;
 use super::attach::{self, Attachment, End};
 use super::containers::{Container, Containers, Lock};
+use super::control::Wanted;
 use super::pump::Pump;
 use super::supervisor::Supervisor;
 use crate::sys::channel::Channel;
@@ -11,22 +13,8 @@ use crate::sys::clone::{Forked, Parent, clone3};
 use crate::sys::fd::close_inherited;
 use crate::sys::signal::SignalFd;
 use crate::sys::socket;
-use anyhow::{Context, Result, bail};
-use nix::sys::termios::{Termios, tcgetattr};
+use anyhow::{Context, Result};
 use oci_spec::runtime::Spec;
-use std::io::IsTerminal;
-use std::os::fd::AsFd;
-
-/// Which streams of a container somebody wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// Standard input.
-    pub input: bool,
-    /// Standard output.
-    pub output: bool,
-    /// Standard error.
-    pub errors: bool,
-}
 
 /// How a container is started.
 #[derive(Debug, Clone, Default)]
@@ -126,13 +114,4 @@ pub fn launch(
             attach::follow(attachment, warn)
         }
     }
-}
-
-/// The settings of the caller's terminal.
-pub fn terminal_settings() -> Result<Termios> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        bail!("-i and -t together need a terminal as standard input: leave out -t");
-    }
-    tcgetattr(stdin.as_fd()).context("read terminal settings")
 }

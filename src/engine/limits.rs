@@ -359,7 +359,7 @@ pub fn check(resources: &LinuxResources) -> Result<()> {
     let processors = list("/sys/devices/system/cpu/online");
     let nodes = list("/sys/devices/system/node/online");
     let machine = Machine {
-        memory: super::processes::total_memory(),
+        memory: crate::sys::host::total_memory(),
         processors: &processors,
         nodes: &nodes,
     };

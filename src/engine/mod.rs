@@ -1,6 +1,7 @@
 //! Containers: records, supervision, and the making of OCI specs.
 
 pub mod activation;
+pub mod asking;
 pub mod attach;
 pub mod changes;
 pub mod cleaner;

@@ -97,6 +97,11 @@ pub fn generate() -> String {
     format!("{adjective}_{genus}{c}")
 }
 
+/// The first twelve digits of an id, as docker shows it.
+pub fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -241,14 +241,6 @@ fn page_size() -> u64 {
         .unwrap_or(4096)
 }
 
-/// The machine's memory in bytes.
-pub fn total_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
-}
-
 /// When a process started.
 pub fn started(process: &Process) -> Option<Timestamp> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;

@@ -1,6 +1,6 @@
 //! `create`: a container from options and an image.
 
-use super::containers::{Container, Containers, Creation, Lock, hostname};
+use super::containers::{Container, Containers, Creation, Lock};
 use super::events::{self, Action};
 use super::keeping::Keeping;
 use super::mounting::{self, Site};
@@ -25,6 +25,7 @@ use crate::image::progress::Progress;
 use crate::image::store::Store;
 use crate::image::view;
 use crate::runtime::seccomp;
+use crate::sys::host;
 use crate::sys::{cred, tty};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -337,7 +338,7 @@ fn record(
         id,
         name: options.name.clone().unwrap_or_else(names::generate),
         created: Timestamp::now(),
-        host: hostname(),
+        host: host::name(),
         image,
         image_id: resolved.image.as_ref().map(|i| i.id.to_string()),
         command: command.unwrap_or_default(),
@@ -429,7 +430,7 @@ fn write_files(
         .flatten();
     let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let hosts = etc::hosts(&name, &options.network, added_hosts, host_hosts.as_deref());
-    let name = if name.is_empty() { hostname() } else { name };
+    let name = if name.is_empty() { host::name() } else { name };
     for (file, text) in [
         ("hosts", hosts),
         ("hostname", format!("{name}\n")),

@@ -7,10 +7,10 @@
 //! being created is called `.<name>`; it gets its name when the container is
 //! complete.
 
-use super::changes::sum;
 use super::containers::{Containers, is_old};
 use super::events;
 use super::json::{read_json, replace_json, write_json};
+use super::machine::storage::bytes_below;
 use super::request::mounts::{Kind, Mounted};
 use super::request::names;
 use super::userns::Mapping;
@@ -352,7 +352,7 @@ impl Volumes {
         let mut gone = Vec::new();
         for volume in self.list()? {
             if !users.contains_key(&volume.name) && wanted(&volume) {
-                let size = sum(&self.data(&volume.name));
+                let size = bytes_below(&self.data(&volume.name));
                 self.remove_unused(&volume.name)?;
                 gone.push((volume.name, size));
             }

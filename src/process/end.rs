@@ -48,6 +48,15 @@ pub fn code(status: WaitStatus) -> Result<i32> {
     }
 }
 
+/// Docker's exit code: the command's own, or 128 and the signal's number.
+pub fn exit_code(status: WaitStatus) -> i32 {
+    match status {
+        WaitStatus::Exited(_, code) => code,
+        WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
+        _ => 125,
+    }
+}
+
 /// The user's own limit of the processor's time, in seconds.
 fn own_seconds() -> Option<u64> {
     let (soft, _) = getrlimit(Resource::RLIMIT_CPU).ok()?;

@@ -6,12 +6,14 @@
 
 mod beside;
 mod end;
+mod id;
 mod null;
 mod resident;
 mod spawn;
 
 pub use beside::{Beside, Told, in_process, unless_unread};
-pub use end::{Reported, code};
+pub use end::{Reported, code, exit_code};
+pub use id::ProcessId;
 pub use null::{open_null, release_stdio};
 pub use resident::{Resident, Until};
 pub use spawn::{Refused, orphan, spawn, through};

@@ -6,6 +6,7 @@
 //! [`OVERRIDE_STAT`](crate::image::record::OVERRIDE_STAT); who processes believe
 //! to be is kept here and told to them when they ask.
 
+mod beside;
 mod call;
 mod files;
 mod ids;
@@ -13,8 +14,8 @@ mod memory;
 mod observe;
 mod path;
 
-use crate::engine::record::ProcessId;
 use crate::image::owners::Owners;
+use crate::process::ProcessId;
 use crate::sys::seccomp::{Answer, Listener, Notification};
 use crate::sys::wait::wait;
 use call::{Call, Table, Which};

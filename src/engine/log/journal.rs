@@ -57,7 +57,7 @@ fn entry(origin: &Origin, record: &Record<'_>) -> Vec<u8> {
     field("CONTAINER_NAME", origin.name.as_bytes());
     field(
         "CONTAINER_ID",
-        super::super::containers::short(&origin.id).as_bytes(),
+        crate::engine::names::short(&origin.id).as_bytes(),
     );
     field("CONTAINER_ID_FULL", origin.id.as_bytes());
     if line.is_none() {

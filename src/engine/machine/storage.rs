@@ -117,6 +117,19 @@ fn attributes(scratch: &Path) -> Tried {
     tried
 }
 
+/// Bytes of the files in a directory, as far as it can be read.
+pub fn bytes_below(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some((entry.path(), entry.path().symlink_metadata().ok()?)))
+        .map(|(path, meta)| match meta.is_dir() {
+            true => bytes_below(&path),
+            false if meta.is_file() => meta.len(),
+            false => 0,
+        })
+        .sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

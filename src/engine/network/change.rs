@@ -2,9 +2,9 @@
 
 use super::definition::Networks;
 use super::members::wanted;
+use crate::engine::asking;
 use crate::engine::containers::Container;
 use crate::engine::control::Request;
-use crate::engine::lifecycle;
 use crate::engine::request::attachment::Attachment;
 use crate::error;
 use anyhow::{Result, bail};
@@ -66,7 +66,7 @@ fn change(container: &mut Container, list: Vec<Attachment>) -> Result<()> {
     if !container.state.is_active() {
         return Ok(());
     }
-    let done = lifecycle::ask(container, Request::Networks);
+    let done = asking::ask(container, Request::Networks);
     if done.is_err() {
         container.changes.networks = before;
         container.save_changes()?;

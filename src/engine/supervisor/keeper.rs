@@ -2,7 +2,7 @@
 
 use super::hub::Asked;
 use super::streams::{Read, Streams};
-use super::{Life, end_orphans, exit_code, reap_others};
+use super::{Life, end_orphans, reap_others};
 use crate::cgroup::events::MemoryEvents;
 use crate::engine::control::{Reply, Request};
 use crate::engine::emulation::Emulator;
@@ -11,6 +11,7 @@ use crate::engine::health::{Checker, Status};
 use crate::engine::log::{Logger, Stream};
 use crate::engine::request::health::OnFailure;
 use crate::engine::usernet::translator::Translator;
+use crate::process::exit_code;
 use crate::sys::clone::Child;
 use crate::sys::wait;
 use crate::sys::{pidfd, socket};

@@ -10,26 +10,28 @@ mod network;
 mod streams;
 
 use super::activation::Sockets;
-use super::containers::{Container, Containers, Lock, short};
+use super::containers::{Container, Containers, Lock};
 use super::control::{self, Reply, Request};
 use super::emulation::Emulator;
 use super::events::{self, Action};
 use super::health::{self, Health};
 use super::keeper::Maps;
-use super::launch::Wanted;
 use super::log::{Logger, Origin};
 use super::network::holder;
 use super::policy::{RAN_WELL, back_off};
 use super::publish;
-use super::record::{ProcessId, State, user_namespace};
+use super::record::{State, user_namespace};
 use super::request::network::Network;
 use super::request::restart::Restart;
 use super::sharing::{self, Place};
 use super::usernet::translator::{self, Translator};
 use super::{root, userns};
+use crate::engine::control::Wanted;
+use crate::engine::names::short;
 use crate::error;
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
+use crate::process::ProcessId;
 use crate::process::release_stdio;
 use crate::runtime::{self, Plan, StartError, Started, Stdio, Step, seccomp};
 use crate::sys::channel::Channel;
@@ -48,7 +50,7 @@ use nix::poll::PollFlags;
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::termios::Termios;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -476,7 +478,7 @@ impl Life {
         let listener = started.listener.take()?;
         let emulator = Emulator::new(listener, &self.container.dir);
         if self.container.may_come_again() || !self.places.is_empty() {
-            let _ = super::exec::emulate_beside(emulator, &started.child.pidfd);
+            let _ = emulator.serve_beside(&started.child.pidfd);
             return None;
         }
         // There this process may write attributes whatever a file's mode.
@@ -668,14 +670,5 @@ fn reap_others(first: nix::unistd::Pid) {
             Some(pid) if pid != first => drop(waitpid(pid, Some(WaitPidFlag::WNOHANG))),
             _ => return,
         }
-    }
-}
-
-/// Docker's exit code: the command's own, or 128 and the signal's number.
-pub fn exit_code(status: WaitStatus) -> i32 {
-    match status {
-        WaitStatus::Exited(_, code) => code,
-        WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
-        _ => 125,
     }
 }
