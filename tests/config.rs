@@ -116,4 +116,38 @@ fn a_wrong_setting_is_one_error() {
         // What does not need it works.
         sandbox.bryo(["version"]).output().expect(0);
     }
+    // So it is where the value has a form of its own.
+    for (setting, why) in [
+        (
+            "network = \"user:mtu=1\"",
+            "run.network: --network user:mtu=1: a number from",
+        ),
+        (
+            "shm-size = \"64x\"",
+            "run.shm-size: size '64x': a number with",
+        ),
+        (
+            "log-driver = \"syslog\"",
+            "run.log-driver: --log-driver syslog: not supported",
+        ),
+        (
+            "userns = \"some\"",
+            "run.userns: --userns some: there are auto",
+        ),
+        (
+            "detach-keys = \"DEL\"",
+            "run.detach-keys: detach keys 'DEL': 'DEL' is neither",
+        ),
+    ] {
+        home(
+            &sandbox,
+            ".config/bryo/config.toml",
+            &format!("[run]\n{setting}\n"),
+        );
+        let output = sandbox.bryo(["run", "nothing"]).output().expect(125);
+        assert!(
+            output.stderr.contains(&format!("bryo/config.toml: {why}")),
+            "{output}"
+        );
+    }
 }

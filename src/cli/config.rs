@@ -78,6 +78,7 @@ fn with(mut command: Command, path: &[&str], settings: &Settings) -> Result<Comm
                 return Ok(false);
             };
             valid(argument, &setting.value)
+                .and_then(|()| key.check(&setting.value))
                 .with_context(|| format!("{}: {name}", setting.file.display()))?;
             Ok(true)
         };
@@ -224,6 +225,37 @@ mod tests {
             };
             assert!(found, "{}", key.name);
         }
+    }
+
+    /// What takes a value and is not about registries or who is attached.
+    #[test]
+    fn the_table_has_all_flags() {
+        let mut top = Cli::command();
+        top.build();
+        let others = [
+            "attach",
+            "authfile",
+            "cert-dir",
+            "creds",
+            "parallel",
+            "retry",
+            "retry-delay",
+            "root",
+            "sig-proxy",
+            "stall-timeout",
+            "tls-verify",
+        ];
+        let mut found = std::collections::BTreeSet::new();
+        for verb in ["run", "create", "exec", "update"] {
+            for argument in top.find_subcommand(verb).unwrap().get_arguments() {
+                let long = argument.get_long().filter(|long| !others.contains(long));
+                let takes = argument.get_action().takes_values();
+                found.extend(long.filter(|_| takes).map(str::to_owned));
+            }
+        }
+        let flags = crate::engine::request::flags::FLAGS.iter();
+        let known = flags.map(|flag| flag.name.to_owned()).collect();
+        assert_eq!(found, known);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::events;
+use crate::engine::request::pull::policy;
 use crate::engine::request::size;
 use crate::engine::request::userns::UserNs;
 use crate::engine::root::is_built_in;
@@ -58,17 +59,6 @@ pub struct Args {
 
     #[command(flatten)]
     registry: Flags,
-}
-
-/// Reads a policy.
-pub fn policy(text: &str) -> Result<Policy> {
-    Ok(match text {
-        "always" | "true" => Policy::Always,
-        "missing" | "ifnotpresent" => Policy::Missing,
-        "newer" => Policy::Newer,
-        "never" | "false" => Policy::Never,
-        _ => bail!("there are always, missing, newer and never"),
-    })
 }
 
 /// How much the image of a stranger may ask for.

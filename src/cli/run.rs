@@ -22,7 +22,7 @@ use crate::engine::request::systemd::SystemdMode;
 use crate::engine::request::user::Groups;
 use crate::engine::request::userns::UserNs;
 use crate::engine::request::{
-    device, environment, hosts, names, pairs, process, publish, size, ulimit,
+    device, environment, hosts, names, pairs, process, publish, pull as pull_option, size, ulimit,
 };
 use crate::engine::run::{Subject, create as create_container};
 use crate::engine::share::Share;
@@ -340,7 +340,7 @@ pub struct Args {
 
     /// When to ask a registry for the image: missing (in the store), always,
     /// newer (if the registry can be asked) or never
-    #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = super::pull::policy)]
+    #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = pull_option::policy)]
     pull: Policy,
     /// Show no progress
     #[arg(short, long)]
@@ -472,10 +472,7 @@ impl Args {
         if let Some(name) = &self.name {
             names::container(name)?;
         }
-        let hostname = self.hostname.as_deref().unwrap_or_default();
-        if hostname.len() > 64 {
-            bail!("-h {hostname}: a host name has 64 bytes at most");
-        }
+        one(&self.hostname, names::hostname)?;
         let groups = Groups::read(&self.group_add)?;
         let dns = Dns::read(&self.dns, &self.dns_search, &self.dns_option);
         let (keeping, network) = self.keeping(&dns)?;

@@ -5,6 +5,7 @@
 //! the user's file, that before the administrator's, both before the files of
 //! others, and all before what is built in.
 
+use super::request::flags;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,16 @@ pub struct Key {
     pub verbs: &'static [&'static str],
     /// What others call it.
     foreign: &'static [Foreign],
+}
+
+impl Key {
+    /// Fails unless the flag would take the value.
+    ///
+    /// # Errors
+    /// As what reads the flag.
+    pub fn check(&self, value: &str) -> Result<()> {
+        flags::of_key(self.name).map_or(Ok(()), |flag| (flag.read)(value))
+    }
 }
 
 /// A setting of another program.
@@ -335,12 +346,7 @@ fn take(key: &'static Key, value: Option<String>, file: &Path, settings: &mut Se
     let Some(value) = value.filter(|value| !value.is_empty()) else {
         return;
     };
-    let same = match key.name {
-        "run.log-driver" => ["json-file", "k8s-file", "journald", "none"].contains(&value.as_str()),
-        "run.pull" => ["always", "missing", "newer", "never"].contains(&value.as_str()),
-        // Docker's templates with functions that we do not have.
-        _ => true,
-    };
+    let same = key.check(&value).is_ok();
     // Attempts of docker are retries and one more.
     let value = match (key.name, value.parse::<u32>()) {
         ("registry.retries", Ok(attempts)) if file.ends_with("daemon.json") => {
@@ -376,6 +382,38 @@ mod tests {
         ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_are_those_of_the_table_of_flags() {
+        let of_table = flags::FLAGS
+            .iter()
+            .filter_map(|flag| Some((flag.key?, flag.name)));
+        let of_table: BTreeMap<&str, String> = of_table
+            .map(|(key, name)| (key, name.replace('-', "_")))
+            .collect();
+        let own = KEYS.iter().filter(|key| key.name.starts_with("run."));
+        let own: BTreeMap<&str, String> =
+            own.map(|key| (key.name, key.argument.to_owned())).collect();
+        assert_eq!(of_table, own);
+    }
+
+    #[test]
+    fn what_others_say_is_taken_if_it_means_the_same() {
+        let takes = |name: &str, value: &str| {
+            let key = KEYS.iter().find(|key| key.name == name).unwrap();
+            let mut settings = Settings::new();
+            take(key, Some(value.into()), Path::new("x.json"), &mut settings);
+            settings.contains_key(name)
+        };
+        for (name, good, bad) in [
+            ("run.log-driver", "k8s-file", "syslog"),
+            ("run.pull", "newer", "daily"),
+            ("run.shm-size", "65536k", "64x"),
+            ("run.detach-keys", "ctrl-e,e", "DEL"),
+        ] {
+            assert!(takes(name, good) && !takes(name, bad), "{name}");
         }
     }
 

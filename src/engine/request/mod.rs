@@ -2,8 +2,11 @@
 //! once. What the rest of the engine gets are values; only here is text taken
 //! apart, and only here is a value written as the text that records have.
 //!
+//! [`flags`] is the table of them all.
+//!
 //! The ground of the engine: nothing here imports from the engine's other
-//! modules, and nothing asks the machine whether it can be had.
+//! modules, and nothing asks the machine whether it can be had, but for looks at
+//! whether files of the host exist that are to be in the container.
 
 pub mod attachment;
 pub mod capabilities;
@@ -12,6 +15,7 @@ pub mod device;
 pub mod dns;
 pub mod emulation;
 pub mod environment;
+pub mod flags;
 pub mod health;
 pub mod hosts;
 pub mod log;
@@ -22,6 +26,7 @@ pub mod network;
 pub mod pairs;
 pub mod process;
 pub mod publish;
+pub mod pull;
 pub mod restart;
 pub mod security;
 pub mod signal;

@@ -1,4 +1,4 @@
-//! Names of containers, networks and volumes, as docker allows them.
+//! Names of containers, networks, volumes and hosts, as docker allows them.
 
 use anyhow::{Context, Result, bail};
 
@@ -50,6 +50,14 @@ pub fn volume(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a host can have this name (sethostname(2)).
+pub fn hostname(name: &str) -> Result<()> {
+    if name.len() > 64 {
+        bail!("-h {name}: a host name has 64 bytes at most");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +87,10 @@ mod tests {
             let said = format!("network '{taken}': this name stands for something else");
             assert_eq!(error(taken), said);
         }
+        let host = "a".repeat(65);
+        let said = format!("-h {host}: a host name has 64 bytes at most");
+        assert_eq!(hostname(&host).unwrap_err().to_string(), said);
+        assert!(hostname(&host[1..]).is_ok() && hostname("").is_ok());
         let long = "a".repeat(129);
         assert!(container(&long).is_err() && volume(&long).is_ok());
         assert!(volume(&"a".repeat(256)).is_err());
