@@ -469,9 +469,7 @@ impl Args {
 
     /// The options that these flags stand for.
     pub fn options(&self) -> Result<RunOptions> {
-        if let Some(name) = &self.name {
-            names::container(name)?;
-        }
+        one(&self.name, names::container)?;
         one(&self.hostname, names::hostname)?;
         let groups = Groups::read(&self.group_add)?;
         let dns = Dns::read(&self.dns, &self.dns_search, &self.dns_option);
@@ -484,7 +482,7 @@ impl Args {
         if self.read_only {
             add_writable(&mut asked);
         }
-        let run = RunOptions {
+        Ok(RunOptions {
             name: self.name.clone(),
             auto_remove: self.rm,
             interactive: self.interactive,
@@ -551,8 +549,7 @@ impl Args {
             no_new_privileges: security.no_new_privileges,
             unmask: security.unmask,
             writable_cgroups: security.writable_cgroups,
-        };
-        Ok(run)
+        })
     }
 
     fn devices(&self) -> Result<Vec<(PathBuf, PathBuf)>> {

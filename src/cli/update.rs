@@ -24,7 +24,8 @@ pub struct Args {
 
 /// Changes each container, and prints what it was called by.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let limited = args.limits.any();
+    let wanted = args.limits.read()?;
+    let limited = wanted.any();
     if args.restart.is_none() && !limited {
         bail!("nothing to change: give --restart or a limit, as --memory 512m");
     }
@@ -33,7 +34,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let mut container = containers.find(name)?;
         container.await_start()?;
         if limited {
-            limits::update(&mut container, &|resources| args.limits.apply(resources))?;
+            limits::update(&mut container, &|resources| wanted.apply(resources))?;
             events::emit(&containers, Action::Update, &container, &[]);
         }
         if let Some(policy) = args.restart {

@@ -4,8 +4,9 @@
 
 use super::user::{Groups, UserOption};
 use super::{
-    capabilities, detach_keys, device, environment, health, hosts, log, mounts, names, namespaces,
-    network, pairs, process, publish, pull, restart, security, signal, size, ulimit, userns,
+    capabilities, detach_keys, device, environment, health, hosts, limits, log, mounts, names,
+    namespaces, network, pairs, process, publish, pull, restart, security, signal, size, ulimit,
+    userns,
 };
 use crate::cgroup::units;
 use crate::image::platform::Platform;
@@ -54,11 +55,13 @@ pub const FLAGS: &[Flag] = &[
     flag("annotation", |t| {
         pairs::pairs("annotation", &list(t)).map(drop)
     }),
-    flag("blkio-weight", text),
-    flag("blkio-weight-device", text),
+    flag("blkio-weight", |t| limits::blkio(t).map(drop)),
+    flag("blkio-weight-device", |t| {
+        limits::of_disk("blkio-weight-device", t, limits::blkio).map(drop)
+    }),
     flag("cap-add", |t| capabilities::parse(t).map(drop)),
     flag("cap-drop", |t| capabilities::parse(t).map(drop)),
-    flag("cgroup-conf", text),
+    flag("cgroup-conf", |t| limits::cgroup_conf(t).map(drop)),
     flag("cgroup-manager", text),
     flag("cgroup-parent", text),
     flag("cgroupns", |t| {
@@ -66,10 +69,10 @@ pub const FLAGS: &[Flag] = &[
     }),
     flag("cgroups", text),
     flag("cidfile", text),
-    flag("cpu-period", text),
-    flag("cpu-quota", text),
-    flag("cpu-shares", text),
-    flag("cpu-weight", text),
+    flag("cpu-period", |t| limits::period(t).map(drop)),
+    flag("cpu-quota", |t| limits::quota(t).map(drop)),
+    flag("cpu-shares", |t| limits::shares(t).map(drop)),
+    flag("cpu-weight", |t| limits::weight(t).map(drop)),
     flag("cpus", |t| units::cpus(t).map(drop)),
     flag("cpuset-cpus", |t| units::set(t).map(drop)),
     flag("cpuset-mems", |t| units::set(t).map(drop)),
@@ -77,10 +80,18 @@ pub const FLAGS: &[Flag] = &[
         detach_keys::parse(t).map(drop)
     }),
     flag("device", |t| device::parse(t).map(drop)),
-    flag("device-read-bps", text),
-    flag("device-read-iops", text),
-    flag("device-write-bps", text),
-    flag("device-write-iops", text),
+    flag("device-read-bps", |t| {
+        limits::of_disk("device-read-bps", t, units::bytes).map(drop)
+    }),
+    flag("device-read-iops", |t| {
+        limits::of_disk("device-read-iops", t, limits::operations).map(drop)
+    }),
+    flag("device-write-bps", |t| {
+        limits::of_disk("device-write-bps", t, units::bytes).map(drop)
+    }),
+    flag("device-write-iops", |t| {
+        limits::of_disk("device-write-iops", t, limits::operations).map(drop)
+    }),
     flag("dns", text),
     flag("dns-option", text),
     flag("dns-search", text),
@@ -107,7 +118,7 @@ pub const FLAGS: &[Flag] = &[
     }),
     flag("health-timeout", |t| health::time("timeout", t).map(drop)),
     flag("hostname", names::hostname),
-    flag("hugetlb", text),
+    flag("hugetlb", |t| limits::hugetlb(t).map(drop)),
     flag("image-volume", text),
     flag("ip", text),
     flag("ip6", text),
@@ -206,6 +217,9 @@ mod tests {
             ("group-add", "keep-groups", "4294967295"),
             ("health-cmd", "true", "[a"),
             ("health-timeout", "3s", "3"),
+            ("hugetlb", "2MB=1g", "2MB"),
+            ("cpu-shares", "0", "1"),
+            ("cgroup-conf", "memory.high=1", "x"),
             ("hostname", "web", &"a".repeat(65)),
             ("log-driver", "k8s-file", "syslog"),
             ("memory", "512m", "1k"),

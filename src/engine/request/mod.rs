@@ -18,6 +18,7 @@ pub mod environment;
 pub mod flags;
 pub mod health;
 pub mod hosts;
+pub mod limits;
 pub mod log;
 pub mod mounts;
 pub mod names;
