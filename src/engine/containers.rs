@@ -508,7 +508,7 @@ impl Container {
     }
 
     /// Where its ports are published, while it runs.
-    pub fn published(&self) -> &[super::publish::Published] {
+    pub fn published(&self) -> &[super::record::Published] {
         match self.state.is_active() {
             true => &self.history.published,
             false => &[],

@@ -7,7 +7,7 @@ use super::emulation::Emulator;
 use super::pipes;
 use super::pump::Pump;
 use super::record::State;
-use super::request::capabilities::CapabilityChanges;
+use super::request::capabilities::{self, CapabilityChanges};
 use super::request::user::UserOption;
 use super::spec::console_size;
 use super::user;
@@ -343,7 +343,7 @@ fn plan(pid: i32, spec: &Spec, options: &ExecOptions) -> Result<ProcessPlan> {
     }
     process.set_env(Some(env));
     if options.privileged {
-        let all = CapabilityChanges::default().apply(true, &super::run::known_capabilities());
+        let all = CapabilityChanges::default().apply(true, &capabilities::known());
         let sets = LinuxCapabilitiesBuilder::default()
             .bounding(all.clone())
             .effective(all.clone())

@@ -6,6 +6,7 @@ use super::machine::groups::{Cgroups, WANTED};
 use super::machine::remedy::{self, Advice};
 use super::machine::text::CgroupLayout;
 use super::mountinfo;
+use super::record::Confinement;
 use crate::cgroup::limits::{self, Machine, Setting};
 use crate::cgroup::place::{self, Manager, Obstacle, Placed, Wanted};
 use crate::cgroup::stat::{self, Detail};
@@ -13,7 +14,7 @@ use crate::cgroup::units;
 use crate::cgroup::v2::{Group, Refused};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{LinuxResources, Spec};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -65,21 +66,6 @@ impl LimitOptions {
             }
         }
     }
-}
-
-/// What is known of a container's control groups: part of `state.json`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Confinement {
-    /// Where they are.
-    #[serde(flatten)]
-    pub placed: Option<Placed>,
-    /// Why there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub without: Option<String>,
-    /// Limits that were asked for and are not in force: file and reason.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub lacking: BTreeMap<String, String>,
 }
 
 /// A limit as it was asked for and as it is.

@@ -1,25 +1,14 @@
 //! Published ports: the sockets that `-p` makes.
 
+use super::record::Published;
 use super::request::publish::{Port, Transport};
 use crate::error;
 use crate::net::worker::Listener;
 use crate::sys::inet::{self, Protocol};
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-
-/// A port of the host at which a container is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// Address and port of the host.
-    pub host: SocketAddr,
-    /// The container's port.
-    pub container: u16,
-    /// Its protocol.
-    pub transport: Transport,
-}
 
 /// Makes the sockets of published ports.
 ///

@@ -2,10 +2,11 @@
 
 use super::health::Health;
 use super::keeping::Keeping;
-use super::limits::Confinement;
 use super::request::mounts::{Kind, Mounted};
 use super::request::network::Network;
+use super::request::publish::Transport;
 use super::request::signal::StopSignal;
+use crate::cgroup::place::Placed;
 use crate::process::ProcessId;
 use crate::sys::pidfd;
 use crate::sys::wait;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -73,7 +75,7 @@ pub struct History {
     pub restarts: u32,
     /// Where its ports are published.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub published: Vec<super::publish::Published>,
+    pub published: Vec<super::record::Published>,
     /// What its health checks found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -204,6 +206,32 @@ impl State {
     pub fn is_active(&self) -> bool {
         self.process().is_some() || matches!(self, State::Restarting { .. })
     }
+}
+
+/// A port of the host at which a container is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Address and port of the host.
+    pub host: SocketAddr,
+    /// The container's port.
+    pub container: u16,
+    /// Its protocol.
+    pub transport: Transport,
+}
+
+/// What is known of a container's control groups: part of `state.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Confinement {
+    /// Where they are.
+    #[serde(flatten)]
+    pub placed: Option<Placed>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without: Option<String>,
+    /// Limits that were asked for and are not in force: file and reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lacking: BTreeMap<String, String>,
 }
 
 /// The number of a process's user namespace.

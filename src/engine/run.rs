@@ -26,7 +26,7 @@ use crate::image::store::Store;
 use crate::image::view;
 use crate::runtime::seccomp;
 use crate::sys::host;
-use crate::sys::{cred, tty};
+use crate::sys::tty;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use nix::sys::stat::Mode;
@@ -256,7 +256,7 @@ fn facts(
         user.groups.push(user::group_id(name, &group)?);
     }
     let (uid_map, gid_map) = mapping.maps(&user)?;
-    let capabilities = known_capabilities();
+    let capabilities = capabilities::known();
     let seccomp = match &options.seccomp {
         SeccompOption::File(path) if !options.privileged => {
             let bounding = options.capabilities.apply(false, &capabilities);
@@ -284,16 +284,6 @@ fn facts(
         seccomp,
         terminal: size.map(|s| (s.ws_col, s.ws_row)),
     })
-}
-
-/// The capabilities that this kernel knows.
-pub fn known_capabilities() -> Capabilities {
-    let last = cred::last_capability();
-    caps::all()
-        .into_iter()
-        .filter(|c| u32::from(c.index()) <= last)
-        .filter_map(|c| capabilities::parse(&c.to_string()).ok().flatten())
-        .collect()
 }
 
 fn read_profile(path: &Path, bounding: &Capabilities) -> Result<LinuxSeccomp> {

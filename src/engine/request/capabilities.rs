@@ -67,6 +67,16 @@ impl CapabilityChanges {
     }
 }
 
+/// The capabilities that this kernel knows.
+pub fn known() -> Capabilities {
+    let last = crate::sys::cred::last_capability();
+    caps::all()
+        .into_iter()
+        .filter(|c| u32::from(c.index()) <= last)
+        .filter_map(|c| parse(&c.to_string()).ok().flatten())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! One run of the command: from its start to its end.
 
+use super::checker::Checker;
 use super::hub::Asked;
 use super::streams::{Read, Streams};
 use super::{Life, end_orphans, reap_others};
@@ -7,7 +8,7 @@ use crate::cgroup::events::MemoryEvents;
 use crate::engine::control::{Reply, Request};
 use crate::engine::emulation::Emulator;
 use crate::engine::events::{self, Action};
-use crate::engine::health::{Checker, Status};
+use crate::engine::health::Status;
 use crate::engine::log::{Logger, Stream};
 use crate::engine::request::health::OnFailure;
 use crate::engine::usernet::translator::Translator;

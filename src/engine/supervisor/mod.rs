@@ -3,6 +3,7 @@
 //! again if that was asked for, and records what became of it. The container
 //! ends with it.
 
+mod checker;
 mod groups;
 mod hub;
 mod keeper;
@@ -14,7 +15,7 @@ use super::containers::{Container, Containers, Lock};
 use super::control::{self, Reply, Request};
 use super::emulation::Emulator;
 use super::events::{self, Action};
-use super::health::{self, Health};
+use super::health::Health;
 use super::keeper::Maps;
 use super::log::{Logger, Origin};
 use super::network::holder;
@@ -379,7 +380,7 @@ impl Life {
         events::emit(&self.containers, Action::Start, &self.container, &[]);
         // From outside of the container's user namespace.
         let check = self.container.record.keeping.health.clone();
-        let checker = check.map(|check| health::start(&self.container, &check));
+        let checker = check.map(|check| checker::start(&self.container, &check));
         let checker = checker.transpose()?;
         let emulator = self.emulate(&mut started);
         match self.entered {
