@@ -4,18 +4,12 @@ use super::confirm::confirm;
 use super::format::{self, Form};
 use super::output::Table;
 use super::{Context, error, output};
-use crate::engine::containers::{Container, Containers};
-use crate::engine::names::short;
+use crate::engine::containers::Containers;
 use crate::engine::network::definition::Wishes;
-use crate::engine::network::lease::mac_text;
 use crate::engine::network::subnet::Subnet;
 use crate::engine::network::{Attachment, Definition, Networks, change, members, trace};
-use crate::engine::processes;
-use crate::engine::request::network::Network;
-use crate::engine::usernet::translator;
-use crate::net::worker::Report;
+use crate::engine::view::network::{Network, Row};
 use anyhow::{Context as _, Result, bail};
-use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::Write;
 use std::net::IpAddr;
@@ -295,50 +289,29 @@ fn ls(args: &Ls, networks: &Networks, containers: &Containers) -> Result<()> {
             _ => bail!("--filter {text}: there are name=, id=, label=, dangling= and driver="),
         }
     }
-    let id = |network: &Definition| match args.no_trunc {
-        true => network.id.clone(),
-        false => short(&network.id).to_owned(),
-    };
+    let row = |network: &Definition| Row::of(network, args.no_trunc);
     if args.quiet {
-        return all.iter().try_for_each(|n| Ok(output::line(id(n))?));
+        return all.iter().try_for_each(|n| Ok(output::line(row(n).id)?));
     }
-    let row = |network: &Definition| {
-        let labels = network.labels.iter();
-        let labels: Vec<String> = labels
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        json!({
-            "ID": id(network),
-            "Name": network.name,
-            "Driver": "bridge",
-            "Scope": "local",
-            "IPv6": network.gateways.len() > 1,
-            "Internal": network.internal,
-            "Labels": labels.join(","),
-            "CreatedAt": network.created,
-        })
-    };
     match &args.format {
         Form::Template(template) => {
-            let rows: Vec<Value> = all.iter().map(row).collect();
+            let rows = all.iter().map(|n| format::value(row(n)));
+            let rows = rows.collect::<Result<Vec<_>>>()?;
             format::by_template(template, &rows, |field| match field {
                 "ID" => "NETWORK ID".to_owned(),
                 other => format::head(other),
             })
         }
         // An object a line, as docker prints them.
-        Form::Json => all.iter().try_for_each(|n| Ok(output::line(row(n))?)),
+        Form::Json => all
+            .iter()
+            .try_for_each(|n| Ok(output::line(format::value(row(n))?)?)),
         Form::Table => {
             let mut table = Table::new(&["NETWORK ID", "NAME", "DRIVER", "SUBNETS"]);
             for network in &all {
                 let subnets: Vec<String> = network.subnets().map(|s| s.to_string()).collect();
-                let cells = [
-                    id(network),
-                    network.name.clone(),
-                    "bridge".into(),
-                    subnets.join(" "),
-                ];
-                table.row(cells.into());
+                let row = row(network);
+                table.row(vec![row.id, row.name, row.driver.into(), subnets.join(" ")]);
             }
             Ok(table.print()?)
         }
@@ -348,168 +321,11 @@ fn ls(args: &Ls, networks: &Networks, containers: &Containers) -> Result<()> {
 fn inspect(args: &Inspect, networks: &Networks, containers: &Containers) -> Result<()> {
     let mut found = Vec::new();
     let result = super::each(&args.networks, |name| {
-        found.push(describe(&networks.find(name)?, networks, containers)?);
+        found.push(format::value(Network::find(name, networks, containers)?)?);
         Ok(())
     });
-    match &args.format {
-        Form::Template(template) => format::by_template(template, &found, format::head)?,
-        _ => output::line(serde_json::to_string_pretty(&found)?)?,
-    }
+    format::found(&args.format, &found)?;
     result
-}
-
-/// A network with docker's field names.
-fn describe(network: &Definition, networks: &Networks, containers: &Containers) -> Result<Value> {
-    let mut members = Map::new();
-    for (container, lease) in members::running(containers, &network.id)? {
-        let address = |v4: bool| {
-            let mut all = lease.addresses.iter();
-            let found = all.find(|a| a.address.is_ipv4() == v4);
-            found.map_or_else(String::new, Subnet::to_string)
-        };
-        let member = json!({
-            "Name": container.record.name,
-            "MacAddress": mac_text(lease.mac),
-            "IPv4Address": address(true),
-            "IPv6Address": address(false),
-        });
-        members.insert(container.record.id, member);
-    }
-    let config = |gateway: &Subnet| {
-        json!({
-            "Subnet": gateway.network().to_string(),
-            "Gateway": gateway.address,
-        })
-    };
-    Ok(json!({
-        "Name": network.name,
-        "Id": network.id,
-        "Created": network.created,
-        "Scope": "local",
-        "Driver": "bridge",
-        "EnableIPv6": network.gateways.len() > 1,
-        "IPAM": {
-            "Driver": "default",
-            "Config": network.gateways.iter().map(config).collect::<Vec<_>>(),
-        },
-        "Internal": network.internal,
-        "Containers": members,
-        "Options": network.options,
-        "Labels": network.labels,
-        "Dns": network.dns,
-        "Traffic": translator::report(&networks.traffic(&network.name)).map(|r| translated(&r)),
-    }))
-}
-
-/// What a translator has done.
-fn translated(report: &Report) -> Value {
-    let Report {
-        counters, relayed, ..
-    } = report;
-    json!({
-        "Flows": report.flows,
-        "Connections": report.connections,
-        "FlowsBegun": counters.flows,
-        "Relayed": relayed.connections,
-        "RelayedBytesOut": relayed.outward,
-        "RelayedBytesIn": relayed.inward,
-        "BytesOut": counters.sent.1,
-        "PacketsOut": counters.sent.0,
-        "BytesIn": counters.received.1,
-        "PacketsIn": counters.received.0,
-        "Malformed": counters.malformed,
-        "Dropped": counters.dropped,
-        "Retransmitted": counters.retransmitted,
-    })
-}
-
-/// What went over a container's network, by its interfaces and by what serves
-/// it; null if it does not run or has the host's.
-pub fn traffic(container: &Container) -> Value {
-    let process = container.state.process();
-    let (Some(process), true) = (process, container.record.network != Network::Host) else {
-        return Value::Null;
-    };
-    let [received, sent] = processes::network(container, process.pid);
-    let report = translator::report(&translator::report_of(&container.dir));
-    json!({
-        "RxBytes": received.bytes,
-        "RxPackets": received.packets,
-        "RxLost": received.lost,
-        "TxBytes": sent.bytes,
-        "TxPackets": sent.packets,
-        "TxLost": sent.lost,
-        "Translator": report.map(|r| translated(&r)),
-    })
-}
-
-/// What `inspect` shows of a container's networks, with docker's field names:
-/// of each, and those of the first one's interface again for the whole.
-pub fn settings(container: &Container) -> Map<String, Value> {
-    let runs = container.state.is_active();
-    let leases = match runs {
-        true => members::leases(&container.dir),
-        false => Vec::new(),
-    };
-    let mut all = Map::new();
-    let mut first = None;
-    if let Network::User(user) = &container.record.network {
-        let at = runs.then(|| user.interface());
-        let at = at.map_or_else(interface_of_none, |at| {
-            interface(&at.addresses, &at.gateways, at.mac)
-        });
-        first = Some(at.clone());
-        all.insert("user".to_owned(), Value::Object(at));
-    }
-    for attachment in members::wanted(container) {
-        let lease = leases.iter().find(|l| l.network == attachment.network);
-        let mut shown = lease.map_or_else(interface_of_none, |lease| {
-            let addresses = lease.addresses.iter().map(|s| (s.address, s.prefix));
-            interface(&addresses.collect::<Vec<_>>(), &lease.routers, lease.mac)
-        });
-        first.get_or_insert_with(|| shown.clone());
-        shown.insert("NetworkID".into(), json!(lease.map(|l| &l.network_id)));
-        shown.insert("Aliases".into(), json!(attachment.aliases));
-        shown.insert("InterfaceName".into(), json!(lease.map(|l| &l.interface)));
-        all.insert(attachment.network.clone(), Value::Object(shown));
-    }
-    let mut whole = first.unwrap_or_else(interface_of_none);
-    whole.insert("Networks".into(), Value::Object(all));
-    whole
-}
-
-/// Docker's fields of an interface.
-fn interface(addresses: &[(IpAddr, u8)], gateways: &[IpAddr], mac: [u8; 6]) -> Map<String, Value> {
-    let mut shown = interface_of_none();
-    let names = |v4: bool| match v4 {
-        true => ["IPAddress", "IPPrefixLen", "Gateway"],
-        false => ["GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"],
-    };
-    for (address, prefix) in addresses {
-        let [field, bits, _] = names(address.is_ipv4());
-        shown[field] = address.to_string().into();
-        shown[bits] = (*prefix).into();
-    }
-    for gateway in gateways {
-        shown[names(gateway.is_ipv4())[2]] = gateway.to_string().into();
-    }
-    shown["MacAddress"] = mac_text(mac).into();
-    shown
-}
-
-/// The same where there is none.
-fn interface_of_none() -> Map<String, Value> {
-    let text = [
-        "IPAddress",
-        "Gateway",
-        "GlobalIPv6Address",
-        "IPv6Gateway",
-        "MacAddress",
-    ];
-    let bits = ["IPPrefixLen", "GlobalIPv6PrefixLen"];
-    let text = text.into_iter().map(|field| (field.to_owned(), "".into()));
-    let bits = bits.into_iter().map(|field| (field.to_owned(), 0.into()));
-    text.chain(bits).collect()
 }
 
 fn rm(args: &Rm, networks: &Networks, containers: &Containers) -> Result<()> {

@@ -1,8 +1,8 @@
 //! `bryo port`.
 
 use super::{Context, output};
-use crate::engine::request::publish::transport;
-use anyhow::{Context as _, Result, bail};
+use crate::engine::view::port;
+use anyhow::Result;
 
 /// Show where a container's ports are published
 #[derive(Debug, clap::Args)]
@@ -18,34 +18,13 @@ pub struct Args {
 /// Prints the ports, or where one of them is.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let container = context.containers()?.find(&args.container)?;
-    let all = container.published();
-    let Some(text) = &args.port else {
-        for port in all {
-            output::line(format!(
-                "{}/{} -> {}",
-                port.container, port.transport, port.host
-            ))?;
-        }
-        return Ok(());
-    };
-    let (number, transport) = transport(text)?;
-    let number: u16 = number
-        .parse()
-        .ok()
-        .with_context(|| format!("'{text}' is no port"))?;
-    let mut found = false;
-    for port in all
-        .iter()
-        .filter(|p| (p.container, p.transport) == (number, transport))
-    {
-        found = true;
-        output::line(port.host)?;
+    match &args.port {
+        Some(port) => port::places(&container, port)?
+            .into_iter()
+            .try_for_each(|place| Ok(output::line(place)?)),
+        None => container
+            .published()
+            .iter()
+            .try_for_each(|p| Ok(output::line(format!("{} -> {}", port::name(p), p.host))?)),
     }
-    if !found {
-        bail!(
-            "container {}: port {number}/{transport} is not published",
-            container.record.name
-        );
-    }
-    Ok(())
 }

@@ -3,18 +3,13 @@
 use super::format::{self, Form};
 use super::output::Table;
 use super::{Context, output};
-use crate::engine::changes::written;
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::Container;
 use crate::engine::filter::Filters;
-use crate::engine::names::short;
-use crate::engine::publish;
-use crate::engine::record::State;
-use crate::engine::view::words::{duration, ellipsis, quote, size};
+use crate::engine::view::ps::{Listing, Row};
 use crate::image::store::Store;
 use anyhow::Result;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 /// List containers
 #[derive(Debug, clap::Args)]
@@ -63,25 +58,28 @@ fn print(args: &Args, mut containers: Vec<Container>, store: &Store) -> Result<(
     }
     let any = args.all || newest.is_some() || filters.name_a_state();
     containers.retain(|c| (any || c.state.is_active()) && filters.pass(c));
-    let id = |c: &Container| match args.no_trunc {
-        true => c.record.id.clone(),
-        false => short(&c.record.id).to_owned(),
+    let listing = Listing {
+        now: Timestamp::now(),
+        whole: args.no_trunc,
+        size: args.size && !args.quiet,
     };
+    let rows = containers.iter().map(|c| Row::of(c, &listing));
     if args.quiet {
-        return containers.iter().try_for_each(|c| Ok(output::line(id(c))?));
+        return rows
+            .into_iter()
+            .try_for_each(|row| Ok(output::line(row.id)?));
     }
     if let Form::Table = args.format {
-        return table(args, &containers, id);
+        return table(args, rows);
     }
-    let rows = containers.iter().map(|c| describe(c, &id(c), args));
-    let rows: Vec<Value> = rows.collect();
+    let rows = rows.map(format::value).collect::<Result<Vec<_>>>()?;
     match &args.format {
         Form::Template(template) => format::by_template(template, &rows, head),
         _ => Ok(output::line(serde_json::to_string_pretty(&rows)?)?),
     }
 }
 
-fn table(args: &Args, containers: &[Container], id: impl Fn(&Container) -> String) -> Result<()> {
+fn table(args: &Args, rows: impl Iterator<Item = Row>) -> Result<()> {
     let mut heads = vec![
         "CONTAINER ID",
         "IMAGE",
@@ -95,21 +93,18 @@ fn table(args: &Args, containers: &[Container], id: impl Fn(&Container) -> Strin
         heads.push("SIZE");
     }
     let mut table = Table::new(&heads);
-    for container in containers {
-        let record = &container.record;
-        let mut row = vec![
-            id(container),
-            record.image.clone(),
-            command(container, args.no_trunc),
-            ago(record.created),
-            status(container),
-            publish::show(container.published()),
-            record.name.clone(),
+    for row in rows {
+        let mut cells = vec![
+            row.id,
+            row.image,
+            row.command,
+            row.running_for,
+            row.status,
+            row.ports,
+            row.names,
         ];
-        if args.size {
-            row.push(size(written(container)));
-        }
-        table.row(row);
+        cells.extend(row.size);
+        table.row(cells);
     }
     Ok(table.print()?)
 }
@@ -121,85 +116,4 @@ fn head(field: &str) -> String {
         "RunningFor" => "CREATED".into(),
         other => format::head(other),
     }
-}
-
-/// The command as docker shows it: arguments with blanks in quotes of their
-/// own, and all on one line.
-fn command(container: &Container, whole: bool) -> String {
-    let mut words = container.record.command.iter();
-    let mut line = words.next().cloned().unwrap_or_default();
-    for word in words {
-        match word.contains(' ') {
-            true => line.push_str(&format!(" '{word}'")),
-            false => line.push_str(&format!(" {word}")),
-        }
-    }
-    match whole {
-        true => quote(&line),
-        false => quote(&ellipsis(&line, 20)),
-    }
-}
-
-fn since_then(time: Timestamp) -> String {
-    duration(
-        Timestamp::now()
-            .as_second()
-            .saturating_sub(time.as_second()),
-    )
-}
-
-fn ago(time: Timestamp) -> String {
-    since_then(time) + " ago"
-}
-
-/// A state as docker words it: `Up 2 minutes`, `Exited (0) 3 hours ago`.
-fn status(container: &Container) -> String {
-    let health = container.history.health.as_ref();
-    match &container.state {
-        State::Created => "Created".into(),
-        State::Running { since, .. } => {
-            let up = format!("Up {}", since_then(*since));
-            match health {
-                Some(health) => format!("{up} ({})", health.words()),
-                None => up,
-            }
-        }
-        State::Paused { since, .. } => format!("Up {} (Paused)", since_then(*since)),
-        State::Restarting { code, at } => format!("Restarting ({code}) {}", ago(*at)),
-        State::Dead { .. } => "Dead".into(),
-        State::Exited { code, at, .. } => format!("Exited ({code}) {}", ago(*at)),
-    }
-}
-
-fn describe(container: &Container, id: &str, args: &Args) -> Value {
-    let record = &container.record;
-    let pid = container.state.process().map(|process| process.pid);
-    let code = match &container.state {
-        State::Exited { code, .. } => Some(*code),
-        _ => None,
-    };
-    let labels = record.labels.iter();
-    let labels: Vec<String> = labels
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    let mut row = json!({
-        "ID": id,
-        "Names": record.name,
-        "Image": record.image,
-        "Command": command(container, args.no_trunc),
-        "CreatedAt": record.created,
-        "RunningFor": ago(record.created),
-        "State": container.state.name(),
-        "Status": status(container),
-        "Ports": publish::show(container.published()),
-        "Pid": pid,
-        "ExitCode": code,
-        "Labels": labels.join(","),
-        "Restarts": container.history.restarts,
-    });
-    // Docker has the field always; to measure it takes time.
-    if let (true, Value::Object(fields)) = (args.size, &mut row) {
-        fields.insert("Size".into(), size(written(container)).into());
-    }
-    row
 }

@@ -4,7 +4,7 @@ use super::request::health::{HealthCommand, HealthOptions, OnFailure};
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 
 /// What is run, and when.
@@ -95,27 +95,6 @@ impl HealthOptions {
             retries: retries.find(|n| *n > 0).unwrap_or(3),
             on_failure: self.on_failure,
         }))
-    }
-}
-
-impl HealthCheck {
-    /// As docker describes it, times in nanoseconds.
-    pub fn describe(&self) -> Value {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let test = match self.command.as_slice() {
-            [sh, c, text] if sh == "/bin/sh" && c == "-c" => vec!["CMD-SHELL", text],
-            words => std::iter::once("CMD")
-                .chain(words.iter().map(String::as_str))
-                .collect(),
-        };
-        json!({
-            "Test": test,
-            "Interval": nanos(self.interval),
-            "Timeout": nanos(self.timeout),
-            "StartPeriod": nanos(self.start_period),
-            "StartInterval": nanos(self.start_interval),
-            "Retries": self.retries,
-        })
     }
 }
 
@@ -216,6 +195,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn finding(exit_code: i32) -> Finding {
         Finding {
@@ -265,17 +245,16 @@ mod tests {
             retries: Some(0),
             ..HealthOptions::default()
         };
-        assert_eq!(
-            check(&zero).unwrap().describe(),
-            json!({
-                "Test": ["CMD-SHELL", "true"],
-                "Interval": 5_000_000_000u64,
-                "Timeout": 30_000_000_000u64,
-                "StartPeriod": 2_000_000_000u64,
-                "StartInterval": 5_000_000_000u64,
-                "Retries": 3,
-            })
-        );
+        let found = check(&zero).unwrap();
+        assert_eq!(found.command, ["/bin/sh", "-c", "true"]);
+        let times = [
+            found.interval,
+            found.timeout,
+            found.start_period,
+            found.start_interval,
+        ];
+        assert_eq!(times.map(|time| time.as_secs()), [5, 30, 2, 5]);
+        assert_eq!(found.retries, 3);
         let contrary = HealthOptions {
             off: true,
             command: Some("true".parse().unwrap()),

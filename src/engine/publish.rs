@@ -160,9 +160,3 @@ fn owner(port: u16, transport: Transport) -> Option<String> {
     }
     None
 }
-
-/// As docker's `ps` shows them: `0.0.0.0:8080->80/tcp`.
-pub fn show(published: &[Published]) -> String {
-    let one = |p: &Published| format!("{}->{}/{}", p.host, p.container, p.transport);
-    published.iter().map(one).collect::<Vec<_>>().join(", ")
-}

@@ -6,6 +6,10 @@
 //! terminal. Texts for people, as `3 hours ago`, are made for a moment and a
 //! length that the caller names.
 
+pub mod container;
 pub mod event;
+pub mod network;
+pub mod port;
+pub mod ps;
 pub mod volume;
 pub mod words;
