@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde_json::json;
 
 use super::output::{self, Format};
 use super::registry::Flags;
-use super::{Context, progress};
+use super::{Context, format, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::images::users;
 use crate::engine::request::userns::UserNs;
@@ -143,11 +142,7 @@ fn unpack(store: &Store, id: Option<&&String>, tree: &Path) -> Result<()> {
 fn report(args: &Args, faults: &[Fault]) -> Result<i32> {
     let left = faults.iter().filter(|fault| fault.mended.is_none()).count();
     if args.format == Format::Json {
-        let faults = faults.iter().map(|fault| {
-            json!({"Object": fault.object, "Problem": fault.problem, "Mended": fault.mended})
-        });
-        let faults: Vec<_> = faults.collect();
-        output::line(serde_json::to_string_pretty(&faults)?)?;
+        output::line(serde_json::to_string_pretty(&format::value(faults)?)?)?;
         return Ok(i32::from(left > 0));
     }
     for fault in faults {

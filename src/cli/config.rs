@@ -7,6 +7,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::Cli;
 use crate::engine::config::{self, KEYS, Key, Settings};
+use crate::engine::view::info::Setting;
 
 /// Groups whose verbs have the same flags as those of that name alone.
 const GROUPS: [&str; 4] = ["image", "container", "system", "manifest"];
@@ -149,36 +150,24 @@ fn valid(argument: &Arg, value: &str) -> Result<()> {
         })
 }
 
-/// A setting in force.
-#[derive(Debug, serde::Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct InForce {
-    /// Its name.
-    pub name: &'static str,
-    /// Its value; none where the flag has no default.
-    pub value: Option<String>,
-    /// Where the value is from.
-    pub from: String,
-}
-
 /// All settings, each with its value and where that is from.
-pub fn in_force() -> Result<Vec<InForce>> {
+pub fn in_force() -> Result<Vec<Setting>> {
     let settings = config::load(|_| true)?;
     let mut top = Cli::command();
     top.build();
     let own_root = std::env::var("BRYO_ROOT")
         .ok()
         .filter(|root| !root.is_empty());
-    let of_key = |key: &Key| -> InForce {
+    let of_key = |key: &Key| -> Setting {
         if let ("root", Some(root)) = (key.name, &own_root) {
-            return InForce {
+            return Setting {
                 name: key.name,
                 value: Some(root.clone()),
                 from: "BRYO_ROOT".to_owned(),
             };
         }
         if let Some(setting) = settings.get(key.name) {
-            return InForce {
+            return Setting {
                 name: key.name,
                 value: Some(setting.value.clone()),
                 from: setting.file.display().to_string(),
@@ -192,7 +181,7 @@ pub fn in_force() -> Result<Vec<InForce>> {
         let default = arguments
             .filter(|argument| argument.get_id() == key.argument)
             .find_map(|argument| argument.get_default_values().first().cloned());
-        InForce {
+        Setting {
             name: key.name,
             value: default.map(|value| value.to_string_lossy().into_owned()),
             from: "built in".to_owned(),

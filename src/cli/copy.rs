@@ -9,6 +9,7 @@ use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::confine::{Reach, go_on_confined};
+use crate::engine::images;
 use crate::engine::request::userns::UserNs;
 use crate::engine::userns::unpacking_confined;
 use crate::image::digest::Digest;
@@ -175,8 +176,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 }
                 Place::Store(name) => {
                     _lock = store.lock_shared()?;
-                    let image = store.find(&name)?;
-                    let image = image.with_context(|| format!("no such image: {name}"))?;
+                    let image = images::find(&store, &name)?;
                     let mut parcel = Parcel::of_store(&store, &image)?;
                     let asked = name.parse::<Reference>().map(Reference::or_latest).ok();
                     parcel.names.retain(|name| Some(name) == asked.as_ref());
@@ -311,8 +311,7 @@ fn into_store(
         }
         Place::Store(source) => {
             let _lock = store.lock_shared()?;
-            let image = store.find(&source)?;
-            let image = image.with_context(|| format!("no such image: {source}"))?;
+            let image = images::find(&store, &source)?;
             let target = target.context("the image is in the store: give it a name")?;
             store.tag(&image, &target)?;
             Ok(image.manifest)

@@ -1,14 +1,12 @@
 //! `bryo info`: what bryo has, and what this machine offers.
 
-use super::Context;
 use super::output::{self, Format};
-use crate::engine::machine::{Machine, Tried};
-use crate::engine::record::State;
-use crate::engine::userns::{Base, is_remote};
+use super::{Context, format};
+use crate::engine::machine::Machine;
+use crate::engine::view::info::{Info, security_options};
 use crate::engine::view::words;
 use crate::idmap::subid;
 use anyhow::Result;
-use serde_json::json;
 use std::fmt::Write;
 
 /// Show what bryo has and what this machine offers
@@ -21,61 +19,22 @@ pub struct Args {
 
 /// Prints it.
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
-    let machine = Machine::look(&ctx.root);
-    let counts = Counts::of(ctx);
+    let (config, unreadable) = match super::config::in_force() {
+        Ok(settings) => (Some(settings), None),
+        Err(error) => (None, Some(error)),
+    };
+    let info = Info::look(&ctx.root, config);
     match args.format {
-        Format::Json => output::line(serde_json::to_string(&as_json(&machine, &counts))?)?,
-        Format::Table => output::line(summary(&machine, &counts).trim_end())?,
+        Format::Json => output::line(format::value(info)?)?,
+        Format::Table => output::line(summary(&info, unreadable.as_ref()).trim_end())?,
     }
     Ok(())
 }
 
-/// How many of what there are; `None` where the store cannot be read.
-struct Counts {
-    /// All containers, and those that run.
-    containers: Option<(usize, usize)>,
-    images: Option<usize>,
-}
-
-impl Counts {
-    fn of(ctx: &Context) -> Counts {
-        let containers = ctx.containers().and_then(|all| all.list()).ok();
-        let running = |all: &Vec<crate::engine::containers::Container>| {
-            let running = all
-                .iter()
-                .filter(|c| matches!(c.state, State::Running { .. }));
-            running.count()
-        };
-        let images = ctx.store().and_then(|store| store.list());
-        Counts {
-            containers: containers.map(|all| (all.len(), running(&all))),
-            images: images.ok().map(|images| images.len()),
-        }
-    }
-}
-
-/// What keeps the changes of containers.
-fn driver(machine: &Machine) -> &'static str {
-    match machine.trial.overlay {
-        _ if machine.trial.overlay_works() => "overlay",
-        Tried::Unknown => "unknown",
-        _ => "copy",
-    }
-}
-
-/// The map that containers have by default.
-fn mapping(machine: &Machine) -> &'static str {
-    match Base::find() {
-        _ if is_remote(&machine.storage.root) => "single",
-        Base::Here(_) => "range",
-        Base::Granted(_) if !machine.ids.writers.is_empty() => "range",
-        Base::Granted(_) | Base::Single => "single",
-    }
-}
-
-fn mapping_in_words(machine: &Machine) -> String {
-    let user = machine.ids.called();
-    match (mapping(machine), machine.ids.writers.first()) {
+fn mapping_in_words(info: &Info) -> String {
+    let (mapping, ids) = (info.id_mapping, &info.machine.ids);
+    let user = ids.called();
+    match (mapping, ids.writers.first()) {
         ("range", Some(writer)) => {
             format!("range: root in containers is {user}, mapped by {writer}")
         }
@@ -83,75 +42,35 @@ fn mapping_in_words(machine: &Machine) -> String {
     }
 }
 
-fn security(machine: &Machine) -> Vec<&'static str> {
-    let system = &machine.system;
-    let mut options = Vec::new();
-    if system.seccomp {
-        options.push("seccomp");
-    }
-    if machine.limits.apparmor_restricts == Some(true) {
-        options.push("apparmor");
-    }
-    options.extend(["rootless", "userns"]);
-    options
-}
-
-fn cgroup_version(machine: &Machine) -> &'static str {
-    use crate::engine::machine::text::CgroupLayout;
-    match machine.cgroups.layout {
-        CgroupLayout::V2 => "2",
-        CgroupLayout::Hybrid | CgroupLayout::V1 => "1",
-        CgroupLayout::None => "",
-    }
-}
-
-/// docker's names first, then all that was found.
-fn as_json(machine: &Machine, counts: &Counts) -> serde_json::Value {
-    let system = &machine.system;
-    let running = counts.containers.map(|(_, running)| running);
-    json!({
-        "ServerVersion": env!("CARGO_PKG_VERSION"),
-        "Containers": counts.containers.map(|(all, _)| all),
-        "ContainersRunning": running,
-        "ContainersStopped": counts.containers.map(|(all, running)| all - running),
-        "Images": counts.images,
-        "Driver": driver(machine),
-        "DockerRootDir": machine.storage.root,
-        "CgroupVersion": cgroup_version(machine),
-        "SecurityOptions": security(machine).iter().map(|o| format!("name={o}")).collect::<Vec<_>>(),
-        "KernelVersion": system.kernel,
-        "OperatingSystem": system.operating_system,
-        "OSType": "linux",
-        "Architecture": system.architecture,
-        "NCPU": system.processors,
-        "MemTotal": system.memory,
-        "Name": system.host_name,
-        "IdMapping": mapping(machine),
-        "Config": super::config::in_force().ok(),
-        "Machine": machine,
-    })
-}
-
-fn summary(machine: &Machine, counts: &Counts) -> String {
+fn summary(info: &Info, unreadable: Option<&anyhow::Error>) -> String {
     let mut page = Page::default();
+    let machine = &info.machine;
     let system = &machine.system;
     let storage = &machine.storage;
     let unknown = || "unknown".to_owned();
     page.section("bryo");
-    page.row("version", env!("CARGO_PKG_VERSION"));
-    let containers = counts
-        .containers
-        .map(|(all, running)| format!("{all} ({running} running, {} stopped)", all - running));
-    page.row("containers", containers.unwrap_or_else(unknown));
+    page.row("version", info.server_version);
+    let containers = [
+        info.containers,
+        info.containers_running,
+        info.containers_stopped,
+    ];
+    let containers = match containers {
+        [Some(all), Some(running), Some(stopped)] => {
+            format!("{all} ({running} running, {stopped} stopped)")
+        }
+        _ => unknown(),
+    };
+    page.row("containers", containers);
     page.row(
         "images",
-        counts.images.map_or_else(unknown, |n| n.to_string()),
+        info.images.map_or_else(unknown, |n| n.to_string()),
     );
     let on = storage
         .file_system
         .as_deref()
         .unwrap_or("an unknown file system");
-    page.row("storage driver", format!("{} on {on}", driver(machine)));
+    page.row("storage driver", format!("{} on {on}", info.driver));
     page.row("store", storage.root.display());
     match (&storage.error, storage.free) {
         (Some(error), _) => page.row("", error),
@@ -163,7 +82,7 @@ fn summary(machine: &Machine, counts: &Counts) -> String {
         "runtime directory",
         runtime.map_or_else(|| "refused".to_owned(), |d| d.display().to_string()),
     );
-    page.row("id mapping", mapping_in_words(machine));
+    page.row("id mapping", mapping_in_words(info));
 
     page.section("Machine");
     page.row("name", &system.host_name);
@@ -178,7 +97,7 @@ fn summary(machine: &Machine, counts: &Counts) -> String {
 
     page.section("Isolation");
     page.row("user namespaces", namespaces(machine));
-    page.row("security options", security(machine).join(", "));
+    page.row("security options", security_options(machine).join(", "));
     page.row(
         "seccomp",
         match (system.seccomp, system.seccomp_notify) {
@@ -199,14 +118,12 @@ fn summary(machine: &Machine, counts: &Counts) -> String {
     page.row("control groups", groups(machine));
 
     page.section("Configuration (docs/config.md)");
-    match super::config::in_force() {
-        Ok(settings) => {
-            for setting in settings {
-                let value = setting.value.as_deref().unwrap_or("-");
-                page.row(setting.name, format!("{value} ({})", setting.from));
-            }
-        }
-        Err(error) => page.row("error", format!("{error:#}")),
+    for setting in info.config.iter().flatten() {
+        let value = setting.value.as_deref().unwrap_or("-");
+        page.row(setting.name, format!("{value} ({})", setting.from));
+    }
+    if let Some(error) = unreadable {
+        page.row("error", format!("{error:#}"));
     }
 
     page.section("Devices and network");

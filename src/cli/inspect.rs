@@ -4,6 +4,7 @@ use super::format::{self, Form};
 use super::{Context, error};
 use crate::engine::view;
 use crate::engine::volumes::Volumes;
+use crate::error::Kind::NotFound;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
@@ -91,10 +92,11 @@ fn find(name: &str, args: &Args, context: &Context) -> Result<Value> {
             Err(e) => return Err(e),
         }
     }
-    let store = context.store()?;
-    match store.find(name)? {
-        Some(image) => super::images::describe(&store, &image),
-        None if kind.is_none() => bail!("no such container or image: {name}"),
-        None => bail!("no such image: {name}"),
+    match view::image::Image::find(name, &context.store()?) {
+        Ok(image) => format::value(image),
+        Err(e) if error::is_not_found(&e) && kind.is_none() => {
+            bail!(NotFound.says(format!("no such container or image: {name}")))
+        }
+        Err(e) => Err(e),
     }
 }

@@ -1,11 +1,12 @@
 //! `bryo push`
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use super::registry::Flags;
 use super::{Context, output, progress};
 use crate::engine::confine::{Reach, go_on_confined};
 use crate::engine::events;
+use crate::engine::images;
 use crate::image::budget::Budget;
 use crate::image::reference::Reference;
 use crate::image::registry::push::push;
@@ -37,8 +38,7 @@ pub struct Args {
 /// Sends the image and prints its digest.
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
-    let image = store.find(&args.image)?;
-    let image = image.with_context(|| format!("no such image: {}", args.image))?;
+    let image = images::find(&store, &args.image)?;
     let name = args.destination.as_ref().unwrap_or(&args.image);
     let name = name.strip_prefix("docker://").unwrap_or(name);
     let reference = match name.parse::<Reference>() {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{Context, progress};
 use crate::engine::events;
+use crate::engine::images;
 use crate::image::parcel::Parcel;
 use crate::image::reference::Reference;
 use crate::image::save::{self, Form};
@@ -60,8 +61,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let _lock = store.lock_shared()?;
     let mut parcels: Vec<Parcel> = Vec::new();
     for name in &args.images {
-        let image = store.find(name)?;
-        let image = image.with_context(|| format!("no such image: {name}"))?;
+        let image = images::find(&store, name)?;
         events::emit_of_image(&store, "save", &image.id, name);
         let mut parcel = Parcel::of_store(&store, &image)?;
         let reference = name.parse::<Reference>().map(Reference::or_latest);

@@ -5,16 +5,13 @@ use super::output::{self, Table};
 use super::{Context, error};
 use crate::cgroup::stat::Detail;
 use crate::engine::containers::{Container, Containers};
-use crate::engine::names::short;
-use crate::engine::processes::{Census, Usage, usage};
-use crate::engine::usernet::translator;
-use crate::engine::view::words::size;
+use crate::engine::view::stats::{Row, Sample, sample};
 use crate::sys::host::total_memory;
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Show what containers use
 ///
@@ -78,9 +75,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             .iter()
             .filter_map(|container| {
                 let id = &container.record.id;
-                Some(row(container, now.get(id)?, before.get(id), machine, args))
+                let (now, before) = (now.get(id)?, before.get(id));
+                Some(Row::of(container, now, before, machine, args.no_trunc))
             })
-            .collect();
+            .map(format::value)
+            .collect::<Result<_>>()?;
         print(args, &rows)?;
         if args.no_stream {
             return Ok(());
@@ -88,12 +87,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         before = now;
         wait = PERIOD;
     }
-}
-
-/// What a container used at a time; nothing if it did not run.
-struct Sample {
-    at: Instant,
-    usage: Option<Usage>,
 }
 
 /// The containers that are to be shown.
@@ -109,93 +102,6 @@ fn look(containers: &Containers, args: &Args) -> Result<Vec<Container>> {
     };
     all.retain(|c| args.all || !args.containers.is_empty() || c.state.process().is_some());
     Ok(all)
-}
-
-/// What they use now, by id.
-fn sample(list: &mut [Container], detail: Detail) -> HashMap<String, Sample> {
-    let mut census = Census::default();
-    let all = list.iter_mut().map(|container| {
-        let usage = usage(container, &mut census, detail).ok();
-        let at = Instant::now();
-        (container.record.id.clone(), Sample { at, usage })
-    });
-    all.collect()
-}
-
-fn row(
-    container: &Container,
-    now: &Sample,
-    before: Option<&Sample>,
-    machine: u64,
-    args: &Args,
-) -> Value {
-    let usage = now.usage.unwrap_or_default();
-    let earlier = before.and_then(|before| before.usage).unwrap_or(usage);
-    let spent = before.map_or(PERIOD, |before| now.at.duration_since(before.at));
-    let busy = usage.cpu.saturating_sub(earlier.cpu);
-    let percent = |part: f64| format!("{:.2}%", part * 100.0);
-    let group = usage.group.unwrap_or_default();
-    let limit = group.memory_limit.filter(|limit| *limit > 0);
-    let total = limit.unwrap_or(machine);
-    let waits = |part: Option<f64>| part.map_or_else(|| "--".to_owned(), |p| format!("{p:.2}%"));
-    let rate = |now: u64, before: u64| {
-        let bytes = now.saturating_sub(before) as f64 / spent.as_secs_f64().max(1e-6);
-        format!("{}/s", size(bytes as u64))
-    };
-    let (earlier, blocks) = (earlier.blocks, usage.blocks);
-    let read = rate(blocks.0, earlier.0);
-    let written = rate(blocks.1, earlier.1);
-    let id = match args.no_trunc {
-        true => container.record.id.as_str(),
-        false => short(&container.record.id),
-    };
-    let [received, sent] = usage.network;
-    let flows = now
-        .usage
-        .and_then(|_| translator::report(&translator::report_of(&container.dir)));
-    let pair = |(a, b): (u64, u64)| format!("{} / {}", size(a), size(b));
-    json!({
-        "ID": id,
-        "Container": id,
-        "Name": container.record.name,
-        "CPUPerc": percent(busy as f64 / spent.as_micros().max(1) as f64),
-        "MemUsage": format!("{} / {}", binary(usage.memory), binary(total)),
-        "MemPerc": percent(usage.memory as f64 / total.max(1) as f64),
-        "NetIO": pair((received.bytes, sent.bytes)),
-        "NetPackets": format!("{} / {}", received.packets, sent.packets),
-        "NetLost": format!("{} / {}", received.lost, sent.lost),
-        "NetFlows": flows.map_or_else(|| "--".to_owned(), |report| report.flows.to_string()),
-        "BlockIO": pair(usage.blocks),
-        "PIDs": usage.tasks,
-        "BlockRate": format!("{read} / {written}"),
-        "MemCache": binary(group.cache),
-        "MemPeak": group.peak.map_or_else(|| "--".to_owned(), binary),
-        "MemSwap": binary(group.swap),
-        "PIDsPeak": group.tasks_peak,
-        "PIDsLimit": group.tasks_limit,
-        "CPUUsec": usage.cpu,
-        "CPUThrottledUsec": group.throttled,
-        "CPUPressure": waits(group.pressure[0]),
-        "MemPressure": waits(group.pressure[1]),
-        "IOPressure": waits(group.pressure[2]),
-        "OOMKills": group.oom_kills,
-        "Source": if usage.group.is_some() { "cgroup" } else { "proc" },
-    })
-}
-
-/// A size in powers of 1024, as docker shows memory.
-fn binary(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let text = match value {
-        v if unit == 0 || v >= 100.0 => format!("{v:.0}"),
-        v => format!("{v:.2}"),
-    };
-    text + units[unit]
 }
 
 fn print(args: &Args, rows: &[Value]) -> Result<()> {

@@ -2,16 +2,11 @@
 //! of its own.
 
 use anyhow::Result;
-use serde_json::{Value, json};
 
 use super::format::{self, Form};
 use super::{Context, check, events, info, output, prune};
-use crate::engine::changes::written;
-use crate::engine::images::users;
-use crate::engine::machine::storage::bytes_below;
-use crate::engine::view::words;
-use crate::engine::volumes::Volumes;
-use crate::image::digest;
+use crate::engine::view::df::Usage;
+use crate::engine::view::words::size;
 
 /// Look after the store as a whole
 #[derive(Debug, clap::Args)]
@@ -59,131 +54,57 @@ struct DfArgs {
 }
 
 fn df(args: &DfArgs, context: &Context) -> Result<()> {
-    let store = context.store()?;
-    let lock = store.lock_shared()?;
-    let weights = store.weigh()?;
-    drop(lock);
-    let all = context.containers()?;
-    let used = users(&all)?;
-    let containers = all.list()?;
-    let is_used = |id: &str| used.contains_key(id);
+    let usage = Usage::look(&context.store()?)?;
     if args.verbose {
-        return verbose(&weights, &used, &containers);
+        return verbose(&usage);
     }
-    let row = |kind: &str, total: usize, active: usize, size: u64, free: u64| {
-        let share = (free * 100).checked_div(size).unwrap_or(0);
-        json!({
-            "Type": kind,
-            "TotalCount": total,
-            "Active": active,
-            "Size": words::size(size),
-            "Bytes": size,
-            "Reclaimable": format!("{} ({share}%)", words::size(free)),
-            "ReclaimableBytes": free,
-        })
-    };
-    let active = |images: &[(crate::image::store::ImageSummary, _)]| {
-        let active = images
-            .iter()
-            .filter(|(image, _)| is_used(image.id.as_ref()));
-        active.count()
-    };
-    let sizes: Vec<(bool, u64)> = containers
-        .iter()
-        .map(|container| (container.state.is_active(), written(container)))
-        .collect();
-    let running = sizes.iter().filter(|(active, _)| *active).count();
-    let total = |all: bool| -> u64 {
-        let counted = sizes.iter().filter(|(active, _)| all || !active);
-        counted.map(|(_, size)| size).sum()
-    };
-    let all = Volumes::open(&store);
-    let users = all.users();
-    let volumes = all.list()?.into_iter();
-    let volumes: Vec<(bool, u64)> = volumes
-        .map(|volume| {
-            (
-                users.contains_key(&volume.name),
-                bytes_below(&all.data(&volume.name)),
-            )
-        })
-        .collect();
-    let left = store.leftovers();
-    let unfinished = left.parts + left.trash + left.unfinished;
-    let rows = [
-        row(
-            "Images",
-            weights.images.len(),
-            active(&weights.images),
-            weights.total(),
-            weights.reclaimable(|image| !is_used(image.id.as_ref())),
-        ),
-        row(
-            "Containers",
-            sizes.len(),
-            running,
-            total(true),
-            total(false),
-        ),
-        row(
-            "Local Volumes",
-            volumes.len(),
-            volumes.iter().filter(|(used, _)| *used).count(),
-            volumes.iter().map(|(_, size)| size).sum(),
-            volumes
-                .iter()
-                .filter(|(used, _)| !used)
-                .map(|(_, size)| size)
-                .sum(),
-        ),
-        row("Unfinished", 0, 0, unfinished, unfinished),
-    ];
+    let rows = usage.rows()?;
     match &args.format {
-        Form::Json => Ok(output::line(serde_json::to_string_pretty(&rows)?)?),
-        Form::Template(template) => format::by_template(template, &rows, format::head),
+        Form::Json => Ok(output::line(serde_json::to_string_pretty(
+            &format::value(rows)?,
+        )?)?),
+        Form::Template(template) => {
+            let rows = rows.into_iter().map(format::value);
+            format::by_template(template, &rows.collect::<Result<Vec<_>>>()?, format::head)
+        }
         Form::Table => {
             let heads = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"];
             let mut table = output::Table::new(&heads);
-            for row in &rows {
-                let keys = ["Type", "TotalCount", "Active", "Size", "Reclaimable"];
-                let cell = |key: &str| match &row[key] {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                table.row(keys.map(cell).to_vec());
+            for row in rows {
+                table.row(vec![
+                    row.kind.to_owned(),
+                    row.total_count.to_string(),
+                    row.active.to_string(),
+                    row.size,
+                    row.reclaimable,
+                ]);
             }
             Ok(table.print()?)
         }
     }
 }
 
-fn verbose(
-    weights: &crate::image::store::Weights,
-    used: &std::collections::HashMap<String, Vec<String>>,
-    containers: &[crate::engine::containers::Container],
-) -> Result<()> {
+fn verbose(usage: &Usage) -> Result<()> {
     let heads = ["IMAGE", "ID", "SIZE", "SHARED", "UNIQUE", "CONTAINERS"];
     let mut table = output::Table::new(&heads);
-    for (image, _) in &weights.images {
-        let (size, shared) = weights.of(image);
-        let name = image.references.first();
+    for image in usage.images() {
         table.row(vec![
-            name.map_or_else(|| "<none>".to_owned(), ToString::to_string),
-            digest::short(&image.id).to_owned(),
-            words::size(size),
-            words::size(shared),
-            words::size(size - shared),
-            used.get(image.id.as_ref()).map_or(0, Vec::len).to_string(),
+            image.name,
+            image.id,
+            size(image.size),
+            size(image.shared_size),
+            size(image.size - image.shared_size),
+            image.containers.to_string(),
         ]);
     }
     table.print()?;
     output::line("")?;
     let mut table = output::Table::new(&["CONTAINER", "IMAGE", "SIZE", "STATUS"]);
-    for container in containers {
+    for (container, written) in usage.containers() {
         table.row(vec![
             container.record.name.clone(),
             container.record.image.clone(),
-            words::size(written(container)),
+            size(written),
             container.state.name().to_owned(),
         ]);
     }

@@ -1,9 +1,10 @@
 //! `bryo tag`
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Context;
 use crate::engine::events;
+use crate::engine::images;
 use crate::image::reference::Reference;
 
 /// Give an image another name
@@ -21,8 +22,7 @@ pub struct Args {
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = ctx.store()?;
     let _lock = store.lock_shared()?;
-    let image = store.find(&args.source)?;
-    let image = image.with_context(|| format!("no such image: {}", args.source))?;
+    let image = images::find(&store, &args.source)?;
     let target = args.target.clone().or_latest();
     store.tag(&image, &target)?;
     events::emit_of_image(&store, "tag", &image.id, &target.to_string());

@@ -1,8 +1,9 @@
 //! `bryo image tree`
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Context, output};
+use crate::engine::images;
 use crate::engine::view::words;
 use crate::image::digest;
 
@@ -17,8 +18,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let store = context.store()?;
     let _lock = store.lock_shared()?;
-    let image = store.find(&args.image)?;
-    let image = image.with_context(|| format!("no such image: {}", args.image))?;
+    let image = images::find(&store, &args.image)?;
     output::line(format!("Image ID: {}", digest::short(&image.id)))?;
     output::line(format!("Tags:     [{}]", image.references.join(" ")))?;
     output::line(format!("Size:     {}", words::size(store.size(&image))))?;

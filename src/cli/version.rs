@@ -1,6 +1,8 @@
 //! `bryo version`.
 
+use super::format;
 use super::output::{self, Format};
+use crate::engine::view::info::Version;
 use anyhow::Result;
 
 /// Show bryo's version
@@ -13,19 +15,13 @@ pub struct Args {
 
 /// Prints the version and what bryo was built for.
 pub fn run(args: &Args) -> Result<()> {
-    let (version, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let version = Version::of_this();
     match args.format {
         Format::Table => output::line(format_args!(
-            "bryo {version} (linux/{arch}, OCI runtime spec 1.2.0)"
+            "bryo {} ({}, OCI runtime spec {})",
+            version.version, version.os_arch, version.oci_runtime_spec
         ))?,
-        Format::Json => {
-            let value = serde_json::json!({
-                "Version": version,
-                "OsArch": format!("linux/{arch}"),
-                "OciRuntimeSpec": "1.2.0",
-            });
-            output::line(value)?;
-        }
+        Format::Json => output::line(format::value(version)?)?,
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use super::containers::Containers;
 use super::request::mounts::Kind;
 use super::times::parse_time;
-use crate::image::store::{ImageSummary, Store};
+use crate::error;
+use crate::image::store::{Image, ImageSummary, Store};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -157,6 +158,15 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
         }
     }
     pattern[p..].iter().all(|c| *c == b'*')
+}
+
+/// The image of this name, id or digest.
+///
+/// # Errors
+/// Of [`Kind::NotFound`](error::Kind::NotFound).
+pub fn find(store: &Store, name: &str) -> Result<Image> {
+    let none = || error::Kind::NotFound.says(format!("no such image: {name}"));
+    store.find(name)?.with_context(none)
 }
 
 /// Names of the containers that stand on each image or mount it, by its id.

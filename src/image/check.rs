@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use serde::Serialize;
 
 use super::archive::MAX_JSON;
 use super::assemble::{Assembly, parallel};
@@ -28,7 +29,8 @@ use crate::error;
 use crate::sys::replace::is_unwritable;
 
 /// Something that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct Fault {
     /// With what: an image by its name or id, a file.
     pub object: String,

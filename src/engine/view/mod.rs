@@ -7,9 +7,15 @@
 //! length that the caller names.
 
 pub mod container;
+pub mod df;
 pub mod event;
+pub mod history;
+pub mod image;
+pub mod info;
 pub mod network;
 pub mod port;
 pub mod ps;
+pub mod stats;
+pub mod top;
 pub mod volume;
 pub mod words;

@@ -1,7 +1,7 @@
 //! Published ports.
 
 use crate::engine::containers::Container;
-use crate::engine::publish::Published;
+use crate::engine::record::Published;
 use crate::engine::request::publish::transport;
 use crate::error::Kind;
 use anyhow::{Context, Result, bail};

@@ -140,7 +140,8 @@ mod tests {
     use super::*;
     use crate::engine::containers::Changes;
     use crate::engine::health;
-    use crate::engine::record::{History, ProcessId, Record};
+    use crate::engine::record::{History, Record};
+    use crate::process::ProcessId;
     use serde_json::json;
 
     fn process() -> ProcessId {

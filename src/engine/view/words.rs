@@ -67,6 +67,22 @@ pub fn size(bytes: u64) -> String {
     text + units[unit]
 }
 
+/// A size in bytes for people, in powers of 1024, as docker shows memory:
+/// `1.50KiB`.
+pub fn binary(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let text = match value {
+        v if unit == 0 || v >= 100.0 => format!("{v:.0}"),
+        v => format!("{v:.2}"),
+    };
+    text + units[unit]
+}
+
 /// How long ago something was, in docker's words: `3 hours ago`. What is not
 /// a time is shown as nothing.
 pub fn age(created: Option<&str>, now: Timestamp) -> String {
@@ -116,6 +132,16 @@ mod tests {
             (999_900, "1MB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1536, "1.50KiB"),
+            (200 << 20, "200MiB"),
+            (5 << 40, "5.00TiB"),
+            (5 << 50, "5120TiB"),
+        ] {
+            assert_eq!(binary(bytes), text);
         }
         for (seconds, text) in [
             (0, "Less than a second"),

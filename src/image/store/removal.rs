@@ -14,6 +14,7 @@ use super::super::layout;
 use super::super::reference::Reference;
 use super::super::remove::remove_tree;
 use super::super::session;
+use crate::error::Kind;
 use crate::sys::replace::is_full;
 
 use super::{Image, ImageSummary, Store, by_reference, familiar, is_manifest, manifests};
@@ -212,7 +213,8 @@ impl Store {
     fn target(&self, name: &str) -> Result<Target> {
         let descriptors = self.descriptors()?;
         let selected = self.select(&descriptors, name)?;
-        let manifest = selected.with_context(|| format!("no such image: {name}"))?;
+        let none = || Kind::NotFound.says(format!("no such image: {name}"));
+        let manifest = selected.with_context(none)?;
         let image = self.image(&descriptors, &manifest)?;
         let reference = name.parse::<Reference>().ok().map(Reference::or_latest);
         let by_name = reference
