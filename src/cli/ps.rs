@@ -6,7 +6,8 @@ use super::{Context, output};
 use crate::engine::cleaner::empty_trash_behind;
 use crate::engine::containers::Container;
 use crate::engine::filter::Filters;
-use crate::engine::view::ps::{Listing, Row};
+use crate::engine::view::ps::{Row, Summary};
+use crate::engine::volumes::Volumes;
 use crate::image::store::Store;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -58,12 +59,12 @@ fn print(args: &Args, mut containers: Vec<Container>, store: &Store) -> Result<(
     }
     let any = args.all || newest.is_some() || filters.name_a_state();
     containers.retain(|c| (any || c.state.is_active()) && filters.pass(c));
-    let listing = Listing {
-        now: Timestamp::now(),
-        whole: args.no_trunc,
-        size: args.size && !args.quiet,
-    };
-    let rows = containers.iter().map(|c| Row::of(c, &listing));
+    let (now, volumes) = (Timestamp::now(), Volumes::open(store));
+    let size = args.size && !args.quiet;
+    let rows = containers.iter().map(|container| {
+        let summary = Summary::of(container, &volumes, now, size);
+        Row::of(summary, now, args.no_trunc)
+    });
     if args.quiet {
         return rows
             .into_iter()

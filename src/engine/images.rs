@@ -166,7 +166,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 /// Of [`Kind::NotFound`](error::Kind::NotFound).
 pub fn find(store: &Store, name: &str) -> Result<Image> {
     let none = || error::Kind::NotFound.says(format!("no such image: {name}"));
-    store.find(name)?.with_context(none)
+    Ok(store.find(name)?.ok_or_else(none)?)
 }
 
 /// Names of the containers that stand on each image or mount it, by its id.

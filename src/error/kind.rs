@@ -61,7 +61,9 @@ impl Kind {
 
     /// The kind that an error was given where it arose.
     pub fn said(error: &Error) -> Option<Kind> {
+        // What a missing value was given as a context is no cause in the chain.
         let said = error.chain().find_map(|e| e.downcast_ref::<Said>());
+        let said = said.or_else(|| error.downcast_ref());
         said.map(|said| said.kind)
     }
 
@@ -91,7 +93,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::anyhow;
+    use anyhow::{Context, anyhow};
 
     #[test]
     fn what_was_said_goes_before_numbers() {
@@ -101,5 +103,8 @@ mod tests {
         assert_eq!(Kind::of(&said), Some(Kind::Conflict));
         assert_eq!(format!("{said:#}"), "remove x: it is in use");
         assert_eq!(Kind::of(&anyhow!("x")), None);
+        let missing = None::<()>.context(Kind::NotFound.says("no x"));
+        let missing = missing.context("look").unwrap_err();
+        assert_eq!(Kind::of(&missing), Some(Kind::NotFound));
     }
 }

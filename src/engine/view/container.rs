@@ -449,7 +449,8 @@ impl RestartPolicy {
 }
 
 impl Mount {
-    fn of(mount: &Mounted, volumes: &Volumes) -> Mount {
+    /// How a mount is shown.
+    pub fn of(mount: &Mounted, volumes: &Volumes) -> Mount {
         let volume = (mount.kind == Kind::Volume).then(|| mount.source.clone());
         Mount {
             kind: mount.kind.name(),

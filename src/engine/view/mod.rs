@@ -17,5 +17,6 @@ pub mod port;
 pub mod ps;
 pub mod stats;
 pub mod top;
+pub mod tree;
 pub mod volume;
 pub mod words;

@@ -386,49 +386,58 @@ impl From<&Lease> for Interface {
 impl Settings {
     /// Those of a container.
     pub fn of(container: &Container) -> Settings {
-        let runs = container.state.is_active();
-        let leases = match runs {
-            true => members::leases(&container.dir),
-            false => Vec::new(),
-        };
-        let mut networks = BTreeMap::new();
-        let mut first = None;
-        if let request::network::Network::User(user) = &container.record.network {
-            let interface = match runs {
-                true => {
-                    let made = user.interface();
-                    Interface::of(made.addresses, &made.gateways, made.mac)
-                }
-                false => Interface::default(),
-            };
-            first = Some(interface.clone());
-            let endpoint = Endpoint {
-                interface,
-                membership: None,
-            };
-            networks.insert("user".to_owned(), endpoint);
-        }
-        for attachment in members::wanted(container) {
-            let lease = leases.iter().find(|l| l.network == attachment.network);
-            let interface = lease.map(Interface::from).unwrap_or_default();
-            first.get_or_insert_with(|| interface.clone());
-            let endpoint = Endpoint {
-                interface,
-                membership: Some(Membership {
-                    network_id: lease.map(|l| l.network_id.clone()),
-                    aliases: attachment.aliases.clone(),
-                    interface_name: lease.map(|l| l.interface.clone()),
-                }),
-            };
-            networks.insert(attachment.network.clone(), endpoint);
-        }
+        let networks = on_each(container);
+        let first = networks.first().map(|(_, endpoint)| &endpoint.interface);
         Settings {
-            interface: first.unwrap_or_default(),
-            networks,
+            interface: first.cloned().unwrap_or_default(),
+            networks: networks.into_iter().collect(),
             ports: port::bindings(container.published()),
             traffic: Traffic::of(container),
         }
     }
+}
+
+/// What a container has on each of its networks, by their names.
+pub fn endpoints(container: &Container) -> BTreeMap<String, Endpoint> {
+    on_each(container).into_iter().collect()
+}
+
+/// The same, in the order in which it is on them.
+fn on_each(container: &Container) -> Vec<(String, Endpoint)> {
+    let runs = container.state.is_active();
+    let mut all = Vec::new();
+    if let request::network::Network::User(user) = &container.record.network {
+        let interface = match runs {
+            true => {
+                let made = user.interface();
+                Interface::of(made.addresses, &made.gateways, made.mac)
+            }
+            false => Interface::default(),
+        };
+        let endpoint = Endpoint {
+            interface,
+            membership: None,
+        };
+        all.push(("user".to_owned(), endpoint));
+    }
+    let wanted = members::wanted(container);
+    let leases = match runs && !wanted.is_empty() {
+        true => members::leases(&container.dir),
+        false => Vec::new(),
+    };
+    all.extend(wanted.iter().map(|attachment| {
+        let lease = leases.iter().find(|l| l.network == attachment.network);
+        let endpoint = Endpoint {
+            interface: lease.map(Interface::from).unwrap_or_default(),
+            membership: Some(Membership {
+                network_id: lease.map(|l| l.network_id.clone()),
+                aliases: attachment.aliases.clone(),
+                interface_name: lease.map(|l| l.interface.clone()),
+            }),
+        };
+        (attachment.network.clone(), endpoint)
+    }));
+    all
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use crate::engine::containers::Container;
 use crate::engine::record::Published;
-use crate::engine::request::publish::transport;
+use crate::engine::request::publish::{Transport, transport};
 use crate::error::Kind;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Where a container's port is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,6 +17,33 @@ pub struct Binding {
     pub host_ip: String,
     /// The host's port.
     pub host_port: String,
+}
+
+/// A published port in a list of containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Port {
+    /// The host's address.
+    #[serde(rename = "IP")]
+    pub ip: IpAddr,
+    /// The container's port.
+    pub private_port: u16,
+    /// The host's port.
+    pub public_port: u16,
+    /// Its protocol.
+    #[serde(rename = "Type")]
+    pub transport: Transport,
+}
+
+impl From<&Published> for Port {
+    fn from(port: &Published) -> Port {
+        Port {
+            ip: port.host.ip(),
+            private_port: port.container,
+            public_port: port.host.port(),
+            transport: port.transport,
+        }
+    }
 }
 
 /// Where each port of a container is published, by docker's names as `80/tcp`.
@@ -37,9 +64,12 @@ pub fn name(port: &Published) -> String {
 }
 
 /// The ports in one line, as docker's lists show them.
-pub fn line(published: &[Published]) -> String {
-    let one = |p: &Published| format!("{}->{}", p.host, name(p));
-    published.iter().map(one).collect::<Vec<_>>().join(", ")
+pub fn line(ports: &[Port]) -> String {
+    let one = |p: &Port| {
+        let host = SocketAddr::new(p.ip, p.public_port);
+        format!("{host}->{}/{}", p.private_port, p.transport)
+    };
+    ports.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Where a port of a container, `PORT[/PROTOCOL]`, is published.
@@ -49,7 +79,7 @@ pub fn line(published: &[Published]) -> String {
 pub fn places(container: &Container, port: &str) -> Result<Vec<SocketAddr>> {
     let (number, transport) = transport(port)?;
     let invalid = || Kind::Invalid.says(format!("'{port}' is no port"));
-    let number: u16 = number.parse().ok().with_context(invalid)?;
+    let number: u16 = number.parse().ok().ok_or_else(invalid)?;
     let is_meant = |p: &&Published| (p.container, p.transport) == (number, transport);
     let all = container.published().iter().filter(is_meant);
     let places: Vec<SocketAddr> = all.map(|p| p.host).collect();
@@ -65,7 +95,6 @@ pub fn places(container: &Container, port: &str) -> Result<Vec<SocketAddr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::request::publish::Transport;
     use serde_json::json;
 
     #[test]
@@ -91,7 +120,7 @@ mod tests {
             })
         );
         assert_eq!(
-            line(&all),
+            line(&all.each_ref().map(Port::from)),
             "127.0.0.1:8080->80/tcp, [::1]:8080->80/tcp, 0.0.0.0:5353->53/udp"
         );
         assert_eq!(line(&[]), "");

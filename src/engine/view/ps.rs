@@ -1,16 +1,79 @@
 //! Containers in a list: `ps`.
 
-use super::port;
+use super::container::Mount;
+use super::network::{Endpoint, endpoints};
+use super::port::{self, Port};
 use super::words::{self, duration, ellipsis, quote, size};
 use crate::engine::changes::written;
 use crate::engine::containers::Container;
 use crate::engine::health::Health;
 use crate::engine::names::short;
 use crate::engine::record::State;
+use crate::engine::volumes::Volumes;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
-/// A container in a list, with docker's names of columns.
+/// A container in a list: docker's fields, and what podman has beside them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Summary {
+    /// Its id.
+    pub id: String,
+    /// Its name, behind a slash.
+    pub names: [String; 1],
+    /// The image as it was asked for.
+    pub image: String,
+    /// The image's id; empty if it had none.
+    #[serde(rename = "ImageID")]
+    pub image_id: String,
+    /// What it runs.
+    pub command: String,
+    /// When it was created, in seconds since 1970.
+    #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
+    pub created: Timestamp,
+    /// Where its ports are published.
+    pub ports: Vec<Port>,
+    /// Bytes that it wrote, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_rw: Option<u64>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Docker's word for how it is.
+    pub state: &'static str,
+    /// The same in more words, as `Up 2 minutes`.
+    pub status: String,
+    /// What was asked of the machine.
+    pub host_config: HostConfig,
+    /// Its networks.
+    pub network_settings: Networks,
+    /// What was asked to be mounted.
+    pub mounts: Vec<Mount>,
+    /// Its first process on the host, if it runs.
+    pub pid: Option<i32>,
+    /// How it ended, if it did.
+    pub exit_code: Option<i32>,
+    /// How often its policy started it again.
+    pub restarts: u32,
+}
+
+/// What a list shows of what was asked of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HostConfig {
+    /// The network, as it was asked for.
+    pub network_mode: String,
+}
+
+/// What a list shows of a container's networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Networks {
+    /// What it has on each, by their names.
+    pub networks: BTreeMap<String, Endpoint>,
+}
+
+/// A container's line in a table, with docker's names of columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Row {
@@ -46,54 +109,71 @@ pub struct Row {
     pub size: Option<String>,
 }
 
-/// How containers are listed.
-#[derive(Debug, Clone, Copy)]
-pub struct Listing {
-    /// The moment from which ages count.
-    pub now: Timestamp,
-    /// Ids and commands are not shortened.
-    pub whole: bool,
-    /// With how much they wrote: to measure that takes time.
-    pub size: bool,
-}
-
-/// Longest command that is shown, in characters.
+/// Longest command that a table shows, in characters.
 const WIDTH: usize = 20;
 
-impl Row {
-    /// How a container is listed.
-    pub fn of(container: &Container, listing: &Listing) -> Row {
-        let record = &container.record;
-        let command = command(&record.command);
-        Row {
-            id: match listing.whole {
-                true => record.id.clone(),
-                false => short(&record.id).to_owned(),
-            },
-            names: record.name.clone(),
+impl Summary {
+    /// How a container is listed at a moment; with `size` how much it wrote,
+    /// which takes time to measure.
+    pub fn of(container: &Container, volumes: &Volumes, now: Timestamp, size: bool) -> Summary {
+        let (record, history) = (&container.record, &container.history);
+        let ports = container.published().iter().map(Port::from);
+        let mounts = record.mounts.iter();
+        Summary {
+            id: record.id.clone(),
+            names: [format!("/{}", record.name)],
             image: record.image.clone(),
-            command: match listing.whole {
-                true => quote(&command),
-                false => quote(&ellipsis(&command, WIDTH)),
-            },
-            created_at: record.created,
-            running_for: since(record.created, listing.now) + " ago",
+            image_id: record.image_id.clone().unwrap_or_default(),
+            command: command(&record.command),
+            created: record.created,
+            ports: ports.collect(),
+            size_rw: size.then(|| written(container)),
+            labels: record.labels.clone(),
             state: container.state.name(),
-            status: status(
-                &container.state,
-                container.history.health.as_ref(),
-                listing.now,
-            ),
-            ports: port::line(container.published()),
+            status: status(&container.state, history.health.as_ref(), now),
+            host_config: HostConfig {
+                network_mode: record.network.to_string(),
+            },
+            network_settings: Networks {
+                networks: endpoints(container),
+            },
+            mounts: mounts.map(|mount| Mount::of(mount, volumes)).collect(),
             pid: container.state.process().map(|process| process.pid),
             exit_code: match &container.state {
                 State::Exited { code, .. } => Some(*code),
                 _ => None,
             },
-            labels: words::labels(&record.labels),
-            restarts: container.history.restarts,
-            // Docker has the field always.
-            size: listing.size.then(|| size(written(container))),
+            restarts: history.restarts,
+        }
+    }
+}
+
+impl Row {
+    /// A container's line in a table at a moment; id and command are short
+    /// unless the `whole` is wanted.
+    pub fn of(summary: Summary, now: Timestamp, whole: bool) -> Row {
+        let [name] = summary.names;
+        Row {
+            id: match whole {
+                true => summary.id,
+                false => short(&summary.id).to_owned(),
+            },
+            names: name.trim_start_matches('/').to_owned(),
+            image: summary.image,
+            command: match whole {
+                true => quote(&summary.command),
+                false => quote(&ellipsis(&summary.command, WIDTH)),
+            },
+            created_at: summary.created,
+            running_for: since(summary.created, now) + " ago",
+            state: summary.state,
+            status: summary.status,
+            ports: port::line(&summary.ports),
+            pid: summary.pid,
+            exit_code: summary.exit_code,
+            labels: words::labels(&summary.labels),
+            restarts: summary.restarts,
+            size: summary.size_rw.map(size),
         }
     }
 }
@@ -140,9 +220,12 @@ mod tests {
     use super::*;
     use crate::engine::containers::Changes;
     use crate::engine::health;
+    use crate::engine::record::Published;
     use crate::engine::record::{History, Record};
+    use crate::engine::request::publish::Transport;
+    use crate::image::store::Store;
     use crate::process::ProcessId;
-    use serde_json::json;
+    use serde_json::{json, to_value};
 
     fn process() -> ProcessId {
         ProcessId {
@@ -195,14 +278,16 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_dockers_fields() {
+    fn a_container_is_listed_with_dockers_fields() {
         let created: Timestamp = "2026-01-02T11:58:00.5Z".parse().unwrap();
         let mut record = Record::unknown("0123456789abcdef");
         record.created = created;
         record.name = "web".into();
         record.image = "debian".into();
+        record.image_id = Some("sha256:ab".into());
         record.command = ["sh", "-c", "echo one two three"].map(str::to_owned).into();
         record.labels = [("a".into(), "1".into()), ("b".into(), String::new())].into();
+        record.network = "none".to_owned().into();
         let container = Container {
             dir: "/nowhere".into(),
             record,
@@ -211,17 +296,45 @@ mod tests {
                 since: created,
                 user_namespace: None,
             },
-            history: History::default(),
+            history: History {
+                published: vec![Published {
+                    host: "127.0.0.1:8080".parse().unwrap(),
+                    container: 80,
+                    transport: Transport::Tcp,
+                }],
+                ..History::default()
+            },
             changes: Changes::default(),
         };
-        let mut listing = Listing {
-            now: "2026-01-02T12:00:00Z".parse().unwrap(),
-            whole: false,
-            size: false,
-        };
-        let row = |listing: &Listing| serde_json::to_value(Row::of(&container, listing)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let volumes = Volumes::open(&Store::open(directory.path()).unwrap());
+        let now: Timestamp = "2026-01-02T12:00:00Z".parse().unwrap();
+        let summary = |size| Summary::of(&container, &volumes, now, size);
         assert_eq!(
-            row(&listing),
+            to_value(summary(false)).unwrap(),
+            json!({
+                "Id": "0123456789abcdef",
+                "Names": ["/web"],
+                "Image": "debian",
+                "ImageID": "sha256:ab",
+                "Command": "sh -c 'echo one two three'",
+                "Created": 1_767_355_080,
+                "Ports": [
+                    {"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}
+                ],
+                "Labels": {"a": "1", "b": ""},
+                "State": "running",
+                "Status": "Up 2 minutes",
+                "HostConfig": {"NetworkMode": "none"},
+                "NetworkSettings": {"Networks": {}},
+                "Mounts": [],
+                "Pid": 42,
+                "ExitCode": null,
+                "Restarts": 0,
+            })
+        );
+        assert_eq!(
+            to_value(Row::of(summary(false), now, false)).unwrap(),
             json!({
                 "ID": "0123456789ab",
                 "Names": "web",
@@ -231,17 +344,17 @@ mod tests {
                 "RunningFor": "2 minutes ago",
                 "State": "running",
                 "Status": "Up 2 minutes",
-                "Ports": "",
+                "Ports": "127.0.0.1:8080->80/tcp",
                 "Pid": 42,
                 "ExitCode": null,
                 "Labels": "a=1,b=",
                 "Restarts": 0,
             })
         );
-        (listing.whole, listing.size) = (true, true);
-        let whole = row(&listing);
-        assert_eq!(whole["ID"], "0123456789abcdef");
-        assert_eq!(whole["Command"], "\"sh -c 'echo one two three'\"");
-        assert_eq!(whole["Size"], "0B");
+        assert_eq!(to_value(summary(true)).unwrap()["SizeRw"], 0);
+        let whole = Row::of(summary(true), now, true);
+        assert_eq!(whole.id, "0123456789abcdef");
+        assert_eq!(whole.command, "\"sh -c 'echo one two three'\"");
+        assert_eq!(whole.size.as_deref(), Some("0B"));
     }
 }

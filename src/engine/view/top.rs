@@ -73,7 +73,7 @@ fn lines_about(text: &str, processes: &[Process]) -> Result<Vec<String>> {
     let head = lines.next().unwrap_or_default();
     let column = head.split_whitespace().position(|word| word == "PID");
     let invalid = || Kind::Invalid.says("ps: its options leave out the column PID");
-    let column = column.with_context(invalid)?;
+    let column = column.ok_or_else(invalid)?;
     let is_meant = |line: &&str| {
         let pid = line.split_whitespace().nth(column);
         let pid = pid.and_then(|word| word.parse::<i32>().ok());

@@ -214,7 +214,7 @@ impl Store {
         let descriptors = self.descriptors()?;
         let selected = self.select(&descriptors, name)?;
         let none = || Kind::NotFound.says(format!("no such image: {name}"));
-        let manifest = selected.with_context(none)?;
+        let manifest = selected.ok_or_else(none)?;
         let image = self.image(&descriptors, &manifest)?;
         let reference = name.parse::<Reference>().ok().map(Reference::or_latest);
         let by_name = reference
