@@ -16,6 +16,7 @@ pub struct Cgroups {
     /// The hierarchies.
     pub layout: CgroupLayout,
     /// The path of this process in the version 2 hierarchy.
+    #[serde(serialize_with = "super::shown_if")]
     pub path: Option<PathBuf>,
     /// The subtree that the user may change.
     pub delegation: Option<Delegation>,
@@ -26,6 +27,7 @@ pub struct Cgroups {
 #[serde(rename_all = "PascalCase")]
 pub struct Delegation {
     /// Its topmost directory.
+    #[serde(serialize_with = "super::shown")]
     pub directory: PathBuf,
     /// The controllers that can be used in it.
     pub controllers: Vec<String>,

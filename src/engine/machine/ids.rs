@@ -54,9 +54,12 @@ pub enum Writer {
     /// bryo itself, which has CAP_SETUID and CAP_SETGID.
     Itself,
     /// bryo-idmap.
-    Helper(PathBuf),
+    Helper(#[serde(serialize_with = "super::shown")] PathBuf),
     /// newuidmap and newgidmap.
-    Shadow(PathBuf, PathBuf),
+    Shadow(
+        #[serde(serialize_with = "super::shown")] PathBuf,
+        #[serde(serialize_with = "super::shown")] PathBuf,
+    ),
 }
 
 impl std::fmt::Display for Writer {
@@ -73,6 +76,7 @@ impl std::fmt::Display for Writer {
 #[serde(rename_all = "PascalCase")]
 pub struct Unfit {
     /// The program.
+    #[serde(serialize_with = "super::shown")]
     pub program: PathBuf,
     /// What it lacks.
     pub why: &'static str,

@@ -79,6 +79,17 @@ impl Serialize for Tried {
     }
 }
 
+/// A path as it is shown: JSON has none that are not UTF-8.
+fn shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+/// The same for one that may be missing.
+fn shown_if<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    let path = path.as_deref().map(Path::to_string_lossy);
+    path.serialize(serializer)
+}
+
 /// All that was found.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -146,6 +157,7 @@ pub struct NamespaceLimits {
     /// A seccomp filter is around this process.
     pub filtered: bool,
     /// This program, for a profile.
+    #[serde(serialize_with = "shown")]
     pub program: PathBuf,
 }
 
@@ -160,6 +172,7 @@ pub struct Session {
     /// The user's processes may outlast the login.
     pub linger: bool,
     /// The directory for sockets.
+    #[serde(serialize_with = "shown_if")]
     pub runtime_dir: Option<PathBuf>,
     /// Why there is none.
     pub runtime_error: Option<String>,

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 #[serde(rename_all = "PascalCase")]
 pub struct Storage {
     /// The directory.
+    #[serde(serialize_with = "super::shown")]
     pub root: PathBuf,
     /// Why it cannot be used.
     pub error: Option<String>,

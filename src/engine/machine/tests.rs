@@ -279,3 +279,28 @@ fn what_is_less_on_old_and_odd_machines() {
     let (containers, _) = changed(full, "store", &[]);
     assert!(!containers);
 }
+
+#[test]
+fn paths_are_shown_whatever_their_bytes() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = || PathBuf::from(std::ffi::OsString::from_vec(b"/odd\xff".to_vec()));
+    let mut machine = machine();
+    machine.storage.root = odd();
+    machine.limits.program = odd();
+    machine.session.runtime_dir = Some(odd());
+    machine.ids.writers = vec![Writer::Helper(odd()), Writer::Shadow(odd(), odd())];
+    machine.cgroups.path = Some(odd());
+    machine.cgroups.delegation = Some(Delegation {
+        directory: odd(),
+        controllers: Vec::new(),
+        inside: true,
+    });
+    let shown = serde_json::to_value(machine).unwrap();
+    let odd = "/odd\u{fffd}";
+    assert_eq!(shown["Storage"]["Root"], odd);
+    assert_eq!(shown["Limits"]["Program"], odd);
+    assert_eq!(shown["Session"]["RuntimeDir"], odd);
+    assert_eq!(shown["Ids"]["Writers"][1]["Shadow"][1], odd);
+    assert_eq!(shown["Cgroups"]["Path"], odd);
+    assert_eq!(shown["Cgroups"]["Delegation"]["Directory"], odd);
+}

@@ -57,6 +57,8 @@ mod tests {
     use crate::error::Kind;
     use crate::image::store::Store;
     use serde_json::json;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn a_volume_has_dockers_fields() {
@@ -81,6 +83,13 @@ mod tests {
                 "Options": {},
                 "Anonymous": true,
             })
+        );
+        let odd = OsStr::from_bytes(b"odd\xff");
+        let volumes = Volumes::open(&Store::open(&directory.path().join(odd)).unwrap());
+        let shown = Volume::of(&volume, &volumes).mountpoint;
+        assert!(
+            shown.ends_with("/odd\u{fffd}/volumes/data/_data"),
+            "{shown}"
         );
         let missing = Volume::find("other", &volumes).unwrap_err();
         assert_eq!(Kind::of(&missing), Some(Kind::NotFound));
