@@ -219,7 +219,7 @@ fn part_mounts(root: &Root, parts: &Parts, facts: &Facts) -> Result<Vec<Mount>> 
             path,
             "bind",
             Some(path),
-            &["rbind", "rprivate", "rro"],
+            &["rbind", "rprivate", "rro", "nofail"],
         )?);
     }
     for path in &parts.hidden {

@@ -7,6 +7,7 @@ use super::plan::{MountSource, Overlay, Plan, RootMount};
 use super::rootfs::clone_bind;
 use crate::sys::mount;
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
@@ -21,8 +22,9 @@ use std::path::{Path, PathBuf};
 pub struct Outside {
     directories: BTreeMap<PathBuf, OwnedFd>,
     root: Option<OwnedFd>,
-    /// Detached mounts of the plan's binds and devices, in its order.
-    binds: VecDeque<OwnedFd>,
+    /// Detached mounts of the plan's binds and devices, in its order; none where
+    /// a source is gone that may be.
+    binds: VecDeque<Option<OwnedFd>>,
     devices: VecDeque<OwnedFd>,
 }
 
@@ -47,9 +49,16 @@ impl Outside {
         }
         for mount in &plan.mounts {
             let what = || format!("/{}", mount.destination.display());
+            // What is gone is found out again, and passed over, when it is mounted.
+            let may_be_gone = |error: &anyhow::Error| {
+                mount.options.nofail && crate::error::errno(error) == Some(Errno::ENOENT)
+            };
             match &mount.source {
                 MountSource::Bind(source) => {
-                    let tree = clone_bind(source, &mount.options).with_context(what)?;
+                    let tree = match clone_bind(source, &mount.options) {
+                        Err(error) if may_be_gone(&error) => None,
+                        tree => Some(tree.with_context(what)?),
+                    };
                     outside.binds.push_back(tree);
                 }
                 MountSource::Overlay(overlay) => {
@@ -58,7 +67,10 @@ impl Outside {
                 MountSource::New { fstype, .. } if fstype.as_c_str() == c"overlay" => {
                     for (name, value) in &mount.options.parameters {
                         if let (true, Some(path)) = (is_directory(name), value) {
-                            outside.open_directory(path_of(path)).with_context(what)?;
+                            match outside.open_directory(path_of(path)) {
+                                Err(error) if may_be_gone(&error) => {}
+                                opened => opened.with_context(what)?,
+                            }
                         }
                     }
                 }
@@ -118,7 +130,7 @@ impl Outside {
 
     /// The next bind.
     pub fn take_bind(&mut self) -> Option<OwnedFd> {
-        self.binds.pop_front()
+        self.binds.pop_front().flatten()
     }
 
     /// The next device.
@@ -143,4 +155,55 @@ pub fn become_root() -> Result<()> {
     setresuid(uid, uid, uid).context("become the container's root")?;
     // Where what was opened has paths.
     nix::unistd::chdir("/proc/self/fd").context("/proc/self/fd")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::ensure;
+    use nix::sched::{CloneFlags, unshare};
+    use serde_json::json;
+
+    #[test]
+    fn what_may_be_gone_is_passed_over() {
+        let bundle = tempfile::tempdir().unwrap();
+        for name in ["rootfs", "upper", "work"] {
+            std::fs::create_dir(bundle.path().join(name)).unwrap();
+        }
+        let at = |name: &str| bundle.path().join(name).display().to_string();
+        let open = |word: &str, kind: &str| {
+            let options = match kind {
+                "bind" => vec!["bind".to_owned(), word.to_owned()],
+                _ => vec![
+                    format!("lowerdir={}", at("gone")),
+                    format!("upperdir={}", at("upper")),
+                    format!("workdir={}", at("work")),
+                    word.to_owned(),
+                ],
+            };
+            let spec = json!({
+                "ociVersion": "1.0.2",
+                "root": {"path": "rootfs"},
+                "process": {"cwd": "/", "args": ["a"], "user": {"uid": 0, "gid": 0}},
+                "mounts": [{
+                    "destination": "/x", "type": kind, "source": at("gone"), "options": options,
+                }],
+                "linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]},
+            });
+            let spec = serde_json::from_value(spec).unwrap();
+            let plan = Plan::new(&spec, bundle.path()).unwrap();
+            Outside::open(&plan).map(drop)
+        };
+        // To clone a mount takes a namespace of one's own.
+        let opened = crate::process::in_process(|| {
+            unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+            for kind in ["bind", "overlay"] {
+                open("nofail", kind)?;
+                let said = format!("{:#}", open("ro", kind).err().context("no error")?);
+                ensure!(said.contains("/gone"), "{said}");
+            }
+            Ok(())
+        });
+        opened.unwrap();
+    }
 }
