@@ -176,6 +176,18 @@ fn registries_are_asked_by_a_process_with_limits() {
         );
         assert_eq!(refused.stderr.matches("error: ").count(), 1, "{refused}");
     }
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let hostile = Hostile::start(move |_| {
+        let _ = wait.lock().unwrap().recv();
+        Answer::status(403)
+    });
+    let name = hostile.name("x:1");
+    let login = sandbox.bryo(["login", "-u", "a", "-p", "b"]);
+    let running = login.arg(name.split('/').next().unwrap()).spawn();
+    confined(&running, false);
+    drop(go_on);
+    running.wait().expect(125);
     // What it says gets through, with the hint, once.
     let sandbox = Sandbox::new();
     for verb in ["pull", "run"] {

@@ -8,6 +8,8 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use super::output;
 use super::registry::Flags;
+use crate::engine::confine::go_on_limited;
+use crate::image::budget::Budget;
 use crate::image::registry::client::Place;
 use crate::image::registry::credentials::{self, Credentials};
 
@@ -71,6 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
         "a user, without a colon, and a password are wanted"
     );
     let given = Credentials { user, secret };
+    go_on_limited(&Budget::default())?;
     let client = args.flags.client()?;
     let place = client.conf.home(&format!("{domain}/x").parse()?)?;
     let place = Place {

@@ -50,11 +50,23 @@ pub enum Reach {
 /// In the caller: no process can be made, or it was killed. In the new one: it
 /// cannot be confined.
 pub fn go_on_confined(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
+    go_on(|| confine(store, budget, reach))
+}
+
+/// The same for a verb that has to do with registries alone.
+///
+/// # Errors
+/// As of [`go_on_confined`].
+pub fn go_on_limited(budget: &Budget) -> Result<()> {
+    go_on(|| limit_for(budget, Reach::Registries))
+}
+
+fn go_on(confine: impl FnOnce() -> Result<()>) -> Result<()> {
     let parent = getpid();
     let child = match clone3(0, Parent::Caller).context("start a process")? {
         Forked::Parent(child) => child,
         Forked::Child(_) => {
-            confine(store, budget, reach)?;
+            confine()?;
             if getppid() != parent {
                 exit_now(1);
             }
@@ -80,6 +92,18 @@ pub fn go_on_confined(store: &Store, budget: &Budget, reach: Reach) -> Result<()
 /// # Errors
 /// The kernel refuses, or the store cannot be opened.
 pub fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
+    limit_for(budget, reach)?;
+    if reach == Reach::Files {
+        let root = store.root();
+        private_dir(root)?;
+        let root = File::open(root).with_context(|| format!("open {}", root.display()))?;
+        write_only_to(&[root.as_fd()])?;
+    }
+    Ok(())
+}
+
+/// The limits of what a process has to do, and its end with its maker's.
+fn limit_for(budget: &Budget, reach: Reach) -> Result<()> {
     // Who writes files of the user's removes what is not finished.
     let end = match reach {
         Reach::Transfers => Signal::SIGTERM,
@@ -89,12 +113,6 @@ pub fn confine(store: &Store, budget: &Budget, reach: Reach) -> Result<()> {
     match reach {
         Reach::Transfers => limit_memory(budget)?,
         Reach::Files | Reach::Registries => limit(budget)?,
-    }
-    if reach == Reach::Files {
-        let root = store.root();
-        private_dir(root)?;
-        let root = File::open(root).with_context(|| format!("open {}", root.display()))?;
-        write_only_to(&[root.as_fd()])?;
     }
     Ok(())
 }
