@@ -39,7 +39,7 @@ const FIXED: [(&[&str], &str); 8] = [
     (&["src/runtime/seccomp/caretaker.json"], "caretaker.rs"),
     (&["src/runtime/seccomp/starter.json"], "starter.rs"),
     (&["src/image/layer/unpack.json"], "unpack.rs"),
-    (&["src/engine/confine/load.json"], "load.rs"),
+    (&["src/engine/ground/confine/load.json"], "load.rs"),
 ];
 
 /// Of the capabilities that the profile asks for, docker's default set holds

@@ -1,11 +1,11 @@
 //! `bryo attach`.
 
 use super::Context;
-use crate::engine::attach::{End, attachment, join};
-use crate::engine::control::Wanted;
-use crate::engine::events::{self, Action};
-use crate::engine::record::State;
+use crate::engine::container::control::Wanted;
+use crate::engine::container::events::{self, Action};
+use crate::engine::container::record::State;
 use crate::engine::request::detach_keys;
+use crate::engine::supervise::attach::{End, attachment, join};
 use anyhow::{Result, bail};
 
 /// Connect to the standard streams of a container that runs

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::Context;
+use super::format;
 use super::output::{self, Format};
+use super::progress;
 use super::registry::Flags;
-use super::{Context, format, progress};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::images::users;
+use crate::engine::create::images::users;
+use crate::engine::create::root::stands_on;
+use crate::engine::ids::userns::unpacking;
 use crate::engine::request::userns::UserNs;
-use crate::engine::root::stands_on;
-use crate::engine::userns::unpacking;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::check::{Fault, Findings, How, check, missing_trees};
 use crate::image::progress::Quiet;
 use crate::image::registry::mend;

@@ -1,12 +1,14 @@
 //! `bryo commit`.
 
-use super::{Context, output, progress};
-use crate::engine::asking;
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::commit::{Options, commit};
-use crate::engine::containers::Container;
-use crate::engine::control::Request;
-use crate::engine::record::State;
+use super::Context;
+use super::output;
+use super::progress;
+use crate::engine::container::asking;
+use crate::engine::container::containers::Container;
+use crate::engine::container::control::Request;
+use crate::engine::container::record::State;
+use crate::engine::operate::commit::{Options, commit};
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::change::Change;
 use crate::image::reference::Reference;
 use anyhow::{Result, ensure};

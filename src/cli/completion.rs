@@ -2,9 +2,11 @@
 //! come next (the hidden verb `complete`), so that the names of containers
 //! and images are those of the moment.
 
-use super::{Cli, Context, output};
+use super::Cli;
+use super::Context;
+use super::output;
+use crate::engine::container::volumes::Volumes;
 use crate::engine::network::Networks;
-use crate::engine::volumes::Volumes;
 use anyhow::Result;
 use clap::{Arg, Command, CommandFactory};
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Arg, Command, CommandFactory};
 
 use super::Cli;
-use crate::engine::config::{self, KEYS, Key, Settings};
+use crate::engine::ground::config::{self, KEYS, Key, Settings};
 use crate::engine::view::info::Setting;
 
 /// Groups whose verbs have the same flags as those of that name alone.

@@ -3,11 +3,11 @@
 
 use super::confirm::confirm;
 use super::*;
-use crate::engine::changes::written;
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::containers::Container;
-use crate::engine::lifecycle;
-use crate::engine::times::parse_time;
+use crate::engine::container::containers::Container;
+use crate::engine::ground::times::parse_time;
+use crate::engine::operate::changes::written;
+use crate::engine::operate::lifecycle;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view::words::size;
 use anyhow::Context as _;
 use jiff::Timestamp;

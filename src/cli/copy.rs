@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::Context;
+use super::output;
+use super::progress;
 use super::pull::BudgetFlags;
 use super::registry::Flags;
-use super::{Context, output, progress};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::confine::{Reach, go_on_confined};
-use crate::engine::images;
+use crate::engine::create::images;
+use crate::engine::ground::confine::{Reach, go_on_confined};
+use crate::engine::ids::userns::unpacking_confined;
 use crate::engine::request::userns::UserNs;
-use crate::engine::userns::unpacking_confined;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::digest::Digest;
 use crate::image::load::load_from;
 use crate::image::parcel::{self, Parcel};

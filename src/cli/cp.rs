@@ -1,9 +1,10 @@
 //! `bryo cp`.
 
-use super::{Context, error};
-use crate::engine::containers::Containers;
-use crate::engine::cp::{Options, Side, copy};
-use crate::engine::visit::Visit;
+use super::Context;
+use super::error;
+use crate::engine::container::containers::Containers;
+use crate::engine::operate::cp::{Options, Side, copy};
+use crate::engine::operate::visit::Visit;
 use crate::image::budget::Budget;
 use anyhow::{Result, bail, ensure};
 use std::io::IsTerminal;

@@ -1,7 +1,8 @@
 //! `bryo diff`.
 
-use super::{Context, output};
-use crate::engine::changes::changes;
+use super::Context;
+use super::output;
+use crate::engine::operate::changes::changes;
 use anyhow::Result;
 
 /// Show what a container changed of its image

@@ -1,10 +1,10 @@
 //! Errors as people see them: what failed, and a hint what to do.
 
-use crate::engine::attach::start_error;
-use crate::engine::limits;
+use crate::engine::create::limits;
+use crate::engine::ground::paths::{self, Unsafe};
 use crate::engine::machine::room::{self, Lack};
 use crate::engine::machine::{NamespaceLimits, remedy};
-use crate::engine::paths::{self, Unsafe};
+use crate::engine::supervise::attach::start_error;
 use crate::error;
 use crate::image::registry::failure::Failure;
 use crate::process::Reported;

@@ -1,11 +1,12 @@
 //! `bryo events`.
 
+use super::Context;
 use super::format::{self, Form};
-use super::{Context, output};
-use crate::engine::events::{Event, Reader};
-use crate::engine::times::parse_time;
+use super::output;
+use crate::engine::container::events::{Event, Reader};
+use crate::engine::ground::times::parse_time;
+use crate::engine::ground::watch::Watch;
 use crate::engine::view;
-use crate::engine::watch::Watch;
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! `bryo exec`.
 
 use super::Context;
-use crate::engine::exec::{ExecOptions, exec, exec_detached};
 use crate::engine::request::environment;
+use crate::engine::supervise::exec::{ExecOptions, exec, exec_detached};
 use anyhow::Result;
 use std::path::PathBuf;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use super::Context;
-use crate::engine::export::export;
+use crate::engine::operate::export::export;
 use crate::image::output::Output;
 
 /// Write a container's root file system as a tar

@@ -1,7 +1,7 @@
 //! What the image `hello` runs: what a container sees of itself.
 
-use crate::engine::attach::stdin_is_terminal;
-use crate::engine::root::{HOST_MAPS, HOST_NAMESPACES};
+use crate::engine::create::root::{HOST_MAPS, HOST_NAMESPACES};
+use crate::engine::supervise::attach::stdin_is_terminal;
 use anyhow::{Context, Result};
 use std::fs;
 

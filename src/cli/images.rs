@@ -3,9 +3,10 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
+use super::Context;
 use super::format::{self, Form};
-use super::{Context, output};
-use crate::engine::images::Filters;
+use super::output;
+use crate::engine::create::images::Filters;
 use crate::engine::view::image::Row;
 use crate::image::reference::Reference;
 

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 
+use super::Context;
+use super::output;
+use super::progress;
 use super::pull::BudgetFlags;
-use super::{Context, output, progress};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::events;
+use crate::engine::container::events;
+use crate::engine::ids::userns::{Reach, unpacking_confined};
 use crate::engine::request::userns::UserNs;
-use crate::engine::userns::{Reach, unpacking_confined};
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::change::Change;
 use crate::image::import::{Options, import};
 use crate::image::platform::Platform;

@@ -1,9 +1,10 @@
 //! `bryo inspect`: docker's field names.
 
+use super::Context;
+use super::error;
 use super::format::{self, Form};
-use super::{Context, error};
+use crate::engine::container::volumes::Volumes;
 use crate::engine::view;
-use crate::engine::volumes::Volumes;
 use crate::error::Kind::NotFound;
 use anyhow::{Result, bail};
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! `bryo kill`.
 
 use super::Context;
-use crate::engine::lifecycle;
+use crate::engine::operate::lifecycle;
 use crate::sys::signals;
 use anyhow::Result;
 

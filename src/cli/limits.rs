@@ -2,7 +2,7 @@
 
 use crate::cgroup::place::Manager;
 use crate::cgroup::units;
-use crate::engine::limits::{LimitOptions, check};
+use crate::engine::create::limits::{LimitOptions, check};
 use crate::engine::request::limits as request;
 use anyhow::{Result, bail};
 use oci_spec::runtime::LinuxResources;

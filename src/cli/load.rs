@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use super::Context;
+use super::output;
+use super::progress;
 use super::pull::BudgetFlags;
-use super::{Context, output, progress};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::events;
+use crate::engine::container::events;
+use crate::engine::ids::userns::{Reach, unpacking_confined};
 use crate::engine::request::userns::UserNs;
-use crate::engine::userns::{Reach, unpacking_confined};
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::load::load;
 use crate::image::platform::Platform;
 

@@ -8,7 +8,7 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use super::output;
 use super::registry::Flags;
-use crate::engine::confine::go_on_limited;
+use crate::engine::ground::confine::go_on_limited;
 use crate::image::budget::Budget;
 use crate::image::registry::client::Place;
 use crate::image::registry::credentials::{self, Credentials};

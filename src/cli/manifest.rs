@@ -3,9 +3,11 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use super::Context;
+use super::output;
+use super::progress;
 use super::registry::Flags;
-use super::{Context, output, progress};
-use crate::engine::confine::{Reach, go_on_confined};
+use crate::engine::ground::confine::{Reach, go_on_confined};
 use crate::image::budget::Budget;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;

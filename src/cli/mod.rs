@@ -66,9 +66,9 @@ mod version;
 mod volume;
 mod wait;
 
-use crate::engine::activation::Sockets;
-use crate::engine::containers::Containers;
-use crate::engine::paths;
+use crate::engine::container::containers::Containers;
+use crate::engine::ground::activation::Sockets;
+use crate::engine::ground::paths;
 use crate::image::store::Store;
 use crate::sys;
 use anyhow::Result;
@@ -258,7 +258,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let done = cli.run();
-    match crate::engine::events::lost() {
+    match crate::engine::container::events::lost() {
         0 => {}
         lost => error::warn(&format!(
             "no room to record what happened: {lost} of bryo events"

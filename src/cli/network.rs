@@ -1,10 +1,12 @@
 //! `bryo network`.
 
+use super::Context;
 use super::confirm::confirm;
+use super::error;
 use super::format::{self, Form};
+use super::output;
 use super::output::Table;
-use super::{Context, error, output};
-use crate::engine::containers::Containers;
+use crate::engine::container::containers::Containers;
 use crate::engine::network::definition::Wishes;
 use crate::engine::network::subnet::Subnet;
 use crate::engine::network::{Attachment, Definition, Networks, change, members, trace};

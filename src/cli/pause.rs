@@ -1,9 +1,10 @@
 //! `bryo pause` and `bryo unpause`.
 
-use super::{Context, output};
-use crate::engine::asking;
-use crate::engine::control::Request;
-use crate::engine::record::State;
+use super::Context;
+use super::output;
+use crate::engine::container::asking;
+use crate::engine::container::control::Request;
+use crate::engine::container::record::State;
 use anyhow::{Result, bail};
 
 /// Let no process of the containers go on

@@ -3,17 +3,18 @@
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 
+use super::Context;
 use super::confirm::confirm;
-use super::{Context, output};
-use crate::engine::changes::written;
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::containers::{Container, Containers};
-use crate::engine::events;
-use crate::engine::images::{self, Filters};
-use crate::engine::lifecycle;
-use crate::engine::times::parse_time;
+use super::output;
+use crate::engine::container::containers::{Container, Containers};
+use crate::engine::container::events;
+use crate::engine::container::volumes::Volumes;
+use crate::engine::create::images::{self, Filters};
+use crate::engine::ground::times::parse_time;
+use crate::engine::operate::changes::written;
+use crate::engine::operate::lifecycle;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view::words;
-use crate::engine::volumes::Volumes;
 use crate::image::store::{Removed, Store};
 
 /// Remove images that nothing needs

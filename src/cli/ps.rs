@@ -1,13 +1,14 @@
 //! `bryo ps`.
 
+use super::Context;
 use super::format::{self, Form};
+use super::output;
 use super::output::Table;
-use super::{Context, output};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::containers::Container;
-use crate::engine::filter::Filters;
+use crate::engine::container::containers::Container;
+use crate::engine::container::volumes::Volumes;
+use crate::engine::create::filter::Filters;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view::ps::{Row, Summary};
-use crate::engine::volumes::Volumes;
 use crate::image::store::Store;
 use anyhow::Result;
 use jiff::Timestamp;

@@ -2,15 +2,17 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::Context;
+use super::output;
+use super::progress;
 use super::registry::Flags;
-use super::{Context, output, progress};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::events;
+use crate::engine::container::events;
+use crate::engine::create::root::is_built_in;
+use crate::engine::ids::userns::{Reach, unpacking_beside, unpacking_confined};
 use crate::engine::request::pull::policy;
 use crate::engine::request::size;
 use crate::engine::request::userns::UserNs;
-use crate::engine::root::is_built_in;
-use crate::engine::userns::{Reach, unpacking_beside, unpacking_confined};
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::budget::{Budget, Limit};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;

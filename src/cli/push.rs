@@ -2,11 +2,13 @@
 
 use anyhow::{Result, bail};
 
+use super::Context;
+use super::output;
+use super::progress;
 use super::registry::Flags;
-use super::{Context, output, progress};
-use crate::engine::confine::{Reach, go_on_confined};
-use crate::engine::events;
-use crate::engine::images;
+use crate::engine::container::events;
+use crate::engine::create::images;
+use crate::engine::ground::confine::{Reach, go_on_confined};
 use crate::image::budget::Budget;
 use crate::image::reference::Reference;
 use crate::image::registry::push::push;

@@ -1,7 +1,7 @@
 //! `bryo rename`.
 
 use super::Context;
-use crate::engine::lifecycle;
+use crate::engine::operate::lifecycle;
 use anyhow::Result;
 
 /// Give a container another name

@@ -1,9 +1,11 @@
 //! `bryo rm`.
 
-use super::{Context, error, output};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::containers::Container;
-use crate::engine::lifecycle;
+use super::Context;
+use super::error;
+use super::output;
+use crate::engine::container::containers::Container;
+use crate::engine::operate::lifecycle;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use anyhow::Result;
 
 /// Remove containers

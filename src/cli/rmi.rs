@@ -2,10 +2,11 @@
 
 use anyhow::{Result, bail};
 
-use super::{Context, output};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::events;
-use crate::engine::images::users;
+use super::Context;
+use super::output;
+use crate::engine::container::events;
+use crate::engine::create::images::users;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::store::{Image, Insist, Store};
 
 /// Remove images

@@ -1,13 +1,18 @@
 //! `bryo run`, and the flags that it shares with `bryo create`.
 
+use super::Context;
+use super::error;
+use super::limits;
+use super::output;
 use super::streams::{StreamName, wanted};
-use super::{Context, error, limits, output};
-use crate::engine::attach::End;
-use crate::engine::containers::{Container, Containers, Lock};
-use crate::engine::keeping::Keeping;
-use crate::engine::launch::{self, Launch};
+use crate::engine::container::containers::{Container, Containers, Lock};
+use crate::engine::container::keeping::Keeping;
+use crate::engine::create::options::RunOptions;
+use crate::engine::host::share::Share;
 use crate::engine::log::{self, Driver, LogConfig};
-use crate::engine::options::RunOptions;
+use crate::engine::operate::launch::{self, Launch};
+use crate::engine::operate::run::Subject;
+use crate::engine::operate::run::create as create_container;
 use crate::engine::request::capabilities::{self, CapabilityChanges};
 use crate::engine::request::detach_keys;
 use crate::engine::request::dns::Dns;
@@ -24,8 +29,7 @@ use crate::engine::request::userns::UserNs;
 use crate::engine::request::{
     device, environment, hosts, names, pairs, process, publish, pull as pull_option, size, ulimit,
 };
-use crate::engine::run::{Subject, create as create_container};
-use crate::engine::share::Share;
+use crate::engine::supervise::attach::End;
 use crate::image::platform::Platform;
 use crate::image::registry::pull::{self, Policy};
 use crate::image::store::Store;
@@ -364,7 +368,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<i32> {
         options.keeping.log.driver = Driver::None;
     }
     if !args.detach && options.tty && options.interactive && wanted.input {
-        crate::engine::attach::terminal_settings()?;
+        crate::engine::supervise::attach::terminal_settings()?;
     }
     let store = context.store()?;
     let (container, lock, spec) = args.container.create(&store, &options)?;

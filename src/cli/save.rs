@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Context, progress};
-use crate::engine::events;
-use crate::engine::images;
+use super::Context;
+use super::progress;
+use crate::engine::container::events;
+use crate::engine::create::images;
 use crate::image::parcel::Parcel;
 use crate::image::reference::Reference;
 use crate::image::save::{self, Form};

@@ -1,13 +1,15 @@
 //! `bryo start`.
 
-use super::{Context, error, output};
-use crate::engine::attach::End;
-use crate::engine::containers::{Container, Containers};
-use crate::engine::control::Wanted;
-use crate::engine::launch::Launch;
-use crate::engine::lifecycle;
-use crate::engine::record::State;
+use super::Context;
+use super::error;
+use super::output;
+use crate::engine::container::containers::{Container, Containers};
+use crate::engine::container::control::Wanted;
+use crate::engine::container::record::State;
+use crate::engine::operate::launch::Launch;
+use crate::engine::operate::lifecycle;
 use crate::engine::request::detach_keys;
+use crate::engine::supervise::attach::End;
 use anyhow::{Result, bail};
 
 /// Start containers that do not run

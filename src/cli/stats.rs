@@ -1,10 +1,11 @@
 //! `bryo stats`.
 
+use super::Context;
+use super::error;
 use super::format::{self, Form};
 use super::output::{self, Table};
-use super::{Context, error};
 use crate::cgroup::stat::Detail;
-use crate::engine::containers::{Container, Containers};
+use crate::engine::container::containers::{Container, Containers};
 use crate::engine::view::stats::{Row, Sample, sample};
 use crate::sys::host::total_memory;
 use anyhow::Result;

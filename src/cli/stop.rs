@@ -1,10 +1,12 @@
 //! `bryo stop` and `bryo restart`.
 
-use super::{Context, error, output};
-use crate::engine::containers::{Container, Containers};
-use crate::engine::events::{self, Action};
-use crate::engine::launch::Launch;
-use crate::engine::lifecycle::{self, Stopping};
+use super::Context;
+use super::error;
+use super::output;
+use crate::engine::container::containers::{Container, Containers};
+use crate::engine::container::events::{self, Action};
+use crate::engine::operate::launch::Launch;
+use crate::engine::operate::lifecycle::{self, Stopping};
 use crate::sys::signals;
 use anyhow::{Result, bail};
 

@@ -1,5 +1,5 @@
 //! Standard streams by name, for the flag `--attach`.
-use crate::engine::control::Wanted;
+use crate::engine::container::control::Wanted;
 
 /// A standard stream by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

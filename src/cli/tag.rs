@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::Context;
-use crate::engine::events;
-use crate::engine::images;
+use crate::engine::container::events;
+use crate::engine::create::images;
 use crate::image::reference::Reference;
 
 /// Give an image another name

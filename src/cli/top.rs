@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::output::{self, Table};
-use crate::engine::processes::{Census, processes};
+use crate::engine::operate::processes::{Census, processes};
 use crate::engine::view;
 use anyhow::Result;
 

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
-use super::{Context, output};
-use crate::engine::events;
+use super::Context;
+use super::output;
+use crate::engine::container::events;
 use crate::image::reference::Reference;
 
 /// Take names from an image

@@ -1,10 +1,13 @@
 //! `bryo update`.
 
+use super::Context;
+use super::error;
 use super::limits::Limits;
-use super::{Context, error, output};
-use crate::engine::events::{self, Action};
+use super::output;
+use crate::engine::container::events::{self, Action};
+use crate::engine::create::limits;
+use crate::engine::operate::lifecycle;
 use crate::engine::request::restart::Restart;
-use crate::engine::{lifecycle, limits};
 use anyhow::{Result, bail};
 
 /// Change how containers are looked after, and what they may use

@@ -1,14 +1,16 @@
 //! `bryo volume`.
 
+use super::Context;
 use super::confirm::confirm;
+use super::error;
 use super::format::{self, Form};
+use super::output;
 use super::output::Table;
-use super::{Context, error, output};
-use crate::engine::cleaner::empty_trash_behind;
-use crate::engine::names;
+use crate::engine::container::volumes::{Volume, Volumes, parse_filter};
+use crate::engine::ground::names;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view;
 use crate::engine::view::words::size;
-use crate::engine::volumes::{Volume, Volumes, parse_filter};
 use anyhow::Result;
 use std::collections::BTreeMap;
 

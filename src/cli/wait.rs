@@ -1,7 +1,8 @@
 //! `bryo wait`.
 
-use super::{Context, output};
-use crate::engine::lifecycle;
+use super::Context;
+use super::output;
+use crate::engine::operate::lifecycle;
 use anyhow::Result;
 
 /// Wait until containers end, and print their exit codes

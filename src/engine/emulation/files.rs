@@ -1,11 +1,12 @@
 //! Calls about files: finding them, and recording what they should be.
 
+use super::Emulator;
 use super::call::Place;
+use super::field;
 use super::memory::{read_memory, read_string};
 use super::path::{self, Found};
-use super::{Emulator, field};
-use crate::engine::json::read_json;
-use crate::engine::root::stands_on;
+use crate::engine::create::root::stands_on;
+use crate::engine::ground::json::read_json;
 use crate::image::record::{CAPABILITY, FileType, OVERRIDE_STAT, Stat};
 use crate::sys::seccomp::{Answer, Notification};
 use crate::sys::xattr;

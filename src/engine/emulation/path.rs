@@ -2,8 +2,8 @@
 //! working directory or its descriptors, following links the way its kernel
 //! calls would, without ever leaving its root.
 
-use crate::engine::mountinfo;
-use crate::engine::volumes::is_volume;
+use crate::engine::container::volumes::is_volume;
+use crate::engine::ground::mountinfo;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};

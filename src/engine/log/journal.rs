@@ -2,7 +2,9 @@
 //! field as `NAME=value` or, if the value has line feeds or is binary, with
 //! its length in front (systemd, "Native Journal Protocol").
 
-use super::{Origin, Record, Stream};
+use super::Origin;
+use super::Record;
+use super::Stream;
 use anyhow::{Context, Result};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -57,7 +59,7 @@ fn entry(origin: &Origin, record: &Record<'_>) -> Vec<u8> {
     field("CONTAINER_NAME", origin.name.as_bytes());
     field(
         "CONTAINER_ID",
-        crate::engine::names::short(&origin.id).as_bytes(),
+        crate::engine::ground::names::short(&origin.id).as_bytes(),
     );
     field("CONTAINER_ID_FULL", origin.id.as_bytes());
     if line.is_none() {

@@ -2,7 +2,8 @@
 //! object a line. Text in JSON is Unicode; where a record is not, the field
 //! `bytes` has it once more in base 64, which other readers skip. Pure.
 
-use super::{Record, Stream};
+use super::Record;
+use super::Stream;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Deserialize;

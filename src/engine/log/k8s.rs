@@ -1,8 +1,9 @@
 //! The log format of CRI, podman's `k8s-file`: `TIME STREAM F TEXT`, with `P`
 //! for a record that the next one continues. Pure.
 
+use super::Record;
+use super::Stream;
 use super::read::Entry;
-use super::{Record, Stream};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 

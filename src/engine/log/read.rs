@@ -1,6 +1,10 @@
 //! Reading logs back, from the eldest file to the one that still grows.
 
-use super::{Driver, LogConfig, Stream, json, k8s};
+use super::Driver;
+use super::LogConfig;
+use super::Stream;
+use super::json;
+use super::k8s;
 use crate::error;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;

@@ -1,11 +1,12 @@
 //! The judgement of what was found. Pure.
 
+use super::Machine;
+use super::Tried;
 use super::groups::WANTED;
 use super::ids::Writer;
 use super::remedy::{self, Advice};
 use super::storage::Place;
 use super::text::CgroupLayout;
-use super::{Machine, Tried};
 use crate::idmap::subid;
 use serde::Serialize;
 

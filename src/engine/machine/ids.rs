@@ -2,8 +2,8 @@
 
 use super::read;
 use super::text;
+use crate::engine::ground::user;
 use crate::engine::request::user::UserOption;
-use crate::engine::user;
 use crate::idmap::subid::{self, Malformed, Range};
 use crate::idmap::{self, IdMap};
 use crate::sys::xattr;

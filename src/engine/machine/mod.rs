@@ -16,8 +16,8 @@ mod tests;
 pub mod text;
 pub mod trial;
 
-use super::mountinfo::{self, Mount};
-use super::paths;
+use crate::engine::ground::mountinfo::{self, Mount};
+use crate::engine::ground::paths;
 use crate::idmap;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};

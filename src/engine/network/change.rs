@@ -2,9 +2,9 @@
 
 use super::definition::Networks;
 use super::members::wanted;
-use crate::engine::asking;
-use crate::engine::containers::Container;
-use crate::engine::control::Request;
+use crate::engine::container::asking;
+use crate::engine::container::containers::Container;
+use crate::engine::container::control::Request;
 use crate::engine::request::attachment::Attachment;
 use crate::error;
 use anyhow::{Result, bail};

@@ -2,9 +2,9 @@
 //! Who makes or removes one holds a flock(2) on `networks/lock`.
 
 use super::subnet::{self, Subnet};
-use crate::engine::containers::Containers;
-use crate::engine::json::write_json;
-use crate::engine::names;
+use crate::engine::container::containers::Containers;
+use crate::engine::ground::json::write_json;
+use crate::engine::ground::names;
 use crate::engine::request;
 use crate::engine::request::user_network::UserNetwork;
 use crate::error;

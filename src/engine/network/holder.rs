@@ -14,10 +14,10 @@ use super::members;
 use super::nameserver::NameServer;
 use super::namespace::{self, Made};
 use super::subnet::{Subnet, choose};
-use crate::engine::keeper::{Keeper, Maps};
-use crate::engine::names::short;
+use crate::engine::ground::names::short;
+use crate::engine::ids::keeper::{Keeper, Maps};
+use crate::engine::network::usernet::translator::Translator;
 use crate::engine::request::user_network::UserNetwork;
-use crate::engine::usernet::translator::Translator;
 use crate::error::{self, Fault};
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, size};
@@ -28,11 +28,9 @@ use crate::net::worker::Order;
 use crate::process::{Resident, Until, orphan};
 use crate::runtime::seccomp;
 use crate::sys::channel::{Channel, Received};
-use crate::sys::clone::NewProcess;
-use crate::sys::clone::exit_now;
+use crate::sys::clone::{NewProcess, exit_now};
 use crate::sys::fd::close_all_but;
-use crate::sys::wait;
-use crate::sys::{self, socket};
+use crate::sys::{self, socket, wait};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -669,7 +667,7 @@ impl Holder<'_> {
 /// Where a network that is not in use can be made: beside another one, since
 /// a container may be on both, else where the user's containers are.
 pub fn place(networks: &Networks, own: &str) -> Result<Place> {
-    use crate::engine::userns::Base;
+    use crate::engine::ids::userns::Base;
     for other in networks.list()? {
         if other.name != own
             && let Some((_, namespace)) = super::join::look(networks, &other.name)
@@ -681,7 +679,7 @@ pub fn place(networks: &Networks, own: &str) -> Result<Place> {
     if let Base::Granted(maps) = &base {
         match Keeper::get(maps) {
             Ok(keeper) => return Ok(Place::Kept(keeper)),
-            Err(error) if error.is::<crate::engine::keeper::Nobody>() => {}
+            Err(error) if error.is::<crate::engine::ids::keeper::Nobody>() => {}
             Err(error) => return Err(error),
         }
     }

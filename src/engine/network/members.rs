@@ -3,9 +3,9 @@
 //! directory, which holds while they run.
 
 use super::lease::Lease;
-use crate::engine::containers::{Container, Containers};
-use crate::engine::json::replace_json;
-use crate::engine::record::State;
+use crate::engine::container::containers::{Container, Containers};
+use crate::engine::container::record::State;
+use crate::engine::ground::json::replace_json;
 use crate::engine::request::attachment::Attachment;
 use anyhow::Result;
 use std::collections::HashMap;

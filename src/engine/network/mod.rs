@@ -18,8 +18,10 @@ pub mod members;
 mod nameserver;
 pub mod namespace;
 pub mod plumb;
+pub mod publish;
 pub mod subnet;
 pub mod trace;
+pub mod usernet;
 
 pub use super::request::attachment::Attachment;
 pub use definition::{Definition, Networks};

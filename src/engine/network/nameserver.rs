@@ -1,7 +1,7 @@
 //! The process that answers about names on a network.
 
 use super::namespace::Made;
-use crate::engine::usernet::translator::confine;
+use crate::engine::network::usernet::translator::confine;
 use crate::net::names::{MAX_TABLE, Server, Table};
 use crate::process::{Resident, Until, spawn};
 use crate::sys::clone::{Child, NewProcess, exit_now};

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// What the network's end of a container's link is called: its first letter
 /// and the container's short id.
 fn port(container: &str) -> String {
-    format!("v{}", crate::engine::names::short(container))
+    format!("v{}", crate::engine::ground::names::short(container))
 }
 
 fn join(namespace: &OwnedFd) -> Result<()> {

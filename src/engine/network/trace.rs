@@ -5,7 +5,7 @@ use super::definition::Networks;
 use super::holder::enter;
 use super::join::look;
 use super::namespace::BRIDGE;
-use crate::engine::containers::{Container, Containers};
+use crate::engine::container::containers::{Container, Containers};
 use crate::engine::request::network::Network;
 use crate::error;
 use crate::net::capture;

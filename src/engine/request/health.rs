@@ -1,5 +1,5 @@
 //! `--health-…` and `--no-healthcheck`. What the image's check makes of them is
-//! in [`health`](crate::engine::health).
+//! in [`health`](crate::engine::container::health).
 
 use crate::image::duration::parse_duration;
 use anyhow::{Context, Error, Result, bail};

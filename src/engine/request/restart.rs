@@ -1,5 +1,5 @@
 //! `--restart`: whether a container that has ended is started again. What
-//! follows from it is in [`policy`](crate::engine::policy).
+//! follows from it is in [`policy`](crate::engine::ground::policy).
 
 use anyhow::{Context, Error, Result, bail};
 use serde::{Deserialize, Serialize};

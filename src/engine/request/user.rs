@@ -1,6 +1,6 @@
 //! Who a command runs as: `--user`, `--group-add`, and what an image says.
 //! Names are looked up where the container's files are known
-//! ([`user`](crate::engine::user)).
+//! ([`user`](crate::engine::ground::user)).
 
 use anyhow::{Error, Result, bail};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! `--network user[:OPTIONS]` and the options of `network create`: an
 //! interface of the container's own, served through ordinary sockets. What is
-//! made of it is in [`usernet`](crate::engine::usernet).
+//! made of it is in [`usernet`](crate::engine::network::usernet).
 
 use crate::net::policy::{Cidr, Policy};
 use anyhow::{Context, Result, bail};

@@ -2,14 +2,14 @@
 
 use super::network::Settings;
 use crate::cgroup::place::Manager;
-use crate::engine::changes::written;
-use crate::engine::containers;
-use crate::engine::health::{Health, HealthCheck};
-use crate::engine::limits::{self, Limit};
-use crate::engine::record::{self, History};
+use crate::engine::container::containers;
+use crate::engine::container::health::{Health, HealthCheck};
+use crate::engine::container::record::{self, History};
+use crate::engine::container::volumes::Volumes;
+use crate::engine::create::limits::{self, Limit};
+use crate::engine::operate::changes::written;
 use crate::engine::request::mounts::{Kind, Mounted};
 use crate::engine::request::restart::Restart;
-use crate::engine::volumes::Volumes;
 use crate::runtime::plan::ANNOTATION_SECCOMP;
 use anyhow::Result;
 use jiff::Timestamp;

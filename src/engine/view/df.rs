@@ -1,11 +1,11 @@
 //! What takes how much of the disk: `system df`.
 
 use super::words;
-use crate::engine::changes::written;
-use crate::engine::containers::{Container, Containers};
-use crate::engine::images;
+use crate::engine::container::containers::{Container, Containers};
+use crate::engine::container::volumes::Volumes;
+use crate::engine::create::images;
 use crate::engine::machine::storage::bytes_below;
-use crate::engine::volumes::Volumes;
+use crate::engine::operate::changes::written;
 use crate::image::digest;
 use crate::image::store::{Store, Weights};
 use anyhow::Result;

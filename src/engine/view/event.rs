@@ -1,6 +1,6 @@
 //! What happens.
 
-use crate::engine::events;
+use crate::engine::container::events;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! How images were made: `history`.
 
 use super::words;
-use crate::engine::images;
+use crate::engine::create::images;
 use crate::image::digest;
 use crate::image::store::Store;
 use anyhow::Result;

@@ -1,7 +1,7 @@
 //! Images: `image inspect` and `images`.
 
 use super::words;
-use crate::engine::images;
+use crate::engine::create::images;
 use crate::image::digest;
 use crate::image::reference::Reference;
 use crate::image::store::{self, ImageSummary, Store};

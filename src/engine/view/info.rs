@@ -1,10 +1,10 @@
 //! What bryo has and what the machine offers: `info`, `version`.
 
-use crate::engine::containers::Containers;
+use crate::engine::container::containers::Containers;
+use crate::engine::container::record::State;
+use crate::engine::ids::userns::{Base, is_remote};
 use crate::engine::machine::text::CgroupLayout;
 use crate::engine::machine::{Machine, Tried};
-use crate::engine::record::State;
-use crate::engine::userns::{Base, is_remote};
 use crate::image::store::Store;
 use serde::Serialize;
 use std::path::Path;

@@ -2,14 +2,14 @@
 
 use super::port::{self, Binding};
 use super::words;
-use crate::engine::containers::{Container, Containers};
-use crate::engine::names::short;
+use crate::engine::container::containers::{Container, Containers};
+use crate::engine::ground::names::short;
 use crate::engine::network::lease::{Lease, mac_text};
 use crate::engine::network::subnet::Subnet;
+use crate::engine::network::usernet::translator;
 use crate::engine::network::{Definition, Networks, members};
-use crate::engine::processes;
+use crate::engine::operate::processes;
 use crate::engine::request;
-use crate::engine::usernet::translator;
 use crate::net::worker::Report;
 use anyhow::Result;
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! Published ports.
 
-use crate::engine::containers::Container;
-use crate::engine::record::Published;
+use crate::engine::container::containers::Container;
+use crate::engine::container::record::Published;
 use crate::engine::request::publish::{Transport, transport};
 use crate::error::Kind;
 use anyhow::{Result, bail};

@@ -4,12 +4,12 @@ use super::container::Mount;
 use super::network::{Endpoint, endpoints};
 use super::port::{self, Port};
 use super::words::{self, duration, ellipsis, quote, size};
-use crate::engine::changes::written;
-use crate::engine::containers::Container;
-use crate::engine::health::Health;
-use crate::engine::names::short;
-use crate::engine::record::State;
-use crate::engine::volumes::Volumes;
+use crate::engine::container::containers::Container;
+use crate::engine::container::health::Health;
+use crate::engine::container::record::State;
+use crate::engine::container::volumes::Volumes;
+use crate::engine::ground::names::short;
+use crate::engine::operate::changes::written;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -218,10 +218,9 @@ pub fn status(state: &State, health: Option<&Health>, now: Timestamp) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::containers::Changes;
-    use crate::engine::health;
-    use crate::engine::record::Published;
-    use crate::engine::record::{History, Record};
+    use crate::engine::container::containers::Changes;
+    use crate::engine::container::health;
+    use crate::engine::container::record::{History, Published, Record};
     use crate::engine::request::publish::Transport;
     use crate::image::store::Store;
     use crate::process::ProcessId;

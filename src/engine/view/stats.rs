@@ -2,10 +2,10 @@
 
 use super::words::{binary, size};
 use crate::cgroup::stat::Detail;
-use crate::engine::containers::Container;
-use crate::engine::names::short;
-use crate::engine::processes::{Census, Usage, usage};
-use crate::engine::usernet::translator;
+use crate::engine::container::containers::Container;
+use crate::engine::ground::names::short;
+use crate::engine::network::usernet::translator;
+use crate::engine::operate::processes::{Census, Usage, usage};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -189,7 +189,7 @@ impl Row {
 mod tests {
     use super::*;
     use crate::cgroup::stat;
-    use crate::engine::processes::Traffic;
+    use crate::engine::operate::processes::Traffic;
     use serde_json::json;
 
     #[test]

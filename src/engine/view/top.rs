@@ -1,6 +1,6 @@
 //! The processes of containers: `top`.
 
-use crate::engine::processes::{Process, TICKS, started};
+use crate::engine::operate::processes::{Process, TICKS, started};
 use crate::error::Kind;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;

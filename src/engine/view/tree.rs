@@ -1,6 +1,6 @@
 //! The layers of images, and which images share them: `image tree`.
 
-use crate::engine::images;
+use crate::engine::create::images;
 use crate::image::digest;
 use crate::image::store::{Image, Store};
 use anyhow::Result;

@@ -1,6 +1,6 @@
 //! Volumes.
 
-use crate::engine::volumes::{self, Volumes};
+use crate::engine::container::volumes::{self, Volumes};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 #![no_main]
 
 use bryo::cgroup::dbus;
-use bryo::engine::control::{Data, Reply, Request};
+use bryo::engine::container::control::{Data, Reply, Request};
 use bryo::runtime::message::Message;
 use libfuzzer_sys::fuzz_target;
 

@@ -4,7 +4,8 @@
 #![no_main]
 
 use bryo::engine::request::user::UserOption;
-use bryo::engine::{etc, user};
+use bryo::engine::create::etc;
+use bryo::engine::ground::user;
 use bryo::idmap::{self, subid};
 use bryo::net::dns::ResolvConf;
 use libfuzzer_sys::fuzz_target;

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use bryo::engine::config;
+use bryo::engine::ground::config;
 use bryo::image::reference::Reference;
 use bryo::image::registry::conf::Conf;
 use bryo::image::registry::{challenge, failure, manifest, url};

@@ -1,7 +1,11 @@
 //! `--mount`, read: comma-separated fields as CSV has them (RFC 4180), with
 //! docker's and podman's keys.
 
-use super::{MountOption, absolute, absolute_source, bind_words, tmpfs_words};
+use super::MountOption;
+use super::absolute;
+use super::absolute_source;
+use super::bind_words;
+use super::tmpfs_words;
 use crate::engine::request::{names, size};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Component, Path};

@@ -1,0 +1,10 @@
+//! Containers as they are recorded, and how commands and supervisors talk.
+
+pub mod asking;
+pub mod containers;
+pub mod control;
+pub mod events;
+pub mod health;
+pub mod keeping;
+pub mod record;
+pub mod volumes;

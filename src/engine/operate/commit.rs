@@ -1,0 +1,174 @@
+//! `commit`: an image from what a container changed.
+
+use crate::engine::container::containers::{Container, Containers};
+use crate::engine::container::events::{self, Action};
+use crate::engine::ids::userns;
+use crate::engine::operate::changes::layers;
+use crate::engine::operate::export::{become_root, trees};
+use crate::engine::request::userns::UserNs;
+use crate::error;
+use crate::idmap::size;
+use crate::image::change::{Change, apply_to};
+use crate::image::commit::{self, About};
+use crate::image::export::{export, export_layer};
+use crate::image::owners::Owners;
+use crate::image::progress::Progress;
+use crate::image::reference::Reference;
+use crate::image::store::{Image, Store};
+use crate::image::tarwrite::TarWriter;
+use crate::process::{Beside, unless_unread};
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use oci_spec::runtime::Spec;
+use serde_json::{Map, Value, json};
+use std::cell::Cell;
+use std::io::{BufWriter, PipeWriter, Write};
+use std::path::Path;
+
+/// How an image is made of a container.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The image's name.
+    pub name: Option<Reference>,
+    /// Instructions that change its configuration.
+    pub changes: Vec<Change>,
+    /// Who made it.
+    pub author: Option<String>,
+    /// What its history says.
+    pub message: Option<String>,
+    /// All layers become one.
+    pub squash: bool,
+}
+
+/// Makes an image of `container`, which may run. Moves this process, which
+/// must have one thread, to where files of images have owners.
+///
+/// # Errors
+/// Its image is not in the store, its changes are not apart from it.
+pub fn commit(
+    containers: &Containers,
+    store: Store,
+    container: &Container,
+    options: &Options,
+    progress: &dyn Fn() -> Box<dyn Progress>,
+) -> Result<Image> {
+    let what = || format!("commit container {}", container.record.name);
+    // Nobody removes or starts it meanwhile; what runs is not removed.
+    let _lock = container.try_lock()?;
+    let spec = container.spec()?;
+    let base = match &container.record.image_id {
+        Some(id) => store.find(id)?,
+        None => None,
+    };
+    let Some(base) = base else {
+        bail!(error::Kind::NotFound.says(format!(
+            "container {}: its image is not in the store; bryo export and bryo import make one of \
+             all its files",
+            container.record.name
+        )));
+    };
+    if !options.squash {
+        layers(container).with_context(|| format!("{}: --squash takes all files", what()))?;
+    }
+    let base_config = store.config_json(&base)?;
+    let config = apply_to(config(container, &spec, &base_config), &options.changes)?;
+    let (reader, writer) = std::io::pipe().context("pipe")?;
+    let reader = Cell::new(Some(reader));
+    let source = Beside::start(|| {
+        // Else it would wait for itself when nobody reads on.
+        drop(reader.take());
+        unless_unread(write(container, &spec, options.squash, writer))
+    })?;
+    let reader = reader.take().context("pipe")?;
+    let about = About {
+        config,
+        base: base_config,
+        author: options.author.clone(),
+        message: options.message.clone(),
+        command: container.record.command.join(" "),
+        created: Timestamp::now().to_string(),
+    };
+    let stack = if options.squash {
+        &[]
+    } else {
+        &base.layers[..]
+    };
+    // Owners that only a record can have stay possible.
+    let ids = match size(&userns::maps_of(&spec).uids) {
+        0 | 1 => UserNs::Single,
+        _ => UserNs::Auto,
+    };
+    let store = userns::unpacking(store, &ids)?;
+    let names = options.name.as_slice();
+    let image = commit::commit(&store, reader, stack, about, names, &*progress());
+    // Its error is the cause of ours, if it has one.
+    source.finish().with_context(what)?;
+    let image = image.with_context(what)?;
+    let id = image.id.to_string();
+    events::emit(
+        containers,
+        Action::Commit,
+        container,
+        &[("imageID", id.as_str())],
+    );
+    Ok(image)
+}
+
+/// Writes the layer to a pipe.
+fn write(container: &Container, spec: &Spec, squash: bool, out: PipeWriter) -> Result<()> {
+    let trees = trees(spec, container)?;
+    let mut owners = Owners::new(&container.dir);
+    let true_owners = userns::enter_owners(spec)?;
+    if true_owners.is_none() {
+        // Without it, files that their mode closes to their owner stay closed.
+        let _ = become_root();
+    }
+    let out = BufWriter::with_capacity(1 << 18, out);
+    let mut out = match squash {
+        true => {
+            let out = TarWriter::new(out);
+            export(&trees, Some(&mut owners), true_owners.as_ref(), out)?
+        }
+        false => {
+            let (upper, lowers) = (&trees[0], &trees[1..]);
+            export_layer(upper, lowers, &mut owners, true_owners.as_ref(), out)?
+        }
+    };
+    Ok(out.flush()?)
+}
+
+/// Variables that bryo gives to every container.
+const OURS: [&str; 3] = ["HOME", "HOSTNAME", "TERM"];
+
+/// What the container has in place of the image's configuration.
+fn config(container: &Container, spec: &Spec, base: &Value) -> Map<String, Value> {
+    let record = &container.record;
+    let mut config = base["config"].as_object().cloned().unwrap_or_default();
+    let (entrypoint, command) = record.split_command();
+    let mut set = |key: &str, value: Value, given: bool| {
+        match given {
+            true => config.insert(key.to_owned(), value),
+            false => config.remove(key),
+        };
+    };
+    set("Entrypoint", json!(entrypoint), !entrypoint.is_empty());
+    set("Cmd", json!(command), !command.is_empty());
+    set("Labels", json!(record.labels), !record.labels.is_empty());
+    set("User", json!(record.user), !record.user.is_empty());
+    if let Some(signal) = &record.stop_signal {
+        set("StopSignal", json!(signal), true);
+    }
+    let process = spec.process().as_ref();
+    if let Some(directory) = process.map(|p| p.cwd()) {
+        set("WorkingDir", json!(directory), directory != Path::new("/"));
+    }
+    let known = |entry: &String| {
+        let key = entry.split('=').next().unwrap_or_default();
+        let mut env = base["config"]["Env"].as_array().into_iter().flatten();
+        !OURS.contains(&key) || env.any(|e| e.as_str().is_some_and(|e| e.starts_with(key)))
+    };
+    let env = process.and_then(|p| p.env().clone()).unwrap_or_default();
+    let env: Vec<String> = env.into_iter().filter(known).collect();
+    set("Env", json!(env), !env.is_empty());
+    config
+}

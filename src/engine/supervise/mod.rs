@@ -1,0 +1,6 @@
+//! The process beside a container, commands in it, and who is attached.
+
+pub mod attach;
+pub mod cleaner;
+pub mod exec;
+pub mod supervisor;
