@@ -1,7 +1,7 @@
 //! `bryo attach`.
 
 use super::Context;
-use crate::engine::container::control::Wanted;
+use crate::engine::container::control::WantedStreams;
 use crate::engine::container::events::{self, Action};
 use crate::engine::container::record::State;
 use crate::engine::request::detach_keys;
@@ -38,7 +38,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
             container.record.name
         );
     }
-    let wanted = Wanted {
+    let wanted = WantedStreams {
         input: !args.no_stdin,
         output: true,
         errors: true,

@@ -14,7 +14,7 @@ pub fn run() -> Result<()> {
     row("uid, gid", &format!("{uid}, {gid}"));
     row("uid map", &id_map(HOST_MAPS[0], "/proc/self/uid_map"));
     row("gid map", &id_map(HOST_MAPS[1], "/proc/self/gid_map"));
-    row("host name", &crate::sys::host::name());
+    row("host name", &crate::sys::machine::name());
     row("terminal", if stdin_is_terminal() { "yes" } else { "no" });
     namespaces()?;
     privileges()?;

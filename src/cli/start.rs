@@ -4,7 +4,7 @@ use super::Context;
 use super::error;
 use super::output;
 use crate::engine::container::containers::{Container, Containers};
-use crate::engine::container::control::Wanted;
+use crate::engine::container::control::WantedStreams;
 use crate::engine::container::record::State;
 use crate::engine::operate::launch::Launch;
 use crate::engine::operate::lifecycle;
@@ -41,7 +41,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         bail!("only one container can be attached to");
     }
     let how = Launch {
-        attach: attach.then_some(Wanted {
+        attach: attach.then_some(WantedStreams {
             input: args.interactive,
             output: true,
             errors: true,

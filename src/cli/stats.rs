@@ -7,7 +7,7 @@ use super::output::{self, Table};
 use crate::cgroup::stat::Detail;
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::view::stats::{Row, Sample, sample};
-use crate::sys::host::total_memory;
+use crate::sys::machine::total_memory;
 use anyhow::Result;
 use serde_json::Value;
 use std::collections::HashMap;

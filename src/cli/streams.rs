@@ -1,5 +1,5 @@
 //! Standard streams by name, for the flag `--attach`.
-use crate::engine::container::control::Wanted;
+use crate::engine::container::control::WantedStreams;
 
 /// A standard stream by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -13,9 +13,9 @@ pub enum StreamName {
 }
 
 /// The streams by these names, all if there are none.
-pub fn wanted(names: &[StreamName]) -> Wanted {
+pub fn wanted(names: &[StreamName]) -> WantedStreams {
     let has = |name| names.is_empty() || names.contains(&name);
-    Wanted {
+    WantedStreams {
         input: has(StreamName::Stdin),
         output: has(StreamName::Stdout),
         errors: has(StreamName::Stderr),

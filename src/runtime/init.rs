@@ -192,7 +192,7 @@ fn set_identity(plan: &Plan) -> Result<()> {
         nix::unistd::sethostname(name).with_context(|| format!("set host name '{name}'"))?;
     }
     if let Some(name) = &plan.domainname {
-        sys::host::set_domain_name(name)?;
+        sys::machine::set_domain_name(name)?;
     }
     if plan.create & libc::CLONE_NEWNET as u64 != 0 {
         sys::net::loopback_up()?;

@@ -7,10 +7,9 @@ pub mod cred;
 pub mod error;
 pub mod fd;
 pub mod fs;
-pub mod host;
-
 pub mod inet;
 pub mod landlock;
+pub mod machine;
 pub mod memory;
 pub mod mount;
 pub mod net;
@@ -30,7 +29,6 @@ pub mod title;
 pub mod trampoline;
 pub mod tty;
 pub mod wait;
-
 pub mod xattr;
 
 pub use error::{Context, Error, Result};

@@ -22,7 +22,7 @@ use crate::engine::request::signal::StopSignal;
 use crate::error::{self, Said};
 use crate::image::store::Store;
 use crate::sys::fs::{create_private, make_private};
-use crate::sys::host;
+use crate::sys::machine;
 use crate::sys::replace::is_full;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
@@ -232,7 +232,7 @@ impl Containers {
             return Ok(Some(container));
         }
         let ended_well = matches!(container.state, State::Exited { .. });
-        if ended_well || container.record.host != host::name() {
+        if ended_well || container.record.host != machine::name() {
             return Ok(Some(container));
         }
         match try_lock(dir) {
@@ -569,7 +569,7 @@ impl Container {
     pub fn await_start(&mut self) -> Result<()> {
         let patience = Instant::now() + Duration::from_secs(10);
         while self.state == State::Created
-            && self.record.host == host::name()
+            && self.record.host == machine::name()
             && matches!(self.try_lock(), Ok(None))
             && Instant::now() < patience
         {
@@ -599,7 +599,7 @@ impl Container {
             )
         };
         match &self.state {
-            State::Running { .. } | State::Paused { .. } if self.record.host != host::name() => {
+            State::Running { .. } | State::Paused { .. } if self.record.host != machine::name() => {
                 bail!(
                     "container {} runs on {}, not on this machine",
                     self.record.name,

@@ -191,7 +191,7 @@ impl Data<'_> {
 
 /// Which streams of a container somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedStreams {
     /// Standard input.
     pub input: bool,
     /// Standard output.

@@ -162,7 +162,7 @@ impl Record {
             id: id.to_owned(),
             name: crate::engine::ground::names::short(id).to_owned(),
             created: Timestamp::UNIX_EPOCH,
-            host: crate::sys::host::name(),
+            host: crate::sys::machine::name(),
             image: String::new(),
             image_id: None,
             command: Vec::new(),

@@ -345,7 +345,7 @@ pub fn check(resources: &LinuxResources) -> Result<()> {
     let processors = list("/sys/devices/system/cpu/online");
     let nodes = list("/sys/devices/system/node/online");
     let machine = Machine {
-        memory: crate::sys::host::total_memory(),
+        memory: crate::sys::machine::total_memory(),
         processors: &processors,
         nodes: &nodes,
     };

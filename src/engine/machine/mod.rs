@@ -245,7 +245,7 @@ impl System {
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         System {
-            host_name: crate::sys::host::name(),
+            host_name: crate::sys::machine::name(),
             operating_system: os.unwrap_or_else(|| "unknown".to_owned()),
             kernel_version: text::kernel_version(&kernel),
             kernel,

@@ -2,7 +2,7 @@
 //! attached to it or not.
 
 use crate::engine::container::containers::{Container, Containers, Lock};
-use crate::engine::container::control::Wanted;
+use crate::engine::container::control::WantedStreams;
 use crate::engine::ground::activation::Sockets;
 use crate::engine::ground::pump::Pump;
 use crate::engine::supervise::attach::{self, Attachment, End, terminal_settings};
@@ -19,7 +19,7 @@ use oci_spec::runtime::Spec;
 #[derive(Debug, Clone, Default)]
 pub struct Launch {
     /// The caller stays for these.
-    pub attach: Option<Wanted>,
+    pub attach: Option<WantedStreams>,
     /// The container is its caller's: it ends when that is killed.
     pub foreground: bool,
     /// Keys that end the attachment.

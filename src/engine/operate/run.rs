@@ -25,7 +25,7 @@ use crate::image::progress::Progress;
 use crate::image::store::Store;
 use crate::image::view;
 use crate::runtime::seccomp;
-use crate::sys::{host, tty};
+use crate::sys::{machine, tty};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use nix::sys::stat::Mode;
@@ -327,7 +327,7 @@ fn record(
         id,
         name: options.name.clone().unwrap_or_else(names::generate),
         created: Timestamp::now(),
-        host: host::name(),
+        host: machine::name(),
         image,
         image_id: resolved.image.as_ref().map(|i| i.id.to_string()),
         command: command.unwrap_or_default(),
@@ -419,7 +419,11 @@ fn write_files(
         .flatten();
     let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let hosts = etc::hosts(&name, &options.network, added_hosts, host_hosts.as_deref());
-    let name = if name.is_empty() { host::name() } else { name };
+    let name = if name.is_empty() {
+        machine::name()
+    } else {
+        name
+    };
     for (file, text) in [
         ("hosts", hosts),
         ("hostname", format!("{name}\n")),

@@ -307,7 +307,7 @@ impl Relay {
 /// Attaches to a container that runs.
 pub fn attachment(
     container: &crate::engine::container::containers::Container,
-    wanted: crate::engine::container::control::Wanted,
+    wanted: crate::engine::container::control::WantedStreams,
 ) -> Result<Attachment> {
     let keeping = &container.record.keeping;
     let input = wanted.input && keeping.interactive;

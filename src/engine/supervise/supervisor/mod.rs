@@ -6,12 +6,12 @@
 mod checker;
 mod groups;
 mod hub;
-mod keeper;
 mod network;
+mod run;
 mod streams;
 
 use crate::engine::container::containers::{Container, Containers, Lock};
-use crate::engine::container::control::{self, Reply, Request, Wanted};
+use crate::engine::container::control::{self, Reply, Request, WantedStreams};
 use crate::engine::container::events::{self, Action};
 use crate::engine::container::health::Health;
 use crate::engine::container::record::{State, user_namespace};
@@ -41,7 +41,6 @@ use crate::sys::{socket, title};
 use anyhow::{Context, Result, anyhow, bail};
 use hub::{Asked, Hub};
 use jiff::Timestamp;
-use keeper::Keeper;
 use network::Places;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -50,6 +49,7 @@ use nix::sys::signal::Signal;
 use nix::sys::termios::Termios;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use oci_spec::runtime::Spec;
+use run::Run;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ pub struct Supervisor {
     /// The command that started it.
     pub caller: Channel,
     /// A connection that the container's streams go over, and which do.
-    pub attached: Option<(OwnedFd, Wanted)>,
+    pub attached: Option<(OwnedFd, WantedStreams)>,
     /// The container's ends of pipes that the caller carries its streams by, for
     /// its only run.
     pub carried: Option<Stdio>,
@@ -391,8 +391,8 @@ impl Life {
         }
         // What was needed for the start is not needed while it runs.
         self.spec = None;
-        let keeper = Keeper::new(self, &started.child, streams, emulator, checker);
-        let code = keeper.keep()?;
+        let run = Run::new(self, &started.child, streams, emulator, checker);
+        let code = run.attend()?;
         if let Some(logger) = &mut self.logger {
             logger.finish();
         }

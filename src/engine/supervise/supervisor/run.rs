@@ -24,8 +24,8 @@ use nix::sys::wait::waitpid;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Looks after one process.
-pub struct Keeper<'a> {
+/// Looks after one run of the command.
+pub struct Run<'a> {
     life: &'a mut Life,
     child: &'a Child,
     streams: Option<Streams>,
@@ -60,17 +60,17 @@ enum Source {
 /// How long nothing may happen before memory is given back.
 const QUIET: Duration = Duration::from_secs(1);
 
-impl<'a> Keeper<'a> {
+impl<'a> Run<'a> {
     pub fn new(
         life: &'a mut Life,
         child: &'a Child,
         streams: Option<Streams>,
         emulator: Option<Emulator>,
         checker: Option<Checker>,
-    ) -> Keeper<'a> {
+    ) -> Run<'a> {
         let placed = life.container.history.confinement.placed.as_ref();
         let memory = placed.and_then(|placed| MemoryEvents::open(&placed.limits()).ok());
-        Keeper {
+        Run {
             life,
             child,
             streams,
@@ -84,7 +84,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// Waits for the end of the process; returns docker's exit code for it.
-    pub fn keep(mut self) -> Result<i32> {
+    pub fn attend(mut self) -> Result<i32> {
         let mut buffer = Vec::new();
         loop {
             let ready = self.wait()?;
