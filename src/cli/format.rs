@@ -49,6 +49,12 @@ pub fn found(form: &Form, found: &[Value]) -> Result<()> {
     }
 }
 
+/// Prints what the engine shows as a list, but for a table.
+pub fn list(form: &Form, shown: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
+    let values = shown.into_iter().map(value);
+    found(form, &values.collect::<Result<Vec<_>>>()?)
+}
+
 /// Prints rows by a template; `head` names the columns.
 pub fn by_template(
     template: &Template,

@@ -58,12 +58,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
             Ok(table.print()?)
         }
-        Form::Json => Ok(output::line(serde_json::to_string_pretty(
-            &format::value(rows)?,
-        )?)?),
-        Form::Template(template) => {
-            let rows = rows.into_iter().map(format::value);
-            format::by_template(template, &rows.collect::<Result<Vec<_>>>()?, format::head)
-        }
+        other => format::list(other, rows),
     }
 }

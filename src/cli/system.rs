@@ -60,13 +60,6 @@ fn df(args: &DfArgs, context: &Context) -> Result<()> {
     }
     let rows = usage.rows()?;
     match &args.format {
-        Form::Json => Ok(output::line(serde_json::to_string_pretty(
-            &format::value(rows)?,
-        )?)?),
-        Form::Template(template) => {
-            let rows = rows.into_iter().map(format::value);
-            format::by_template(template, &rows.collect::<Result<Vec<_>>>()?, format::head)
-        }
         Form::Table => {
             let heads = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"];
             let mut table = output::Table::new(&heads);
@@ -81,6 +74,7 @@ fn df(args: &DfArgs, context: &Context) -> Result<()> {
             }
             Ok(table.print()?)
         }
+        other => format::list(other, rows),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::runtime::plan::{
 };
 use crate::runtime::process::{ProcessPlan, Seccomp};
 use crate::runtime::seccomp::RootEmulation;
-use crate::runtime::{StartError, Stdio, Step};
+use crate::runtime::{StartError, Started, Stdio, Step};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Forked, Parent, clone3, exit_now};
 use crate::sys::fd::{open_in_root, set_nonblocking};
@@ -73,11 +73,7 @@ pub fn joined(spec: &Spec) -> u64 {
 /// # Errors
 /// The container does not run; the command cannot be started.
 pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
-    let Prepared {
-        target,
-        plan,
-        group,
-    } = prepare(container, options)?;
+    let prepared = prepare(container, options)?;
     let terminal = match options.tty && options.interactive {
         true if !attach::stdin_is_terminal() => {
             bail!("-i and -t together need a terminal as standard input: leave out -t")
@@ -93,19 +89,10 @@ pub fn exec(container: &mut Container, options: &ExecOptions) -> Result<i32> {
         }
     };
     let signals = SignalFd::new()?;
-    let mut started = join(
-        &target,
-        container.record.namespaces,
-        &plan,
-        &stdio,
-        borrowed(&group),
-    )?;
+    let started = prepared.start(container, &stdio)?;
     // Our copies of its ends.
     drop(stdio);
-    if let Some(listener) = started.listener.take() {
-        Emulator::new(listener, &container.dir).serve_beside(&target)?;
-    }
-    drop(target);
+    drop(prepared);
     match pump {
         Some(pump) => attach::carry_child(&started.child, &signals, pump),
         None => attach::wait_for_child(started, &signals, options.interactive, terminal.as_ref()),
@@ -120,6 +107,23 @@ struct Prepared {
     plan: ProcessPlan,
     /// The container's control group.
     group: Option<OwnedFd>,
+}
+
+impl Prepared {
+    /// Starts it, and what answers for the emulated root beside it.
+    fn start(&self, container: &Container, stdio: &Stdio) -> Result<Started> {
+        let mut started = join(
+            &self.target,
+            container.record.namespaces,
+            &self.plan,
+            stdio,
+            borrowed(&self.group),
+        )?;
+        if let Some(listener) = started.listener.take() {
+            Emulator::new(listener, &container.dir).serve_beside(&self.target)?;
+        }
+        Ok(started)
+    }
 }
 
 fn borrowed(group: &Option<OwnedFd>) -> Option<BorrowedFd<'_>> {
@@ -262,25 +266,12 @@ pub fn probe(
         ..ExecOptions::default()
     };
     container.read_state()?;
-    let Prepared {
-        target,
-        plan,
-        group,
-    } = prepare(container, &options)?;
+    let prepared = prepare(container, &options)?;
     let (ours, stdio) = pipes::make(false, true)?;
     let reader = ours.output;
     set_nonblocking(&reader)?;
-    let mut started = join(
-        &target,
-        container.record.namespaces,
-        &plan,
-        &stdio,
-        borrowed(&group),
-    )?;
+    let started = prepared.start(container, &stdio)?;
     drop(stdio);
-    if let Some(listener) = started.listener.take() {
-        Emulator::new(listener, &container.dir).serve_beside(&target)?;
-    }
     let mut output = Vec::new();
     let mut reading = true;
     loop {
