@@ -61,7 +61,7 @@ fn end(mut tar: Vec<u8>) -> Vec<u8> {
 fn refused(tar: Vec<u8>, reason: &str) {
     let sandbox = Sandbox::new();
     sandbox.write("x.tar", end(tar));
-    let output = sandbox.bryo(["import", "x.tar", "x"]).output().expect(125);
+    let output = sandbox.bryo(["import", "x.tar", "x"]).output().expect(1);
     assert!(output.stderr.contains(reason), "{reason}: {output}");
     assert_eq!(sandbox.bryo(["images", "-q"]).stdout(), "");
     let left = fs::read_dir(sandbox.root().join("tmp")).unwrap().count();
@@ -162,7 +162,7 @@ fn configurations_have_bounds() {
     let mut many = config.clone();
     let env = (0..200_000).map(|n| format!("V{n}={n}"));
     many["config"]["Env"] = env.collect();
-    let output = load(&many, &[]).expect(125);
+    let output = load(&many, &[]).expect(1);
     assert!(
         output.stderr.contains("4000 environment variables"),
         "{output}"
@@ -170,7 +170,7 @@ fn configurations_have_bounds() {
     let mut many = config.clone();
     let volumes = (0..5000).map(|n| (format!("/v/{n}"), json!({})));
     many["config"]["Volumes"] = volumes.collect::<serde_json::Map<_, _>>().into();
-    let output = load(&many, &[]).expect(125);
+    let output = load(&many, &[]).expect(1);
     assert!(output.stderr.contains("4000 volumes"), "{output}");
     let names = sandbox
         .bryo(["images", "--format", "{{.Repository}}"])

@@ -187,10 +187,9 @@ fn the_configuration_is_the_containers_and_the_changes() {
         ("HEALTHCHECK --interval=x CMD y", "--interval=x"),
         ("ENV ${X:?say}=1", "X: say"),
     ] {
-        let refused = sandbox
-            .bryo(["commit", "-c", change, "c"])
-            .output()
-            .expect(125);
+        let refused = sandbox.bryo(["commit", "-c", change, "c"]).output();
+        // What holds whatever variables are is wrong for the flag already.
+        let refused = refused.expect(if change.contains('$') { 1 } else { 125 });
         assert!(refused.stderr.contains(why), "{refused}");
         assert!(refused.stderr.contains(change), "{refused}");
     }
@@ -199,7 +198,7 @@ fn the_configuration_is_the_containers_and_the_changes() {
     // A name is not needed; one that cannot be is refused.
     let id = sandbox.bryo(["commit", "-q", "c"]).stdout();
     sandbox.bryo(["rmi", &id]).output().expect(0);
-    sandbox.bryo(["commit", "c", "NO"]).output().expect(125);
+    sandbox.bryo(["commit", "c", "NO"]).output().expect(1);
     let refused = sandbox
         .bryo(["commit", "-c", "RUN x", "c"])
         .output()
@@ -259,7 +258,7 @@ fn running_containers_and_those_without_an_image() {
     let create = sandbox.bryo(["create", "--name", "d"]);
     let create = create.arg(format!("dir:{}", tree.display()));
     create.arg("true").output().expect(0);
-    let refused = sandbox.bryo(["commit", "d", "x"]).output().expect(125);
+    let refused = sandbox.bryo(["commit", "d", "x"]).output().expect(1);
     assert!(refused.stderr.contains("bryo export"), "{refused}");
     sandbox.bryo(["rm", "d"]).output().expect(0);
 }

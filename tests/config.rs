@@ -74,7 +74,7 @@ fn files_are_the_defaults_of_flags() {
         .bryo(["run", "--name", "c", "busybox", "echo", "x"])
         .output()
         .expect(0);
-    let logs = sandbox.bryo(["logs", "c"]).output().expect(125);
+    let logs = sandbox.bryo(["logs", "c"]).output().expect(1);
     assert!(logs.stderr.contains("none"), "{logs}");
     sandbox.bryo(["rm", "c"]).output().expect(0);
     let text = sandbox.bryo(["info"]).stdout();

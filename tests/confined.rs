@@ -3,7 +3,7 @@
 
 use crate::common::hostile::{Answer, Hostile, Pushed};
 use crate::common::process::children;
-use crate::common::{Running, Sandbox, busybox_tar, field, wait_for};
+use crate::common::{Running, Sandbox, busybox_tar, failure_of, field, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -83,7 +83,7 @@ fn archives_are_read_by_a_confined_process() {
         assert!(running.is_running());
         // Whoever ends it ends the verb.
         kill(child, Signal::SIGKILL).unwrap();
-        let killed = running.wait().expect(125);
+        let killed = running.wait().expect(failure_of(verb[0]));
         assert!(killed.stderr.contains("was killed"), "{killed}");
         assert_eq!(
             fs::read_dir(sandbox.root().join("containers")).map_or(0, |dir| dir.count()),
@@ -113,7 +113,7 @@ fn files_are_copied_by_confined_processes() {
         let mut running = sandbox.bryo(["cp", "-", &into]).open_stdin().spawn();
         confined(&running, true);
         running.close_stdin();
-        running.wait().expect(125);
+        running.wait().expect(1);
         let from = format!("{name}:/bin");
         let running = sandbox.bryo(["cp", &from, "-"]).spawn();
         confined(&running, true);
@@ -144,7 +144,7 @@ fn registries_are_asked_by_a_process_with_limits() {
         let running = sandbox.bryo(verb).arg(&name).spawn();
         let child = confined(&running, false);
         kill(child, Signal::SIGKILL).unwrap();
-        let killed = running.wait().expect(125);
+        let killed = running.wait().expect(failure_of(verb[0]));
         assert!(killed.stderr.contains("was killed"), "{killed}");
         drop(go_on);
         assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
@@ -169,7 +169,7 @@ fn registries_are_asked_by_a_process_with_limits() {
         let running = sandbox.bryo(words).spawn();
         confined_for(&running, Confined::expected(false, "unlimited"));
         drop(go_on);
-        let refused = running.wait().expect(125);
+        let refused = running.wait().expect(1);
         assert!(
             refused.stderr.contains("hint:  log in with bryo login"),
             "{refused}"
@@ -187,13 +187,13 @@ fn registries_are_asked_by_a_process_with_limits() {
     let running = login.arg(name.split('/').next().unwrap()).spawn();
     confined(&running, false);
     drop(go_on);
-    running.wait().expect(125);
+    running.wait().expect(1);
     // What it says gets through, with the hint, once.
     let sandbox = Sandbox::new();
     for verb in ["pull", "run"] {
         let hostile = Hostile::start(|_| Answer::status(403));
         let refused = sandbox.bryo([verb, "--retry=0"]).arg(hostile.name("x:1"));
-        let refused = refused.output().expect(125);
+        let refused = refused.output().expect(failure_of(verb));
         assert!(
             refused.stderr.contains("hint:  log in with bryo login"),
             "{refused}"
@@ -211,7 +211,7 @@ fn the_processors_time_has_an_end_that_is_told() {
     let limited = |seconds: &str| {
         let run = sandbox.command("prlimit").arg(format!("--cpu={seconds}"));
         let run = run.arg(crate::common::bryo());
-        run.arg("import").arg(&tar).arg("x").output().expect(125)
+        run.arg("import").arg(&tar).arg("x").output().expect(1)
     };
     for seconds in ["1:1000", "1:1"] {
         let refused = limited(seconds);

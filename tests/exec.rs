@@ -102,9 +102,9 @@ fn variables_directory_and_user() {
     let running = sandbox.start("c", &["--init"]);
     let flags = ["-u", "root", "c", "sh", "-c", "id -u; readlink /proc/2/exe"];
     assert_eq!(exec(&sandbox, &flags).expect(0).stdout, "0\n/bin/busybox\n");
-    let other = exec(&sandbox, &["-u", "nosuch", "c", "true"]).expect(125);
+    let other = exec(&sandbox, &["-u", "nosuch", "c", "true"]).expect(1);
     assert!(other.stderr.contains("'nosuch'"), "{other}");
-    let file = exec(&sandbox, &["-w", "/etc/passwd", "c", "true"]).expect(125);
+    let file = exec(&sandbox, &["-w", "/etc/passwd", "c", "true"]).expect(1);
     assert!(file.stderr.contains("/etc/passwd"), "{file}");
     end(&sandbox, running);
     let running = sandbox.start("c", &["-u", "www-data"]);
@@ -126,8 +126,8 @@ fn exit_codes() {
     exec(&sandbox, &["c", "sh", "-c", "kill -TERM $$"]).expect(128 + 15);
     exec(&sandbox, &["c", "no-such-command"]).expect(127);
     exec(&sandbox, &["c", "/etc/passwd"]).expect(126);
-    exec(&sandbox, &["nobody", "true"]).expect(125);
-    exec(&sandbox, &["c"]).expect(125);
+    exec(&sandbox, &["nobody", "true"]).expect(1);
+    exec(&sandbox, &["c"]).expect(1);
     exec(&sandbox, &["--no-such-flag", "c", "true"]).expect(125);
     end(&sandbox, running);
 }
@@ -137,7 +137,7 @@ fn the_container_has_to_run() {
     let sandbox = Sandbox::with_busybox();
     let run = sandbox.bryo(["run", "--name", "c", "busybox", "true"]);
     run.output().expect(0);
-    let refused = exec(&sandbox, &["c", "true"]).expect(125);
+    let refused = exec(&sandbox, &["c", "true"]).expect(1);
     assert!(
         refused
             .stderr
@@ -145,8 +145,8 @@ fn the_container_has_to_run() {
         "{refused}"
     );
     sandbox.bryo(["rm", "c"]).output().expect(0);
-    let refused = exec(&sandbox, &["c", "true"]).expect(125);
-    assert!(refused.stderr.contains("no such container: c"), "{refused}");
+    let refused = exec(&sandbox, &["c", "true"]).expect(1);
+    assert!(refused.stderr.contains("No such container: c"), "{refused}");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_terminal() {
     second.wait();
     first.send("exit\n");
     assert_eq!(first.wait(), 0);
-    let refused = exec(&sandbox, &["-it", "c", "true"]).expect(125);
+    let refused = exec(&sandbox, &["-it", "c", "true"]).expect(1);
     assert!(refused.stderr.contains("terminal"), "{refused}");
     end(&sandbox, running);
 }

@@ -6,7 +6,7 @@
 
 use crate::common::hostile::noise;
 use crate::common::registry::Registry;
-use crate::common::{Sandbox, field, require_small, wait_for};
+use crate::common::{Sandbox, failure_of, field, require_small, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
@@ -232,7 +232,10 @@ fn nobody_is_locked_out(small: &str, what: Lacking) {
             let file = File::options().append(true).open(&archive);
             file.unwrap().write_all(&[0; 1024]).unwrap();
         }
-        let refused = sandbox.bryo(line.split(' ')).output().expect(125);
+        let refused = sandbox
+            .bryo(line.split(' '))
+            .output()
+            .expect(failure_of(line.split(' ').next().unwrap()));
         let lines: Vec<&str> = refused.stderr.lines().collect();
         let errors = lines
             .iter()
@@ -270,7 +273,7 @@ fn nobody_is_locked_out(small: &str, what: Lacking) {
             // The command's own.
             1 if line.starts_with("exec") => {}
             _ => {
-                let refused = output.expect(125);
+                let refused = output.expect(1);
                 for says in [says, &*place.display().to_string()] {
                     assert!(refused.stderr.contains(says), "{says}: {refused}");
                 }
@@ -428,7 +431,7 @@ fn what_is_written_for_the_user_is_whole_or_not_there() {
             "run -d --rm --pidfile=OUT/new --name new --network=none busybox sleep 100",
             "network trace -w OUT/new running",
         ] {
-            let refused = bryo(line).expect(125);
+            let refused = bryo(line).expect(failure_of(line.split(' ').next().unwrap()));
             let told = [what.told(), place.to_str().unwrap(), "write elsewhere"];
             let told = told.iter().all(|says| refused.stderr.contains(says));
             assert!(told, "{refused}");
@@ -441,7 +444,7 @@ fn what_is_written_for_the_user_is_whole_or_not_there() {
         let login = sandbox.bryo(["login", "-u", "a", "-p", "b", "--tls-verify=false"]);
         let registry = Registry::start(&sandbox);
         let login = login.env("REGISTRY_AUTH_FILE", place.join("auth.json"));
-        let refused = login.arg(&registry.host).output().expect(125);
+        let refused = login.arg(&registry.host).output().expect(1);
         assert!(refused.stderr.contains(what.told()), "{refused}");
         assert_eq!(names(), ["old"], "{refused}");
         empty(&place);
@@ -514,7 +517,7 @@ fn a_store_that_cannot_be_written_can_be_looked_at() {
         "update --restart=always c",
         "system prune -f",
     ] {
-        let refused = read(line).expect(125);
+        let refused = read(line).expect(failure_of(line.split(' ').next().unwrap()));
         let told = ["is read-only", seen.to_str().unwrap(), "BRYO_ROOT"];
         let told = told.iter().all(|says| refused.stderr.contains(says));
         assert!(told, "{refused}");

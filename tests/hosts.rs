@@ -160,7 +160,7 @@ fn directories_that_are_not_set() {
     let unshare = sandbox
         .command("unshare")
         .args(["--map-user=4711", "sh", "-c", script]);
-    let output = unshare.arg(bryo()).output().expect(125);
+    let output = unshare.arg(bryo()).output().expect(1);
     assert!(output.stderr.contains("HOME"), "{output}");
 }
 
@@ -193,7 +193,7 @@ fn a_full_disk() {
         .arg(bryo())
         .arg(crate::common::busybox_tar())
         .output()
-        .expect(125);
+        .expect(1);
     let hint = output.stderr.lines().find(|line| line.contains("hint:"));
     assert!(
         hint.is_some_and(|hint| hint.contains("small") && hint.contains("(tmpfs)")),

@@ -106,7 +106,7 @@ fn created_started_stopped_restarted() {
     assert_eq!(fs::read_to_string(sandbox.work().join("id")).unwrap(), id);
     assert_eq!(status(&sandbox, "c"), "created");
     assert_eq!(sandbox.bryo(["wait", "c"]).stdout(), "0");
-    sandbox.bryo(["exec", "c", "true"]).output().expect(125);
+    sandbox.bryo(["exec", "c", "true"]).output().expect(1);
     assert_eq!(sandbox.bryo(["start", "c"]).stdout(), "c");
     let first = sandbox.pid("c");
     // Running already: no error, and the same process.
@@ -126,12 +126,12 @@ fn created_started_stopped_restarted() {
     assert_eq!(status(&sandbox, "c"), "exited");
     // As docker has it: what is stopped can be stopped.
     sandbox.bryo(["stop", "c"]).output().expect(0);
-    let refused = sandbox.bryo(["kill", "c"]).output().expect(125);
+    let refused = sandbox.bryo(["kill", "c"]).output().expect(1);
     assert!(refused.stderr.contains("it is exited"), "{refused}");
     remove(&sandbox, &["c"]);
     // The file of the id is there already.
     let again = sandbox.bryo(["create", "--cidfile=id", "busybox"]);
-    again.output().expect(125);
+    again.output().expect(1);
     assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
 }
 
@@ -257,7 +257,7 @@ fn half_written_records_are_told_and_removed() {
     fs::write(directory.join("record.json"), "{\"id\":").unwrap();
     let list = sandbox.bryo(["ps", "-a"]).stdout();
     assert!(list.contains("Dead"), "{list}");
-    let refused = sandbox.bryo(["start", &id]).output().expect(125);
+    let refused = sandbox.bryo(["start", &id]).output().expect(1);
     assert!(refused.stderr.contains("is dead"), "{refused}");
     remove(&sandbox, &[&id]);
     assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
@@ -284,8 +284,8 @@ fn a_number_that_another_process_has_now_is_left_alone() {
     state["pid"] = other.child.id().into();
     fs::write(&path, state.to_string()).unwrap();
     assert_eq!(status(&sandbox, "c"), "exited");
-    sandbox.bryo(["exec", "c", "true"]).output().expect(125);
-    sandbox.bryo(["kill", "c"]).output().expect(125);
+    sandbox.bryo(["exec", "c", "true"]).output().expect(1);
+    sandbox.bryo(["kill", "c"]).output().expect(1);
     remove(&sandbox, &["c"]);
     assert!(other.child.try_wait().unwrap().is_none(), "it was killed");
     other.child.kill().unwrap();
@@ -384,11 +384,11 @@ fn renamed() {
     // Names that are not the start of an id.
     detached(&sandbox, "one", &[], STAY);
     detached(&sandbox, "two", &[], STAY);
-    let refused = sandbox.bryo(["rename", "one", "two"]).output().expect(125);
+    let refused = sandbox.bryo(["rename", "one", "two"]).output().expect(1);
     assert!(refused.stderr.contains("taken"), "{refused}");
     sandbox.bryo(["rename", "one", "new"]).output().expect(0);
     assert_eq!(sandbox.inspect("new")["Name"], "new");
-    sandbox.bryo(["inspect", "one"]).output().expect(125);
+    sandbox.bryo(["inspect", "one"]).output().expect(1);
     sandbox.bryo(["stop", "new"]).output().expect(0);
     // The old name is free, the new one goes with the container.
     detached(&sandbox, "one", &[], STAY);
@@ -577,7 +577,7 @@ fn the_group_has_the_same_verbs_and_prunes() {
     assert_eq!(container(&["ls", "-aq"]).stdout().lines().count(), 3);
     container(&["exists", "up"]).output().expect(0);
     container(&["exists", "none"]).output().expect(1);
-    container(&["inspect", "busybox"]).output().expect(125);
+    container(&["inspect", "busybox"]).output().expect(1);
     // Not without an answer.
     container(&["prune"]).output().expect(0);
     let pruned = container(&["prune", "-f", "--filter", "label=team=x"]).stdout();
@@ -587,7 +587,7 @@ fn the_group_has_the_same_verbs_and_prunes() {
         .expect(0);
     container(&["prune", "-f", "--filter", "colour=red"])
         .output()
-        .expect(125);
+        .expect(1);
     container(&["exists", "b"]).output().expect(0);
     let pruned = container(&["prune"]).stdin("y\n").stdout();
     assert!(pruned.ends_with("\nTotal reclaimed space: 0B"), "{pruned}");

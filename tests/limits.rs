@@ -47,7 +47,7 @@ fn paused_containers_stand_still() {
         (&["stop", "c"], "paused"),
         (&["start", "c"], "paused"),
     ] {
-        let refused = sandbox.bryo(arguments).output().expect(125);
+        let refused = sandbox.bryo(arguments).output().expect(1);
         assert!(refused.stderr.contains(says), "{refused}");
     }
 
@@ -55,7 +55,7 @@ fn paused_containers_stand_still() {
     wait_for("more output", || {
         (last_line(&sandbox, "c") != before).then_some(())
     });
-    let refused = sandbox.bryo(["unpause", "c"]).output().expect(125);
+    let refused = sandbox.bryo(["unpause", "c"]).output().expect(1);
     assert!(refused.stderr.contains("running already"), "{refused}");
     let events = sandbox.bryo(["events", "--no-stream"]).stdout();
     assert!(
@@ -167,10 +167,10 @@ fn nothing_is_left_when_the_supervisor_is_killed() {
 fn containers_without_a_group_say_so() {
     let sandbox = Sandbox::with_busybox();
     detached(&sandbox, "c", &["--cgroups", "disabled"], "sleep 1000");
-    let refused = sandbox.bryo(["pause", "c"]).output().expect(125);
+    let refused = sandbox.bryo(["pause", "c"]).output().expect(1);
     assert!(refused.stderr.contains("--cgroups disabled"), "{refused}");
     let refused = sandbox.bryo(["update", "-m", "64m", "c"]).output();
-    let refused = refused.expect(125);
+    let refused = refused.expect(1);
     assert!(
         refused.stderr.contains("without a control group"),
         "{refused}"
@@ -261,7 +261,7 @@ fn nonsense_is_refused_by_name() {
     unset.expect(0);
     let refused = sandbox.run(&["--cpus=1", "--cpu-quota=5000", "busybox", "true"]);
     assert!(refused.expect(125).stderr.contains("cannot be used with"));
-    let refused = sandbox.bryo(["update", "nobody"]).output().expect(125);
+    let refused = sandbox.bryo(["update", "nobody"]).output().expect(1);
     assert!(refused.stderr.contains("nothing to change"), "{refused}");
 }
 

@@ -43,7 +43,7 @@ fn refused(
 ) -> Output {
     let sandbox = Sandbox::new();
     let hostile = Hostile::start(answer);
-    let output = pull(&sandbox, &hostile.name("x:1"), flags).expect(125);
+    let output = pull(&sandbox, &hostile.name("x:1"), flags).expect(1);
     assert!(output.stderr.contains(why), "{why}: {output}");
     assert_eq!(output.stderr.matches("error: ").count(), 1, "{output}");
     assert!(!output.stderr.contains('\x1b'), "{output}");
@@ -101,7 +101,7 @@ fn lies_about_sizes_and_digests() {
     let lie = image.clone();
     let hostile = Hostile::start(move |asked| lie.answer(asked));
     let pinned = hostile.name(&format!("x@{}", sha256(b"another")));
-    let output = pull(&sandbox, &pinned, &[]).expect(125);
+    let output = pull(&sandbox, &pinned, &[]).expect(1);
     assert!(output.stderr.contains("damaged"), "{output}");
     nothing_left(&sandbox, false);
     // Its own header says otherwise.
@@ -157,7 +157,7 @@ fn without_end_is_too_much() {
         ),
         false => image.answer(asked),
     });
-    let output = pull(&sandbox, &hostile.name("x"), &["--all-tags"]).expect(125);
+    let output = pull(&sandbox, &hostile.name("x"), &["--all-tags"]).expect(1);
     assert!(output.stderr.contains("without end"), "{output}");
     nothing_left(&sandbox, false);
 }
@@ -275,7 +275,7 @@ fn documents_that_make_no_sense() {
             true => Answer::ok(list.clone()),
             false => image.answer(asked),
         });
-        let output = pull(&sandbox, &hostile.name("x"), &["-a"]).expect(125);
+        let output = pull(&sandbox, &hostile.name("x"), &["-a"]).expect(1);
         assert!(output.stderr.contains("cannot be a tag"), "{output}");
         assert!(!output.stderr.contains('\x1b'), "{output}");
         nothing_left(&sandbox, false);
@@ -409,7 +409,7 @@ fn a_cut_off_pull_goes_on_where_it_was() {
         |image: &Pushed| Answer::Cut(image.layers[0].len(), image.layers[0][..9000].to_vec());
     let hostile = Hostile::start(at_first(&image, 1, half));
     let name = hostile.name("x:1");
-    pull(&sandbox, &name, &[]).expect(125);
+    pull(&sandbox, &name, &[]).expect(1);
     nothing_left(&sandbox, true);
     let part = fs::read_dir(sandbox.root().join("parts")).unwrap().next();
     assert_eq!(part.unwrap().unwrap().metadata().unwrap().len(), 9000);
@@ -425,7 +425,7 @@ fn a_cut_off_pull_goes_on_where_it_was() {
     let sandbox = Sandbox::new();
     let hostile = Hostile::start(at_first(&image, 1, half));
     let name = hostile.name("x:1");
-    pull(&sandbox, &name, &[]).expect(125);
+    pull(&sandbox, &name, &[]).expect(1);
     let part = fs::read_dir(sandbox.root().join("parts")).unwrap().next();
     fs::write(part.unwrap().unwrap().path(), noise(9, 9000)).unwrap();
     pull(&sandbox, &name, &[]).expect(0);
@@ -455,7 +455,7 @@ fn a_disk_that_fills_leaves_nothing() {
         .arg(crate::common::bryo())
         .arg(hostile.name("x:1"))
         .output();
-    let output = output.expect(125);
+    let output = output.expect(1);
     assert!(output.stderr.contains("No space left"), "{output}");
     assert_eq!(output.stdout, "The store is sound.\n");
 }

@@ -167,7 +167,7 @@ fn containers_are_connected_and_disconnected_while_they_run() {
     sandbox.bryo(connect).output().expect(0);
     assert_eq!(exec(&sandbox, "l", &format!("{FETCH}fetch r")), "r");
     assert_eq!(exec(&sandbox, "r", &format!("{FETCH}fetch also")), "l");
-    let again = sandbox.bryo(connect).output().expect(125);
+    let again = sandbox.bryo(connect).output().expect(1);
     assert!(again.stderr.contains("already"), "{again}");
     let inspected = sandbox.bryo(["network", "inspect", "right"]).stdout();
     assert!(inspected.contains("\"Name\": \"l\""), "{inspected}");
@@ -204,7 +204,7 @@ fn containers_are_connected_and_disconnected_while_they_run() {
         sandbox
             .bryo(disconnect)
             .output()
-            .expect(125)
+            .expect(1)
             .stderr
             .contains("is not on")
     );
@@ -216,7 +216,7 @@ fn containers_are_connected_and_disconnected_while_they_run() {
     let refused = sandbox
         .bryo(["network", "connect", "left", "none"])
         .output()
-        .expect(125);
+        .expect(1);
     assert!(refused.stderr.contains("--network left"), "{refused}");
     remove(&sandbox, &["l", "r", "none"]);
 }
@@ -656,7 +656,7 @@ fn definitions_are_kept() {
     let overlap = sandbox
         .bryo(["network", "create", "--subnet", subnet, "x"])
         .output();
-    assert!(overlap.expect(125).stderr.contains("network 'one' has"));
+    assert!(overlap.expect(1).stderr.contains("network 'one' has"));
     let list = sandbox
         .bryo(["network", "ls", "--format", "{{.Name}} {{.IPv6}}"])
         .stdout();
@@ -682,7 +682,7 @@ fn definitions_are_kept() {
         ])
         .output()
         .expect(0);
-    let used = sandbox.bryo(["network", "rm", "one"]).output().expect(125);
+    let used = sandbox.bryo(["network", "rm", "one"]).output().expect(1);
     assert!(used.stderr.contains("used by c"), "{used}");
     let pruned = sandbox.bryo(["network", "prune", "-f"]).stdout();
     assert_eq!(pruned, "Deleted Networks:\ntwo");

@@ -133,7 +133,7 @@ fn an_open_store_is_closed_with_a_word() {
     let refused = sandbox
         .bryo(["--root", "/usr", "images"])
         .output()
-        .expect(125);
+        .expect(1);
     assert!(
         refused.stderr.contains("belongs to user 0, not to you"),
         "{refused}"

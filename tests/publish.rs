@@ -151,7 +151,7 @@ fn a_port_is_published_once() {
         &["8080:80", "127.0.0.1:8080:80"],
         &["8000-8002:90-92", "8001:99"],
     ] {
-        let refused = create(ports).expect(125);
+        let refused = create(ports).expect(1);
         assert!(refused.stderr.contains("is published already"), "{refused}");
     }
     assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");

@@ -3,6 +3,7 @@
 mod before;
 mod budget;
 mod clients;
+mod codes;
 mod commit;
 mod common;
 mod complaints;

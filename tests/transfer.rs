@@ -106,14 +106,14 @@ fn images_go_from_any_place_to_any_other() {
 
     for (from, to, why) in [
         ("busybox", "docker-daemon:x", "images are copied between"),
-        ("none", "oci:x:1", "no such image"),
-        ("oci:none:1", "x", "no such image"),
+        ("none", "oci:x:1", "No such image"),
+        ("oci:none:1", "x", "No such image"),
         ("docker-archive:none.tar", "x", "none.tar"),
         ("busybox", "docker://127.0.0.1:1/x", "refused"),
         ("busybox", "docker://A/B", "invalid"),
     ] {
         let output = sandbox.bryo(["copy", "--retry", "0", from, to]).output();
-        let output = output.expect(125);
+        let output = output.expect(1);
         assert!(output.stderr.contains(why), "{output}");
     }
     let left = fs::read_dir(sandbox.root().join("parts")).unwrap().count();
@@ -136,7 +136,7 @@ fn each_registry_gets_its_own_password() {
     let target = format!("docker://{}", two.name("x:1"));
     let push = sandbox.bryo(["copy", "--dest-creds", &creds, "busybox", &name]);
     push.output().expect(0);
-    let refused = sandbox.bryo(["copy", &name, &target]).output().expect(125);
+    let refused = sandbox.bryo(["copy", &name, &target]).output().expect(1);
     assert!(refused.stderr.contains("401"), "{refused}");
     let copy = sandbox.bryo(["copy", "-q", "--src-creds", &creds, &name, &target]);
     assert_eq!(copy.stdout(), "");
@@ -164,7 +164,7 @@ fn lists_are_put_together_and_pushed() {
     let list = registry.name("all/busybox:1");
     let create = ["manifest", "create", &list, "busybox"];
     assert_eq!(sandbox.bryo(create).stdout(), list);
-    let again = sandbox.bryo(create).output().expect(125);
+    let again = sandbox.bryo(create).output().expect(1);
     assert!(again.stderr.contains("--amend"), "{again}");
     let add = ["manifest", "add", "--platform", "linux/arm64", &list];
     sandbox.bryo(add).arg(&remote).output().expect(0);
@@ -179,7 +179,7 @@ fn lists_are_put_together_and_pushed() {
     let digest = sandbox
         .bryo(["manifest", "push", "-q", "--rm", &list])
         .stdout();
-    sandbox.bryo(["manifest", "rm", &list]).output().expect(125);
+    sandbox.bryo(["manifest", "rm", &list]).output().expect(1);
     assert_eq!(inspect(&list), shown, "the registry has what was here");
     assert_eq!(
         inspect(&remote)["mediaType"],
@@ -357,7 +357,7 @@ fn what_a_manifest_says_beside_goes_with_the_image() {
     assert_eq!(raw(&sandbox, &there), raw(&sandbox, &back));
     assert_eq!(part(&there), part(&back));
     let refused = sandbox.bryo(["copy", "--all", &there, "docker-archive:x.tar"]);
-    let refused = refused.output().expect(125).stderr;
+    let refused = refused.output().expect(1).stderr;
     assert!(refused.contains("--all copies to"), "{refused}");
     // The image among them is found, and the other is no image.
     sandbox
@@ -372,7 +372,7 @@ fn what_a_manifest_says_beside_goes_with_the_image() {
     let refused = sandbox
         .bryo(["pull", "--tls-verify=false", &name])
         .output()
-        .expect(125);
+        .expect(1);
     assert!(refused.stderr.contains("application/x-sbom"), "{refused}");
 }
 
@@ -431,10 +431,7 @@ fn layers_that_are_elsewhere_stay_there() {
         assert_eq!(raw(&sandbox, place), raw(&sandbox, &from), "{place}");
     }
     assert_eq!(elsewhere.count("/extra"), 0);
-    let refused = sandbox
-        .bryo(["copy", &from, "store:x"])
-        .output()
-        .expect(125);
+    let refused = sandbox.bryo(["copy", &from, "store:x"]).output().expect(1);
     assert!(
         refused.stderr.contains("/extra\", where bryo pull"),
         "{refused}"
@@ -494,7 +491,7 @@ fn layers_that_are_elsewhere_stay_there() {
     let copy = trusting("copy").args(["--all", &from, &format!("docker://{name}")]);
     copy.output().expect(0);
     sandbox.bryo(["rmi", "-a"]).output().expect(0);
-    let pull = trusting("pull").arg(&name).output().expect(125);
+    let pull = trusting("pull").arg(&name).output().expect(1);
     assert!(pull.stderr.contains("not by https"), "{pull}");
     assert_eq!(elsewhere.count("/extra"), fetched);
 }
@@ -524,6 +521,6 @@ fn directories_of_skopeo_are_places_too() {
     let config = fs::read_dir(&two).unwrap().count();
     assert_eq!(config, 4);
     fs::remove_file(two.join("manifest.json")).unwrap();
-    let refused = sandbox.bryo(["load", "-i"]).arg(&two).output().expect(125);
+    let refused = sandbox.bryo(["load", "-i"]).arg(&two).output().expect(1);
     assert!(refused.stderr.contains("no image archive"), "{refused}");
 }

@@ -4,7 +4,8 @@
 //! Pure.
 
 use super::units;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use oci_spec::runtime::{LinuxResources, LinuxThrottleDevice};
 
 /// A value for a file of a control group.
@@ -72,22 +73,34 @@ pub fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     };
     if let Some(memory) = resources.memory() {
         if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
-            bail!("memory.kernel: control groups of version 2 count it as memory");
+            refuse!(
+                Unsupported,
+                "memory.kernel: control groups of version 2 count it as memory"
+            );
         }
         if memory.swappiness().is_some() {
-            bail!("memory.swappiness: only control groups of version 1 have it");
+            refuse!(
+                Unsupported,
+                "memory.swappiness: only control groups of version 1 have it"
+            );
         }
         if memory.disable_oom_killer() == Some(true) {
-            bail!("memory.disableOOMKiller: only control groups of version 1 have it");
+            refuse!(
+                Unsupported,
+                "memory.disableOOMKiller: only control groups of version 1 have it"
+            );
         }
         // Of swap first: memory that is to shrink may have to go there.
         if let Some(swap) = memory.swap().filter(|swap| *swap != 0) {
             let limit = memory.limit().unwrap_or(0);
             if swap > 0 && swap < limit {
-                bail!("memory.swap: it counts memory too, and is less than memory alone");
+                refuse!(
+                    Invalid,
+                    "memory.swap: it counts memory too, and is less than memory alone"
+                );
             }
             if swap > 0 && limit <= 0 {
-                bail!("memory.swap: it needs a limit of memory");
+                refuse!(Invalid, "memory.swap: it needs a limit of memory");
             }
             let swap = if swap < 0 { -1 } else { swap - limit };
             set("memory.swap.max", max(swap));
@@ -101,7 +114,10 @@ pub fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     }
     if let Some(cpu) = resources.cpu() {
         if cpu.realtime_runtime().is_some_and(|n| n != 0) || cpu.realtime_period().is_some() {
-            bail!("cpu.realtimeRuntime: only control groups of version 1 have it");
+            refuse!(
+                Unsupported,
+                "cpu.realtimeRuntime: only control groups of version 1 have it"
+            );
         }
         if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
             set("cpu.weight", weight_of_shares(shares).to_string());
@@ -145,7 +161,10 @@ pub fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
             }
         }
         if io.leaf_weight().is_some() {
-            bail!("blockIO.leafWeight: only control groups of version 1 have it");
+            refuse!(
+                Unsupported,
+                "blockIO.leafWeight: only control groups of version 1 have it"
+            );
         }
         // That for all devices first: BFQ forgets those of single ones with it.
         if let Some(weight) = io.weight().filter(|weight| *weight != 0) {
@@ -153,7 +172,10 @@ pub fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
         }
         for device in io.weight_device().iter().flatten() {
             if device.leaf_weight().is_some() {
-                bail!("blockIO.weightDevice.leafWeight: only control groups of version 1 have it");
+                refuse!(
+                    Unsupported,
+                    "blockIO.weightDevice.leafWeight: only control groups of version 1 have it"
+                );
             }
             let weight = device.weight().context("blockIO.weightDevice: no weight")?;
             let number = format!("{}:{}", device.major(), device.minor());
@@ -163,11 +185,17 @@ pub fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     if let Some(network) = resources.network() {
         let priorities = network.priorities().iter().flatten();
         if network.class_id().is_some_and(|id| id != 0) || priorities.count() > 0 {
-            bail!("network: only control groups of version 1 mark packets");
+            refuse!(
+                Unsupported,
+                "network: only control groups of version 1 mark packets"
+            );
         }
     }
     if resources.rdma().as_ref().is_some_and(|all| !all.is_empty()) {
-        bail!("rdma: not supported yet; unified with rdma.max is");
+        refuse!(
+            Unsupported,
+            "rdma: not supported yet; unified with rdma.max is"
+        );
     }
     let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
     unified.sort();
@@ -232,11 +260,14 @@ pub fn check_name(file: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let dotted = file.split('.').count() > 1 && file.split('.').all(|part| !part.is_empty());
     if !dotted || !file.chars().all(plain) {
-        bail!("'{file}' is no file of a control group: memory.high is one");
+        refuse!(
+            Invalid,
+            "'{file}' is no file of a control group: memory.high is one"
+        );
     }
     let own = ["cgroup.max.depth", "cgroup.max.descendants"];
     if controller(file) == "cgroup" && !own.contains(&file) {
-        bail!("'{file}' is bryo's own to write");
+        refuse!(Forbidden, "'{file}' is bryo's own to write");
     }
     Ok(())
 }
@@ -249,7 +280,8 @@ pub fn check(resources: &LinuxResources, machine: &Machine<'_>) -> Result<()> {
     if let Some(limit) = resources.memory().as_ref().and_then(|m| m.limit()) {
         let has = machine.memory;
         if has > 0 && limit > 0 && limit as u64 > has {
-            bail!(
+            refuse!(
+                Invalid,
                 "--memory {}: this machine has {}; leave the flag out for no limit",
                 units::show(limit as u64),
                 units::show(has)
@@ -261,7 +293,8 @@ pub fn check(resources: &LinuxResources, machine: &Machine<'_>) -> Result<()> {
         if let Some(quota) = cpu.quota().and_then(|quota| u64::try_from(quota).ok()) {
             let period = cpu.period().unwrap_or(units::PERIOD).max(1);
             if count > 0 && quota > count * period {
-                bail!(
+                refuse!(
+                    Invalid,
                     "{:.2} processors: this machine has {count}; leave the flag out for no limit",
                     quota as f64 / period as f64
                 );
@@ -283,7 +316,8 @@ pub fn check(resources: &LinuxResources, machine: &Machine<'_>) -> Result<()> {
             let wanted = units::set(list).with_context(|| flag.to_owned())?;
             let lacks = wanted.iter().find(|n| !has.contains(n));
             if let (Some(lacks), false) = (lacks, has.is_empty()) {
-                bail!(
+                refuse!(
+                    Invalid,
                     "{flag} {list}: {lacks} is not among the {what} here, {}",
                     show_set(has)
                 );

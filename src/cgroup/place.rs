@@ -4,8 +4,9 @@
 use super::limits::Setting;
 use super::systemd::{self, Scope};
 use super::v2::{Group, Refused};
+use crate::error::{refusal, refuse};
 use crate::sys::xattr;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 use serde::{Deserialize, Serialize};
@@ -223,7 +224,7 @@ fn parse(path: &str) -> Result<GroupPath<'_>> {
         {
             Ok(GroupPath::Plain(path))
         }
-        _ => bail!("'{path}' is no path of a control group"),
+        _ => refuse!(Invalid, "'{path}' is no path of a control group"),
     }
 }
 
@@ -242,7 +243,8 @@ pub fn place(wanted: &Wanted<'_>) -> std::result::Result<Placed, Obstacle> {
             return Err(Obstacle::NotDelegated(format!("{error:#}")));
         }
         let GroupPath::Unit(slice, prefix, name) = path else {
-            let error = anyhow!(
+            let error = refusal!(
+                Invalid,
                 "--cgroup-parent of systemd's is a slice, as bryo.slice; a path goes with \
                  --cgroup-manager cgroupfs"
             );
@@ -264,7 +266,8 @@ pub fn place(wanted: &Wanted<'_>) -> std::result::Result<Placed, Obstacle> {
         (Manager::Auto, d) => match (systemd::is_there(), d) {
             (true, _) => by_systemd(None),
             (false, Some(d)) => in_subtree(&hierarchy, &d.dir, path, wanted),
-            (false, None) => by_systemd(Some(anyhow!(
+            (false, None) => by_systemd(Some(refusal!(
+                Unsupported,
                 "{} is not yours to divide, and no manager of your services runs",
                 hierarchy.own.display()
             ))),
@@ -323,7 +326,11 @@ fn scope(
     let hierarchy = Hierarchy::find().ok_or(Obstacle::NoHierarchy)?;
     let top = Group::at(&hierarchy.own);
     if top.dir().file_name().is_none_or(|own| own != unit.as_str()) {
-        let error = anyhow!("this process was put into {}", top.dir().display());
+        let error = refusal!(
+            Unsupported,
+            "this process was put into {}",
+            top.dir().display()
+        );
         return Err(failed(error));
     }
     // A group that has others below it has no processes itself.
@@ -360,7 +367,8 @@ fn in_subtree(
             let name = full
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned());
-            let name = name.ok_or_else(|| Obstacle::Failed(anyhow!("no name for a group")))?;
+            let name =
+                name.ok_or_else(|| Obstacle::Failed(refusal!(Unsupported, "no name for a group")))?;
             (full.parent().unwrap_or(first).to_owned(), name)
         }
     };

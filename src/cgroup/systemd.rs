@@ -5,6 +5,7 @@
 
 use super::dbus::{self, Call, FIXED_HEADER, Received, Writer};
 use super::limits::Setting;
+use crate::error::refuse;
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 use std::io::{Read, Write};
@@ -111,7 +112,8 @@ impl Manager {
             }
         }
         let dirs = dirs.iter().map(|dir| dir.display().to_string());
-        bail!(
+        refuse!(
+            Unavailable,
             "no manager of your services answers in {}",
             dirs.collect::<Vec<_>>().join(" or ")
         )
@@ -210,7 +212,7 @@ impl Manager {
                     bail!(Exists)
                 }
                 Received::Failed(number, name, text) if number == serial => {
-                    bail!("systemd refuses: {text} ({name})")
+                    refuse!(Forbidden, "systemd refuses: {text} ({name})")
                 }
                 Received::JobRemoved(path, result) => done.push((path, result)),
                 _ => {}
@@ -218,7 +220,9 @@ impl Manager {
             let ours = done.iter().find(|(path, _)| job.as_ref() == Some(path));
             match ours {
                 Some((_, result)) if result == "done" => return Ok(()),
-                Some((_, result)) => bail!("systemd's job for it ended with '{result}'"),
+                Some((_, result)) => {
+                    refuse!(Unavailable, "systemd's job for it ended with '{result}'")
+                }
                 None => {}
             }
         }
@@ -230,7 +234,7 @@ impl Manager {
             match self.receive()? {
                 Received::Answer(number, _) if number == serial => return Ok(()),
                 Received::Failed(number, name, text) if number == serial => {
-                    bail!("systemd refuses: {text} ({name})")
+                    refuse!(Forbidden, "systemd refuses: {text} ({name})")
                 }
                 _ => {}
             }
@@ -284,7 +288,7 @@ impl Manager {
                 Received::Flag(number, flag) if number == serial => return Ok(flag),
                 Received::Answer(number, _) if number == serial => return Ok(false),
                 Received::Failed(number, name, text) if number == serial => {
-                    bail!("systemd refuses: {text} ({name})")
+                    refuse!(Forbidden, "systemd refuses: {text} ({name})")
                 }
                 _ => {}
             }
@@ -304,13 +308,13 @@ impl Manager {
         let end = loop {
             match self.pending.iter().position(|b| *b == b'\n') {
                 Some(end) => break end,
-                None if self.pending.len() > 4096 => bail!("systemd says nonsense"),
+                None if self.pending.len() > 4096 => refuse!(Unavailable, "systemd says nonsense"),
                 None => self.fill()?,
             }
         };
         let line: Vec<u8> = self.pending.drain(..=end).collect();
         if !line.starts_with(b"OK") {
-            bail!("systemd does not take us for who we are");
+            refuse!(Unavailable, "systemd does not take us for who we are");
         }
         self.authenticated = true;
         Ok(())
@@ -331,7 +335,7 @@ impl Manager {
         let mut buffer = [0; 4096];
         let count = self.stream.read(&mut buffer).context("read from systemd")?;
         if count == 0 {
-            bail!("systemd closed the connection");
+            refuse!(Unavailable, "systemd closed the connection");
         }
         self.pending.extend(&buffer[..count]);
         Ok(())

@@ -2,7 +2,8 @@
 //! admin-guide/cgroup-v2.rst, "Core Interface Files").
 
 use super::limits::Setting;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::{refusal, refuse};
+use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::fs;
@@ -125,7 +126,11 @@ impl Group {
                 // A process of another PID namespace is 0.
                 let pid: u32 = pid.parse().with_context(what)?;
                 if pid == 0 {
-                    bail!("{}: there are some that cannot be seen from here", what());
+                    refuse!(
+                        Forbidden,
+                        "{}: there are some that cannot be seen from here",
+                        what()
+                    );
                 }
                 match to.take(pid) {
                     Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
@@ -133,7 +138,7 @@ impl Group {
                 }
             }
         }
-        bail!("{}: there are always new ones", what())
+        refuse!(Timeout, "{}: there are always new ones", what())
     }
 
     /// Writes limits; returns those that were refused.
@@ -187,7 +192,8 @@ impl Group {
                 if frozen {
                     let _ = self.write("cgroup.freeze", "0");
                 }
-                return Err(anyhow!(
+                return Err(refusal!(
+                    Timeout,
                     "a process does not stop; it may wait for a disk or a network file system"
                 ));
             }

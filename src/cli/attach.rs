@@ -6,7 +6,8 @@ use crate::engine::container::events::{self, Action};
 use crate::engine::container::record::State;
 use crate::engine::request::detach_keys;
 use crate::engine::supervise::attach::{End, attachment, join};
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 
 /// Connect to the standard streams of a container that runs
 #[derive(Debug, clap::Args)]
@@ -33,7 +34,8 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let mut container = containers.find(&args.container)?;
     container.running_process()?;
     if let State::Paused { .. } = container.state {
-        bail!(
+        refuse!(
+            Conflict,
             "container {} is paused: bryo unpause lets it go on",
             container.record.name
         );

@@ -5,6 +5,7 @@ use crate::engine::ground::paths::{self, Unsafe};
 use crate::engine::machine::room::{self, Lack};
 use crate::engine::machine::{NamespaceLimits, remedy};
 use crate::engine::supervise::attach::start_error;
+use crate::engine::view::failure;
 use crate::error;
 use crate::image::registry::failure::Failure;
 use crate::process::Reported;
@@ -12,13 +13,45 @@ use crate::runtime::{StartError, Step};
 use crate::sys;
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::OnceLock;
 
-/// Prints `error` with a hint, if there is one, and returns the exit code.
-pub fn report(error: &anyhow::Error) -> ExitCode {
-    if let Some(Reported(code)) = error.downcast_ref() {
-        return ExitCode::from(u8::try_from(*code).unwrap_or(125));
+/// Verbs by what docker's exit code is where they fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `run`: its exit code is the command's, and what is none has one that
+    /// commands hardly have.
+    Run,
+    /// `create` and `update`, whose flags say at length what a container is: in
+    /// docker the client reads them, which refuses wrong ones as it does unknown
+    /// ones.
+    Describing,
+    /// All others.
+    Other,
+}
+
+/// The exit code of a command line that is wrong before any verb looks at it: a
+/// flag that there is not, or with a value that it does not take.
+pub const WRONG_FLAG: u8 = 125;
+
+/// Docker's exit code for a failure of a verb. There is no other place that
+/// decides one.
+pub fn exit_code(verb: Family, error: &anyhow::Error) -> u8 {
+    use error::Kind::{Invalid, NotFound};
+    let kind = failure::kind(error);
+    match (failure::is_of_command(error), kind, verb) {
+        (true, NotFound, _) => 127,
+        (true, _, _) => 126,
+        (false, _, Family::Run) => 125,
+        (false, Invalid, Family::Describing) => WRONG_FLAG,
+        (false, _, _) => 1,
+    }
+}
+
+/// Prints `error` with a hint, if there is one, unless a process of bryo's has
+/// done so.
+pub fn report(error: &anyhow::Error) {
+    if error.is::<Reported>() {
+        return;
     }
     eprintln!("error: {error:#}");
     let start = start_error(error);
@@ -45,10 +78,6 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         for line in lines {
             eprintln!("       {line}");
         }
-    }
-    match start {
-        Some(start) => ExitCode::from(u8::try_from(start.exit_code()).unwrap_or(125)),
-        None => ExitCode::from(125),
     }
 }
 
@@ -222,4 +251,37 @@ fn registry_hint(error: &anyhow::Error) -> Option<String> {
 /// Prints what is less than was asked for.
 pub fn warn(text: &str) {
     eprintln!("warning: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use anyhow::anyhow;
+
+    #[test]
+    fn exit_codes_are_of_verbs_and_kinds() {
+        use Family::{Describing, Other, Run};
+        for (kind, wanted) in [
+            (Kind::Invalid, [125, 125, 1]),
+            (Kind::NotFound, [125, 1, 1]),
+            (Kind::Conflict, [125, 1, 1]),
+            (Kind::AlreadySo, [125, 1, 1]),
+            (Kind::NoSpace, [125, 1, 1]),
+            (Kind::Internal, [125, 1, 1]),
+        ] {
+            let error = anyhow!(kind.says("x")).context("c");
+            let codes = [Run, Describing, Other].map(|verb| exit_code(verb, &error));
+            assert_eq!(codes, wanted, "{kind:?}");
+        }
+        let command = |errno| {
+            let (step, errno, text) = (Step::Execute, Some(errno), "x".to_owned());
+            let error = anyhow!(StartError { step, errno, text });
+            [Run, Describing, Other].map(|verb| exit_code(verb, &error))
+        };
+        assert_eq!(command(Errno::ENOENT), [127; 3]);
+        assert_eq!(command(Errno::ENOTDIR), [127; 3]);
+        assert_eq!(command(Errno::EACCES), [126; 3]);
+        assert_eq!(command(Errno::ENOEXEC), [126; 3]);
+    }
 }

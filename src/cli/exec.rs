@@ -3,6 +3,7 @@
 use super::Context;
 use crate::engine::request::environment;
 use crate::engine::supervise::exec::{ExecOptions, exec, exec_detached};
+use crate::error::{Kind, OrKind};
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -45,11 +46,12 @@ pub struct Args {
 /// Runs the command; its exit code is ours.
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let mut container = context.containers()?.find(&args.container)?;
+    let user = args.user.as_deref().map(str::parse);
     let options = ExecOptions {
         command: args.command.clone(),
-        env: environment::read(&args.env_file, &args.env)?,
+        env: environment::read(&args.env_file, &args.env).or_kind(Kind::Invalid)?,
         workdir: args.workdir.clone(),
-        user: args.user.as_deref().map(str::parse).transpose()?,
+        user: user.transpose().or_kind(Kind::Invalid)?,
         interactive: args.interactive,
         tty: args.tty,
         privileged: args.privileged,

@@ -5,8 +5,8 @@ use super::error;
 use super::format::{self, Form};
 use crate::engine::container::volumes::Volumes;
 use crate::engine::view;
-use crate::error::Kind::NotFound;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use serde_json::Value;
 
 /// Show all that is known of containers or images
@@ -96,7 +96,10 @@ fn find(name: &str, args: &Args, context: &Context) -> Result<Value> {
     match view::image::Image::find(name, &context.store()?) {
         Ok(image) => format::value(image),
         Err(e) if error::is_not_found(&e) && kind.is_none() => {
-            bail!(NotFound.says(format!("no such container or image: {name}")))
+            refuse!(
+                NotFound,
+                "No such object: {name} (no container and no image has this name)"
+            )
         }
         Err(e) => Err(e),
     }

@@ -1,8 +1,9 @@
 //! `bryo logout`
 
+use crate::error::refuse;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::{login, output};
 use crate::image::registry::credentials::forget;
@@ -29,7 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
     let domain = login::domain(&args.registry)?;
     let which = (!args.all).then_some(domain.as_str());
     if !forget(args.authfile.as_deref(), which)? && !args.all {
-        bail!("not logged in to {domain}");
+        refuse!(NotFound, "not logged in to {domain}");
     }
     match which {
         Some(domain) => output::line(format!("Removed login credentials for {domain}"))?,

@@ -1,6 +1,7 @@
 //! `bryo manifest`: lists of images for several platforms.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use crate::error::{demand, refusal, refuse};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::Context;
@@ -129,7 +130,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let name = list.clone().or_latest();
             let mut list = match List::find(&store, &name)? {
                 Some(list) if *amend => list,
-                Some(_) => bail!("list {name} is there already: --amend goes on with it"),
+                Some(_) => refuse!(
+                    Conflict,
+                    "list {name} is there already: --amend goes on with it"
+                ),
                 None => List::new(&name),
             };
             put(&store, &mut list, images, add)?;
@@ -145,7 +149,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let mut list = find(&store, list)?;
             put(&store, &mut list, images, add)?;
             if let Some(platform) = annotate {
-                ensure!(images.len() == 1, "--annotate is about one image");
+                demand!(Invalid, images.len() == 1, "--annotate is about one image");
                 let last = list.entries.last().context("the list is empty")?;
                 let digest = last.descriptor.digest().to_string();
                 list.annotate(&digest, platform)?;
@@ -170,7 +174,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         Verb::Rm { lists } => lists.iter().try_for_each(|name| {
             let name = name.clone().or_latest();
-            ensure!(List::remove(&store, &name)?, "no such list: {name}");
+            demand!(
+                NotFound,
+                List::remove(&store, &name)?,
+                "no such list: {name}"
+            );
             Ok(())
         }),
         Verb::Push {
@@ -201,7 +209,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 fn find(store: &Store, name: &Reference) -> Result<List> {
     let name = name.clone().or_latest();
-    List::find(store, &name)?.with_context(|| format!("no such list: {name}"))
+    List::find(store, &name)?.ok_or_else(|| refusal!(NotFound, "no such list: {name}"))
 }
 
 fn put(store: &Store, list: &mut List, images: &[String], add: &Adding) -> Result<()> {

@@ -66,6 +66,7 @@ mod version;
 mod volume;
 mod wait;
 
+use self::error::Family;
 use crate::engine::container::containers::Containers;
 use crate::engine::ground::activation::Sockets;
 use crate::engine::ground::paths;
@@ -241,7 +242,7 @@ pub fn main() -> ExitCode {
     if help::is_wanted() {
         return match help::print(<Cli as clap::CommandFactory>::command()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => error::report(&error),
+            Err(error) => failed(Family::Other, &error),
         };
     }
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -251,13 +252,22 @@ pub fn main() -> ExitCode {
             let matches = command.try_get_matches_from(&words);
             matches.and_then(|matches| Cli::from_arg_matches(&matches))
         }
-        Err(error) => return error::report(&error),
+        // Flags too, though in a file.
+        Err(error) => {
+            error::report(&error);
+            return ExitCode::from(error::WRONG_FLAG);
+        }
     };
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let done = cli.run();
+    let command = match cli.command {
+        Command::Container(args) => args.command(),
+        other => other,
+    };
+    let family = command.family();
+    let done = run(command, cli.root);
     match crate::engine::container::events::lost() {
         0 => {}
         lost => error::warn(&format!(
@@ -266,8 +276,14 @@ pub fn main() -> ExitCode {
     }
     match done {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
-        Err(error) => error::report(&error),
+        Err(error) => failed(family, &error),
     }
+}
+
+/// Prints the error of a verb, and returns its exit code.
+fn failed(family: Family, error: &anyhow::Error) -> ExitCode {
+    error::report(error);
+    ExitCode::from(error::exit_code(family, error))
 }
 
 /// A parser for a flag that has one of some words, and what these stand for.
@@ -297,107 +313,125 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<()>
 /// Prints help to standard output, and errors to standard error with docker's
 /// exit code.
 fn usage(error: &clap::Error) -> ExitCode {
-    if let Some(text) = unsupported::explain(error) {
-        eprintln!("error: {text}");
-        return ExitCode::from(125);
+    match unsupported::explain(error) {
+        Some(text) => eprintln!("error: {text}"),
+        None => drop(error.print()),
     }
-    let _ = error.print();
     match error.use_stderr() {
-        true => ExitCode::from(125),
+        true => ExitCode::from(usage_code(error)),
         false => ExitCode::SUCCESS,
     }
 }
 
-impl Cli {
-    fn run(self) -> Result<i32> {
-        if let Command::Hello = self.command {
-            return hello::run().map(|()| 0);
-        }
-        let command = match self.command {
-            Command::Container(args) => args.command(),
-            other => other,
-        };
-        let root = match self.root {
-            Some(root) => std::path::absolute(root)?,
-            None => paths::data_root()?,
-        };
-        error::store_is_at(&root);
-        if let Some(warning) = paths::close_store(&root)? {
-            error::warn(&warning);
-        }
-        // Before any is opened here.
-        let inherited = match command {
-            Command::Run(_) | Command::Exec(_) | Command::Start(_) | Command::Restart(_) => {
-                sys::fd::inherited()
-            }
-            _ => Vec::new(),
-        };
-        let sockets = match inherited.is_empty() {
-            true => Sockets::default(),
-            false => Sockets::of_this_process()?,
-        };
-        let context = Context {
-            root,
-            inherited,
-            sockets,
-        };
-        match &command {
-            Command::Run(args) => return run::run(args, &context),
-            Command::Create(args) => create::run(args, &context),
-            Command::Start(args) => return start::run(args, &context),
-            Command::Stop(args) => stop::run(args, &context),
-            Command::Restart(args) => stop::restart(args, &context),
-            Command::Attach(args) => return attach::run(args, &context),
-            Command::Top(args) => top::run(args, &context),
-            Command::Port(args) => port::run(args, &context),
-            Command::Stats(args) => stats::run(args, &context),
-            Command::Events(args) => events::run(args, &context),
-            Command::Diff(args) => diff::run(args, &context),
-            Command::Logs(args) => logs::run(args, &context),
-            Command::Wait(args) => wait::run(args, &context),
-            Command::Pause(args) => pause::run(args, &context),
-            Command::Unpause(args) => pause::unpause(args, &context),
-            Command::Rename(args) => rename::run(args, &context),
-            Command::Update(args) => update::run(args, &context),
-            Command::Exec(args) => return exec::run(args, &context),
-            Command::Ps(args) => ps::run(args, &context),
-            Command::Inspect(args) => inspect::run(args, &context),
-            Command::Kill(args) => kill::run(args, &context),
-            Command::Rm(args) => rm::run(args, &context),
-            Command::Cp(args) => cp::run(args, &context),
-            Command::Commit(args) => commit::run(args, &context),
-            Command::Export(args) => export::run(args, &context),
-            Command::Network(args) => return network::run(args, &context),
-            Command::Container(args) => return container::run(args, &context),
-            Command::Volume(args) => return volume::run(args, &context),
-            Command::Import(args) => import::run(args, &context),
-            Command::Load(args) => load::run(args, &context),
-            Command::Save(args) => save::run(args, &context),
-            Command::Pull(args) => pull::run(args, &context),
-            Command::Push(args) => push::run(args, &context),
-            Command::Copy(args) => copy::run(args, &context),
-            Command::Manifest(args) => manifest::run(args, &context),
-            Command::Login(args) => login::run(args),
-            Command::Logout(args) => logout::run(args),
-            Command::Images(args) => images::run(args, &context),
-            Command::Rmi(args) => rmi::run(args, &context),
-            Command::Tag(args) => tag::run(args, &context),
-            Command::Untag(args) => untag::run(args, &context),
-            Command::History(args) => history::run(args, &context),
-            Command::Image(args) => return image::run(args, &context),
-            Command::System(args) => return system::run(args, &context),
-            Command::Check(args) => return check::run(args, &context),
-            Command::Info(args) => info::run(args, &context),
-            Command::Doctor(args) => return doctor::run(args, &context),
-            Command::Generate(args) => generate::run(args, &context),
-            Command::Completion(args) => completion::run(args),
-            Command::Man(args) => man::run(args),
-            Command::Complete(args) => completion::words(args, &context),
-            Command::Version(args) => version::run(args),
-            Command::Hello => hello::run(),
-        }?;
-        Ok(0)
+/// Docker has one for flags, and one for words that are missing or not known.
+fn usage_code(error: &clap::Error) -> u8 {
+    use clap::error::{ContextKind, ContextValue};
+    let about_flag = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.starts_with('-'),
+        Some(ContextValue::Strings(arguments)) => arguments.iter().all(|a| a.starts_with('-')),
+        _ => false,
+    };
+    match about_flag {
+        true => error::WRONG_FLAG,
+        false => 1,
     }
+}
+
+impl Command {
+    fn family(&self) -> Family {
+        match self {
+            Command::Run(_) => Family::Run,
+            Command::Create(_) | Command::Update(_) => Family::Describing,
+            _ => Family::Other,
+        }
+    }
+}
+
+/// Runs a verb, and returns its exit code.
+fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
+    if let Command::Hello = command {
+        return hello::run().map(|()| 0);
+    }
+    let root = match root {
+        Some(root) => std::path::absolute(root)?,
+        None => paths::data_root()?,
+    };
+    error::store_is_at(&root);
+    if let Some(warning) = paths::close_store(&root)? {
+        error::warn(&warning);
+    }
+    // Before any is opened here.
+    let inherited = match command {
+        Command::Run(_) | Command::Exec(_) | Command::Start(_) | Command::Restart(_) => {
+            sys::fd::inherited()
+        }
+        _ => Vec::new(),
+    };
+    let sockets = match inherited.is_empty() {
+        true => Sockets::default(),
+        false => Sockets::of_this_process()?,
+    };
+    let context = Context {
+        root,
+        inherited,
+        sockets,
+    };
+    match &command {
+        Command::Run(args) => return run::run(args, &context),
+        Command::Create(args) => create::run(args, &context),
+        Command::Start(args) => return start::run(args, &context),
+        Command::Stop(args) => stop::run(args, &context),
+        Command::Restart(args) => stop::restart(args, &context),
+        Command::Attach(args) => return attach::run(args, &context),
+        Command::Top(args) => top::run(args, &context),
+        Command::Port(args) => port::run(args, &context),
+        Command::Stats(args) => stats::run(args, &context),
+        Command::Events(args) => events::run(args, &context),
+        Command::Diff(args) => diff::run(args, &context),
+        Command::Logs(args) => logs::run(args, &context),
+        Command::Wait(args) => wait::run(args, &context),
+        Command::Pause(args) => pause::run(args, &context),
+        Command::Unpause(args) => pause::unpause(args, &context),
+        Command::Rename(args) => rename::run(args, &context),
+        Command::Update(args) => update::run(args, &context),
+        Command::Exec(args) => return exec::run(args, &context),
+        Command::Ps(args) => ps::run(args, &context),
+        Command::Inspect(args) => inspect::run(args, &context),
+        Command::Kill(args) => kill::run(args, &context),
+        Command::Rm(args) => rm::run(args, &context),
+        Command::Cp(args) => cp::run(args, &context),
+        Command::Commit(args) => commit::run(args, &context),
+        Command::Export(args) => export::run(args, &context),
+        Command::Network(args) => return network::run(args, &context),
+        Command::Container(args) => return container::run(args, &context),
+        Command::Volume(args) => return volume::run(args, &context),
+        Command::Import(args) => import::run(args, &context),
+        Command::Load(args) => load::run(args, &context),
+        Command::Save(args) => save::run(args, &context),
+        Command::Pull(args) => pull::run(args, &context),
+        Command::Push(args) => push::run(args, &context),
+        Command::Copy(args) => copy::run(args, &context),
+        Command::Manifest(args) => manifest::run(args, &context),
+        Command::Login(args) => login::run(args),
+        Command::Logout(args) => logout::run(args),
+        Command::Images(args) => images::run(args, &context),
+        Command::Rmi(args) => rmi::run(args, &context),
+        Command::Tag(args) => tag::run(args, &context),
+        Command::Untag(args) => untag::run(args, &context),
+        Command::History(args) => history::run(args, &context),
+        Command::Image(args) => return image::run(args, &context),
+        Command::System(args) => return system::run(args, &context),
+        Command::Check(args) => return check::run(args, &context),
+        Command::Info(args) => info::run(args, &context),
+        Command::Doctor(args) => return doctor::run(args, &context),
+        Command::Generate(args) => generate::run(args, &context),
+        Command::Completion(args) => completion::run(args),
+        Command::Man(args) => man::run(args),
+        Command::Complete(args) => completion::words(args, &context),
+        Command::Version(args) => version::run(args),
+        Command::Hello => hello::run(),
+    }?;
+    Ok(0)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use super::output;
 use crate::engine::container::asking;
 use crate::engine::container::control::Request;
 use crate::engine::container::record::State;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 
 /// Let no process of the containers go on
 #[derive(Debug, clap::Args)]
@@ -40,7 +41,11 @@ fn each(args: &Args, context: &Context, request: Request) -> Result<()> {
         let paused = matches!(container.state, State::Paused { .. });
         if paused != (request == Request::Resume) {
             let state = container.state.name();
-            bail!("container {} is {state} already", container.record.name);
+            refuse!(
+                AlreadySo,
+                "container {} is {state} already",
+                container.record.name
+            );
         }
         asking::ask(&container, request)?;
         Ok(output::line(name)?)

@@ -1,5 +1,6 @@
 //! `bryo pull`
 
+use crate::error::refusal;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Context;
@@ -212,10 +213,11 @@ pub fn before_run(
             // As text the caller could not tell what is to be done about it.
             Err(error) => {
                 super::error::report(&error);
-                bail!(Reported(125));
+                bail!(Reported(1));
             }
         }
         Ok(())
     })?;
-    known()?.with_context(|| format!("image {name} was removed meanwhile"))
+    let gone = || refusal!(NotFound, "image {name} was removed meanwhile");
+    known()?.ok_or_else(gone)
 }

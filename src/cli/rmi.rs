@@ -1,6 +1,6 @@
 //! `bryo rmi`
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::Context;
 use super::output;
@@ -47,26 +47,19 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         true => all(&store)?,
         false => args.images.clone(),
     };
-    let mut failed = Vec::new();
-    for name in &images {
-        match store.remove(name, insist, &users) {
-            Ok(removed) => {
-                events::emit_removal(&store, &removed);
-                for name in &removed.untagged {
-                    output::line(format!("Untagged: {name}"))?;
-                }
-                for id in &removed.deleted {
-                    output::line(format!("Deleted: {id}"))?;
-                }
-            }
-            Err(error) => failed.push(format!("{error:#}")),
+    let removed = super::each(&images, |name| {
+        let removed = store.remove(name, insist, &users)?;
+        events::emit_removal(&store, &removed);
+        for name in &removed.untagged {
+            output::line(format!("Untagged: {name}"))?;
         }
-    }
+        for id in &removed.deleted {
+            output::line(format!("Deleted: {id}"))?;
+        }
+        Ok(())
+    });
     empty_trash_behind(&store)?;
-    if !failed.is_empty() {
-        bail!("{}", failed.join("\nerror: "));
-    }
-    Ok(())
+    removed
 }
 
 /// Ids of all images, and names of those that cannot be read.

@@ -30,6 +30,7 @@ use crate::engine::request::{
     device, environment, hosts, names, pairs, process, publish, pull as pull_option, size, ulimit,
 };
 use crate::engine::supervise::attach::End;
+use crate::error::{Kind, OrKind};
 use crate::image::platform::Platform;
 use crate::image::registry::pull::{self, Policy};
 use crate::image::store::Store;
@@ -472,7 +473,14 @@ impl Args {
     }
 
     /// The options that these flags stand for.
+    ///
+    /// # Errors
+    /// Of [`Kind::Invalid`], unless it is a file that cannot be read.
     pub fn options(&self) -> Result<RunOptions> {
+        self.read().or_kind(Kind::Invalid)
+    }
+
+    fn read(&self) -> Result<RunOptions> {
         one(&self.name, names::container)?;
         one(&self.hostname, names::hostname)?;
         let groups = Groups::read(&self.group_add)?;

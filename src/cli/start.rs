@@ -10,7 +10,8 @@ use crate::engine::operate::launch::Launch;
 use crate::engine::operate::lifecycle;
 use crate::engine::request::detach_keys;
 use crate::engine::supervise::attach::End;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 
 /// Start containers that do not run
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let containers = context.containers()?;
     let attach = args.attach || args.interactive;
     if attach && args.containers.len() != 1 {
-        bail!("only one container can be attached to");
+        refuse!(Invalid, "only one container can be attached to");
     }
     let how = Launch {
         attach: attach.then_some(WantedStreams {
@@ -67,7 +68,8 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
 
 fn start_attached(containers: &Containers, container: Container, how: &Launch) -> Result<i32> {
     if container.state.is_active() {
-        bail!(
+        refuse!(
+            AlreadySo,
             "container {} is {}: bryo attach shows what it prints",
             container.record.name,
             container.state.name()

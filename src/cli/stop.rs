@@ -7,8 +7,9 @@ use crate::engine::container::containers::{Container, Containers};
 use crate::engine::container::events::{self, Action};
 use crate::engine::operate::launch::Launch;
 use crate::engine::operate::lifecycle::{self, Stopping};
+use crate::error::refuse;
 use crate::sys::signals;
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 /// Stop containers: ask them to end, and kill those that do not
 #[derive(Debug, clap::Args)]
@@ -69,7 +70,10 @@ pub fn restart(args: &RestartArgs, context: &Context) -> Result<()> {
     };
     stop(&containers, &names, args, true, |name, container| {
         if container.record.auto_remove && container.state.is_active() {
-            bail!("container {name} was removed when it ended (--rm)");
+            refuse!(
+                NotFound,
+                "container {name} was removed when it ended (--rm)"
+            );
         }
         let container = containers.find(&container.record.id)?;
         lifecycle::start(&containers, container.clone(), &how, &error::warn)?;

@@ -8,6 +8,7 @@ use crate::engine::container::events::{self, Action};
 use crate::engine::create::limits;
 use crate::engine::operate::lifecycle;
 use crate::engine::request::restart::Restart;
+use crate::error::{Kind, OrKind};
 use anyhow::{Result, bail};
 
 /// Change how containers are looked after, and what they may use
@@ -27,7 +28,7 @@ pub struct Args {
 
 /// Changes each container, and prints what it was called by.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let wanted = args.limits.read()?;
+    let wanted = args.limits.read().or_kind(Kind::Invalid)?;
     let limited = wanted.any();
     if args.restart.is_none() && !limited {
         bail!("nothing to change: give --restart or a limit, as --memory 512m");

@@ -1,6 +1,6 @@
 //! An error on its way from one process to another.
 
-use super::kind::Said;
+use super::kind::{Kind, Said};
 use crate::sys;
 use crate::sys::channel::MAX_MESSAGE;
 use anyhow::{Error, anyhow};
@@ -15,6 +15,10 @@ pub struct Fault {
     /// From the outermost on.
     contexts: Vec<String>,
     root: Root,
+    /// The kind that it was given anywhere above the root: what was given as a
+    /// context is no cause of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
 }
 
 /// The innermost cause.
@@ -58,7 +62,15 @@ impl Fault {
         } else {
             Root::Said(said)
         };
-        Fault { contexts, root }
+        let kind = match root {
+            Root::Kind(_) => None,
+            _ => Kind::said(error),
+        };
+        Fault {
+            contexts,
+            root,
+            kind,
+        }
     }
 
     /// As bytes.
@@ -87,7 +99,13 @@ impl Fault {
             other => other.clone(),
         };
         let contexts = vec![cut(&self.contexts.join(": "))];
-        Fault { contexts, root }.encode()
+        let kind = self.kind;
+        Fault {
+            contexts,
+            root,
+            kind,
+        }
+        .encode()
     }
 
     /// The error that was told in `bytes`. What is no fault is taken for its
@@ -111,15 +129,23 @@ impl From<Fault> for Error {
             Root::Errno(errno) => anyhow!(Errno::from_raw(errno)),
             Root::Os(number) => anyhow!(io::Error::from_raw_os_error(number)),
         };
-        let contexts = fault.contexts.into_iter().rev();
-        contexts.fold(root, Error::context)
+        let mut contexts = fault.contexts;
+        let Some(kind) = fault.kind else {
+            return contexts.into_iter().rev().fold(root, Error::context);
+        };
+        // Where it stood is not known; the outermost is found first.
+        let outermost = match contexts.is_empty() {
+            true => return kind.says(root.to_string()).into(),
+            false => contexts.remove(0),
+        };
+        let inner = contexts.into_iter().rev().fold(root, Error::context);
+        inner.context(kind.says(outermost))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
     use anyhow::Context;
     use proptest::prelude::*;
 
@@ -151,6 +177,25 @@ mod tests {
 
         let error = told(&anyhow!(Kind::NotFound.says("no image")).context("x"));
         assert_eq!(Kind::said(&error), Some(Kind::NotFound));
+    }
+
+    #[test]
+    fn a_kind_that_was_given_as_a_context_is_kept() {
+        let none = None::<()>.context(Kind::NotFound.says("no x"));
+        let bare = told(&none.unwrap_err());
+        assert_eq!(Kind::said(&bare), Some(Kind::NotFound));
+        assert_eq!(format!("{bare:#}"), "no x");
+
+        let none = None::<()>.context(Kind::NotFound.says("no x"));
+        let within = told(&none.context("look").unwrap_err());
+        assert_eq!(Kind::said(&within), Some(Kind::NotFound));
+        assert_eq!(format!("{within:#}"), "look: no x");
+
+        let taken = Err::<(), _>(Errno::EPERM).context(Kind::Conflict.says("bind 80"));
+        let taken = told(&taken.context("publish").unwrap_err());
+        assert_eq!(Kind::said(&taken), Some(Kind::Conflict));
+        assert_eq!(taken.root_cause().downcast_ref(), Some(&Errno::EPERM));
+        assert!(format!("{taken:#}").starts_with("publish: bind 80: EPERM"));
     }
 
     #[test]

@@ -7,4 +7,5 @@ mod kind;
 
 pub use errno::errno;
 pub use fault::Fault;
-pub use kind::{Kind, Said};
+pub use kind::{Kind, OrKind, Said};
+pub(crate) use kind::{demand, refusal, refuse};

@@ -3,11 +3,12 @@
 //!
 //! Pure: text in, JSON out.
 
+use crate::error::refusal;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::duration::parse_duration;
@@ -64,7 +65,7 @@ impl FromStr for Change {
             Ok(change)
         };
         // In one line, for it is a flag's error.
-        change().map_err(|why: anyhow::Error| anyhow!("change {text:?}: {why:#}"))
+        change().map_err(|why: anyhow::Error| refusal!(Invalid, "change {text:?}: {why:#}"))
     }
 }
 

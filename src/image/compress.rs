@@ -2,9 +2,10 @@
 //! and file names are often wrong, and what comes out is checked against a
 //! digest anyway.
 
+use crate::error::refuse;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use oci_spec::image::MediaType;
 
 /// Most memory that an xz stream may ask for, in bytes (`xz -9` asks for 65 MiB).
@@ -40,7 +41,10 @@ pub fn detect(start: &[u8]) -> Result<Compression> {
         [n, 0x2a, 0x4d, 0x18, ..] if n & 0xf0 == 0x50 => Compression::Zstd,
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
         [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
-            bail!("bzip2 compression is not supported: unpack it first with bunzip2")
+            refuse!(
+                Unsupported,
+                "bzip2 compression is not supported: unpack it first with bunzip2"
+            )
         }
         _ => Compression::None,
     })

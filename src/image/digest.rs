@@ -1,9 +1,10 @@
 //! Content digests: sha256 and sha512, as the OCI image specification has
 //! them (descriptor.md, "Digests").
 
+use crate::error::{demand, refuse};
 use std::io::{self, Read, Write};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 pub use oci_spec::image::Digest;
 use oci_spec::image::DigestAlgorithm;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -29,7 +30,10 @@ impl Hasher {
         match digest.algorithm() {
             DigestAlgorithm::Sha256 => Ok(Hasher::sha256()),
             DigestAlgorithm::Sha512 => Ok(Hasher::Sha512(Sha512::new())),
-            other => bail!("digest {digest}: algorithm {other} is not supported"),
+            other => refuse!(
+                Unsupported,
+                "digest {digest}: algorithm {other} is not supported"
+            ),
         }
     }
 
@@ -69,7 +73,10 @@ pub fn verify(what: &str, expected: &Digest, bytes: &[u8]) -> Result<()> {
 /// Fails unless the two digests are the same; `what` names the content.
 pub fn check(what: &str, expected: &Digest, found: &Digest) -> Result<()> {
     if expected != found {
-        bail!("{what} is damaged: its digest should be {expected} but is {found}");
+        refuse!(
+            Internal,
+            "{what} is damaged: its digest should be {expected} but is {found}"
+        );
     }
     Ok(())
 }
@@ -82,7 +89,11 @@ pub fn short(digest: &Digest) -> &str {
 
 /// Undoes [`hex`].
 pub fn unhex(text: &str) -> Result<Vec<u8>> {
-    ensure!(text.len().is_multiple_of(2), "an odd number of digits");
+    demand!(
+        Unsupported,
+        text.len().is_multiple_of(2),
+        "an odd number of digits"
+    );
     let digit = |byte: u8| {
         char::from(byte)
             .to_digit(16)

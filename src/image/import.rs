@@ -1,5 +1,6 @@
 //! Making an image of a root file system tar, as `docker import` does.
 
+use crate::error::{Kind, OrKind};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -41,12 +42,13 @@ pub fn import(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    import_as(store, path, reference, None, options, progress).with_context(|| {
-        match path.to_str() {
+    let imported = import_as(store, path, reference, None, options, progress);
+    imported
+        .or_kind(Kind::Invalid)
+        .with_context(|| match path.to_str() {
             Some("-") => "import the archive on standard input".to_owned(),
             _ => format!("import {}", path.display()),
-        }
-    })
+        })
 }
 
 /// The same; a nameless image can have the annotation `source`.

@@ -2,8 +2,8 @@
 //!
 //! Pure: no files, no clock.
 
-use crate::error;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageConfiguration};
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ pub fn choose<'a>(
             true => "no image at all".to_owned(),
             false => format!("only for {}", offered.join(", ")),
         };
-        bail!(error::Kind::NotFound.says(format!("there is no image for {target}, {offered}")));
+        refuse!(NotFound, "there is no image for {target}, {offered}");
     }
     let chosen = ranked.into_iter().filter(|(rank, _)| Some(*rank) == best);
     Ok(chosen.map(|(_, candidate)| candidate).collect())
@@ -96,8 +96,9 @@ pub fn check_platform(config: &ImageConfiguration, wanted: Option<&Platform>) ->
     let target = wanted.unwrap_or(&host);
     if target.runs(&image).is_none() {
         match wanted {
-            Some(wanted) => bail!("the image is for {image}, not for {wanted}"),
-            None => bail!(
+            Some(wanted) => refuse!(NotFound, "the image is for {image}, not for {wanted}"),
+            None => refuse!(
+                NotFound,
                 "the image is for {image}, but this machine is {host} \
                  (--platform {image} takes it all the same)"
             ),

@@ -1,11 +1,12 @@
 //! Bringing images of archives into the store.
 
+use crate::error::{Kind, OrKind, refusal, refuse};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
 
 use super::archive::{self, Files, Found, FoundLayer, Wanted};
@@ -58,7 +59,7 @@ pub fn load(
         };
         let found = archive::images(&files, wanted)?;
         if found.is_empty() {
-            bail!("there is no image in it");
+            refuse!(Invalid, "there is no image in it");
         }
         let how = How {
             naming: Naming::AsFound,
@@ -67,7 +68,7 @@ pub fn load(
         };
         bring_in(store, &session, &files, found, how)
     };
-    bring().with_context(context)
+    bring().or_kind(Kind::Invalid).with_context(context)
 }
 
 /// Brings the image of an archive or OCI layout that `source` names into the
@@ -90,7 +91,9 @@ pub fn load_from(
     };
     let loaded = bring_in(store, &session, &files, vec![found], how)?;
     let loaded = loaded.into_iter().next();
-    Ok(loaded.context("there is no image in it")?.image)
+    Ok(loaded
+        .ok_or_else(|| refusal!(NotFound, "there is no image in it"))?
+        .image)
 }
 
 /// What names images get.
@@ -160,7 +163,10 @@ pub(super) fn bring_in(
         }
         round += 1;
         if round == ROUNDS {
-            bail!("others remove its layers as fast as they are read");
+            refuse!(
+                Conflict,
+                "others remove its layers as fast as they are read"
+            );
         }
     };
     let mut prepared = Vec::new();

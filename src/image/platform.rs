@@ -1,9 +1,10 @@
 //! Platforms: `os/architecture[/variant]`, in Go's words, as images have them.
 
+use crate::error::{demand, refuse};
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 
 /// What an image is built for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,8 @@ impl FromStr for Platform {
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
         };
-        ensure!(
+        demand!(
+            Invalid,
             parts.iter().all(|part| word(part)),
             "invalid platform {text:?}: expected OS/ARCHITECTURE[/VARIANT]"
         );
@@ -111,7 +113,10 @@ impl FromStr for Platform {
             [architecture] => Platform::new("linux", &common(architecture), None),
             [os, architecture] => Platform::new(os, &common(architecture), None),
             [os, architecture, variant] => Platform::new(os, &common(architecture), Some(variant)),
-            _ => bail!("invalid platform {text:?}: expected OS/ARCHITECTURE[/VARIANT]"),
+            _ => refuse!(
+                Invalid,
+                "invalid platform {text:?}: expected OS/ARCHITECTURE[/VARIANT]"
+            ),
         })
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! Pure: no files, no clock.
 
+use crate::error::refusal;
 use std::fmt;
 use std::str::FromStr;
 
@@ -153,7 +154,7 @@ impl FromStr for Reference {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Reference> {
-        parse(text).map_err(|why| anyhow::anyhow!("invalid reference {text:?}: {why}"))
+        parse(text).map_err(|why| refusal!(Invalid, "invalid reference {text:?}: {why}"))
     }
 }
 

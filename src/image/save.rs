@@ -3,13 +3,14 @@
 //!
 //! The same images give the same bytes: members have no times and no owners.
 
+use crate::error::{demand, refuse};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageIndex};
 use serde_json::json;
 
@@ -61,7 +62,7 @@ pub fn save(
             loose(parcels, path, progress).with_context(|| path.display().to_string())
         }
         (Form::OciDir | Form::Dir, None) => {
-            bail!("a directory cannot be written to standard output")
+            refuse!(Invalid, "a directory cannot be written to standard output")
         }
         (Form::OciDir, Some(path)) => {
             directory(parcels, path, tag, progress).with_context(|| path.display().to_string())
@@ -220,7 +221,8 @@ impl Archive<'_> {
         let mut header = TarWriter::new(Vec::new());
         header.header(&member)?;
         let header = header.inner();
-        ensure!(
+        demand!(
+            Conflict,
             header.len() == BLOCK,
             "it has {size} bytes, which such an archive has no room for: save it to a pipe"
         );
@@ -386,7 +388,8 @@ fn described(parcel: &Parcel, tag: Option<&str>) -> Vec<Descriptor> {
 pub fn layout_at(path: &Path) -> Result<Layout> {
     if path.exists() {
         let empty = fs::read_dir(path)?.next().is_none();
-        ensure!(
+        demand!(
+            Conflict,
             empty || path.join("oci-layout").exists(),
             "it is there, and no OCI layout"
         );
@@ -449,11 +452,12 @@ pub fn enter(layout: &Layout, images: Vec<Descriptor>) -> Result<()> {
 /// `version`, `manifest.json`, and blobs named by the digits of their digests.
 fn loose(parcels: Vec<Parcel>, path: &Path, progress: &dyn Progress) -> Result<()> {
     let [parcel] = &parcels[..] else {
-        bail!("it has room for one image");
+        refuse!(Conflict, "it has room for one image");
     };
     if path.exists() {
         let empty = fs::read_dir(path)?.next().is_none();
-        ensure!(
+        demand!(
+            Conflict,
             empty || path.join("version").exists(),
             "it is there, and no directory of an image"
         );

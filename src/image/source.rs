@@ -1,11 +1,12 @@
 //! What can stand where an image is expected: a name in the store, or an
 //! archive or directory in place.
 
+use crate::error::{demand, refusal, refuse};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
 use super::archive::{self, Files, Found, Wanted};
 use super::budget::Budget;
@@ -73,7 +74,7 @@ impl Source {
         {
             return Ok(Source::Store(text.to_owned()));
         }
-        ensure!(!rest.is_empty(), "{kind}: needs a path");
+        demand!(Invalid, !rest.is_empty(), "{kind}: needs a path");
         let (path, tag) = split_tag(rest);
         let (path, tag) = (PathBuf::from(path), tag.map(str::to_owned));
         Ok(match kind {
@@ -110,7 +111,12 @@ impl Source {
                 let path = path
                     .canonicalize()
                     .with_context(|| format!("dir:{}", path.display()))?;
-                ensure!(path.is_dir(), "dir:{} is not a directory", path.display());
+                demand!(
+                    Invalid,
+                    path.is_dir(),
+                    "dir:{} is not a directory",
+                    path.display()
+                );
                 return Ok(Some(Resolved::Directory(path)));
             }
             Source::Tar(path) => tar(store, path, platform, created, progress)
@@ -133,7 +139,7 @@ impl Source {
                 let file = archive::open_file(path)?;
                 (Files::open(file, session, budget)?, tag)
             }
-            Source::Store(_) | Source::Tar(_) => bail!("it is no image archive"),
+            Source::Store(_) | Source::Tar(_) => refuse!(Invalid, "it is no image archive"),
         };
         Ok((files, tag.as_deref()))
     }
@@ -148,15 +154,19 @@ impl Source {
         let (files, tag) = self.files(budget, session)?;
         let mut found = archive::images(&files, Wanted { platform, tag })?;
         match found.len() {
-            0 if tag.is_some() => bail!("there is no image with that name in it"),
-            0 => bail!("there is no image in it"),
+            0 if tag.is_some() => refuse!(NotFound, "there is no image with that name in it"),
+            0 => refuse!(NotFound, "there is no image in it"),
             1 => {}
             // One image may have several names.
             _ if found.iter().all(|image| image.config == found[0].config) => {}
             _ => {
                 let names = found.iter().flat_map(|image| &image.names);
                 let names: Vec<String> = names.map(ToString::to_string).collect();
-                bail!("it holds several images, name one: {}", names.join(", "))
+                refuse!(
+                    Invalid,
+                    "it holds several images, name one: {}",
+                    names.join(", ")
+                )
             }
         }
         Ok((files, found.swap_remove(0)))
@@ -188,7 +198,9 @@ impl Source {
         };
         let loaded = bring_in(store, &session, &files, vec![found], how)?;
         let loaded = loaded.into_iter().next();
-        Ok(loaded.context("there is no image in it")?.image)
+        Ok(loaded
+            .ok_or_else(|| refusal!(NotFound, "there is no image in it"))?
+            .image)
     }
 }
 

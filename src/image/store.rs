@@ -21,13 +21,14 @@
 //! Durability: blobs and the index are on the disk when a command ends. The
 //! trees are not forced there: they can be made again from the blobs.
 
+use crate::error::{Kind, Said, demand};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs::private;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
@@ -48,9 +49,11 @@ use crate::sys::replace::is_unwritable;
 pub const MAX_LAYERS: usize = 500;
 
 mod ancestry;
+mod layers;
 mod removal;
 mod weight;
 
+pub use layers::layers;
 pub use removal::{Insist, Removed};
 pub use weight::{Leftovers, Weights};
 
@@ -267,7 +270,8 @@ impl Store {
                 found.insert(id.clone(), digest);
             }
         }
-        ensure!(
+        demand!(
+            Invalid,
             found.len() <= 1,
             "{name:?} is the beginning of several image ids"
         );
@@ -471,13 +475,14 @@ impl Store {
 
     /// Gives an image a name, taking it from another that has it.
     pub fn tag(&self, image: &Image, reference: &Reference) -> Result<()> {
-        ensure!(
+        demand!(
+            Invalid,
             reference.digest().is_none(),
             "{reference}: a name with a digest cannot be given"
         );
         let manifest = self.layout.update(|descriptors| {
             let found = descriptors.iter().find(|d| *d.digest() == image.manifest);
-            let found = found.cloned().context("the image was removed meanwhile")?;
+            let found = found.cloned().with_context(removed_meanwhile)?;
             list(descriptors, &found, std::slice::from_ref(reference), None);
             Ok(())
         });
@@ -516,7 +521,7 @@ impl Store {
     pub fn manifest_bytes(&self, image: &Image) -> Result<(Vec<u8>, MediaType)> {
         let descriptors = self.descriptors()?;
         let found = descriptors.iter().find(|d| *d.digest() == image.manifest);
-        let found = found.context("the image was removed meanwhile")?;
+        let found = found.with_context(removed_meanwhile)?;
         let bytes = self.layout.read_bytes(&image.manifest)?;
         Ok((bytes, found.media_type().clone()))
     }
@@ -621,41 +626,6 @@ pub(super) fn list(
     }
 }
 
-/// The layers that manifest and configuration agree on.
-pub fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<Vec<LayerInfo>> {
-    let diff_ids = config.rootfs().diff_ids();
-    let different = diff_ids.iter().collect::<HashSet<_>>().len();
-    ensure!(
-        different <= MAX_LAYERS,
-        "it has {different} different layers, and the kernel stacks {MAX_LAYERS}"
-    );
-    ensure!(
-        diff_ids.len() == manifest.layers().len(),
-        "the manifest has {} layers, the configuration {}",
-        manifest.layers().len(),
-        diff_ids.len()
-    );
-    let mut chain: Option<Digest> = None;
-    let mut layers = Vec::new();
-    for (diff_id, blob) in diff_ids.iter().zip(manifest.layers()) {
-        let diff_id = Digest::try_from(diff_id.as_str())?;
-        let chain_id = match &chain {
-            None => diff_id.clone(),
-            Some(below) => digest::sha256(format!("{below} {diff_id}").as_bytes()),
-        };
-        chain = Some(chain_id.clone());
-        layers.push(LayerInfo {
-            diff_id,
-            chain_id,
-            blob: blob.digest().clone(),
-            size: blob.size(),
-            media_type: blob.media_type().clone(),
-            urls: blob.urls().clone().unwrap_or_default(),
-        });
-    }
-    Ok(layers)
-}
-
 /// The descriptor that a reference means: by name, by repository and digest,
 /// or by the name that podman and buildah would have given it.
 fn by_reference<'a>(
@@ -680,6 +650,10 @@ fn by_reference<'a>(
         all.find(move |d| layout::name_of(d) == Some(&wanted))
     };
     named(reference).or_else(|| reference.local().and_then(|local| named(&local)))
+}
+
+fn removed_meanwhile() -> Said {
+    Kind::NotFound.says("the image was removed meanwhile")
 }
 
 /// Digests of manifests, each once, in the index's order.

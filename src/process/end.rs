@@ -1,7 +1,7 @@
 //! How processes of bryo's ended.
 
-use crate::error::Kind;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
@@ -30,21 +30,23 @@ pub fn code(status: WaitStatus) -> Result<i32> {
         WaitStatus::Exited(_, code) => return Ok(code),
         WaitStatus::Signaled(_, signal, _) => signal,
         other => {
-            bail!(Kind::Internal.says(format!("a process of bryo's ended strangely ({other:?})")))
+            refuse!(Internal, "a process of bryo's ended strangely ({other:?})")
         }
     };
     match (signal, own_seconds()) {
         (Signal::SIGXCPU | Signal::SIGKILL, Some(seconds)) if used_up(seconds) => {
-            bail!(
+            refuse!(
+                Timeout,
                 "it takes more of the processor's time than the {seconds} seconds that you may \
                  have: ulimit -t allows more"
             )
         }
-        (Signal::SIGXCPU, _) => bail!(
+        (Signal::SIGXCPU, _) => refuse!(
+            Timeout,
             "it takes more of the processor's time than is likely: if it is to be trusted, \
              bryo pull, load, import, copy and cp allow any with --unlimited"
         ),
-        _ => bail!(Kind::Internal.says(format!("a process of bryo's was killed ({signal})"))),
+        _ => refuse!(Internal, "a process of bryo's was killed ({signal})"),
     }
 }
 

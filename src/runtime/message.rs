@@ -2,7 +2,7 @@
 //! messages on one [`Channel`](crate::sys::channel::Channel).
 
 use super::fields::Unsupported;
-use crate::error::errno;
+use crate::error::{Kind, errno};
 use crate::sys::replace::is_unwritable;
 use nix::errno::Errno;
 use std::fmt;
@@ -131,12 +131,23 @@ impl StartError {
 }
 
 impl StartError {
-    /// Docker's exit code for it: 127 for a command that is not there, 126
+    /// What it means to who wanted the start.
+    pub fn kind(&self) -> Kind {
+        match (self.step, self.errno) {
+            (Step::Unsupported, _) => Kind::Unsupported,
+            // As a shell has it: there is no such command.
+            (Step::Execute, Some(Errno::ENOTDIR | Errno::ELOOP)) => Kind::NotFound,
+            (_, Some(errno)) => Kind::of_errno(errno),
+            (_, None) => Kind::Internal,
+        }
+    }
+
+    /// The exit code that a container has that came no further, as docker has it: 127 for a command that is not there, 126
     /// for one that cannot be executed, 125 for bryo itself.
     pub fn exit_code(&self) -> i32 {
-        match (self.step, self.errno) {
-            (Step::Execute, Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)) => 127,
-            (Step::Execute, Some(_)) => 126,
+        match (self.step, self.errno, self.kind()) {
+            (Step::Execute, Some(_), Kind::NotFound) => 127,
+            (Step::Execute, Some(_), _) => 126,
             _ => 125,
         }
     }

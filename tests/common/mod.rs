@@ -15,7 +15,7 @@ mod sandbox;
 mod terminal;
 
 pub use podman::Podman;
-pub use sandbox::{Output, Run, Running, Sandbox};
+pub use sandbox::{Output, Run, Running, Sandbox, failure_of};
 pub use terminal::Terminal;
 
 use nix::fcntl::{Flock, FlockArg};

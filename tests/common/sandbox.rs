@@ -579,6 +579,15 @@ pub struct Output {
     line: String,
 }
 
+/// The exit code of a verb that fails, docker's: `run` has one that commands
+/// hardly have.
+pub fn failure_of(verb: &str) -> i32 {
+    match verb {
+        "run" => 125,
+        _ => 1,
+    }
+}
+
 impl Output {
     /// Panics unless it ended with this code.
     #[track_caller]

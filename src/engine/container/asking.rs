@@ -2,10 +2,10 @@
 
 use crate::engine::container::containers::Container;
 use crate::engine::container::control::{Reply, Request};
-use crate::error;
+use crate::error::refuse;
 use crate::sys::channel::Channel;
 use crate::sys::wait;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::time::Duration;
 
 /// How long a supervisor has for an answer. To join a network may take it
@@ -21,8 +21,8 @@ pub fn ask(container: &Container, request: Request) -> Result<()> {
     let channel = Channel::from(container.connect()?);
     channel.send(&request.encode(), None)?;
     match hear_answer(&channel, ANSWER).with_context(|| format!("container {name}"))? {
-        None => bail!(error::Kind::Conflict.says(format!("container {name} has just ended"))),
-        Some(Reply::Refused(text)) => bail!("container {name}: {text}"),
+        None => refuse!(Conflict, "container {name} has just ended"),
+        Some(Reply::Refused(text)) => refuse!(Conflict, "container {name}: {text}"),
         Some(_) => Ok(()),
     }
 }
@@ -30,11 +30,12 @@ pub fn ask(container: &Container, request: Request) -> Result<()> {
 /// The next message of a supervisor; None if it has ended.
 fn hear_answer(channel: &Channel, patience: Duration) -> Result<Option<Reply>> {
     if !wait::readable(channel, wait::within(patience)) {
-        bail!(error::Kind::Timeout.says(format!(
+        refuse!(
+            Timeout,
             "who looks after it has not answered for {} seconds; if that process was stopped, \
              kill -CONT lets it go on",
             patience.as_secs()
-        )))
+        )
     }
     let Some(received) = channel.receive()? else {
         return Ok(None);
@@ -48,12 +49,13 @@ fn hear_answer(channel: &Channel, patience: Duration) -> Result<Option<Reply>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn waiting_for_an_answer_has_an_end() {
         let (ours, theirs) = Channel::pair().unwrap();
         let silence = hear_answer(&ours, Duration::from_millis(5)).unwrap_err();
-        assert_eq!(error::Kind::said(&silence), Some(error::Kind::Timeout));
+        assert_eq!(Kind::said(&silence), Some(Kind::Timeout));
         theirs.send(&Reply::Done.encode(), None).unwrap();
         theirs.send(b"of the future", None).unwrap();
         let heard = || hear_answer(&ours, ANSWER);

@@ -20,11 +20,12 @@ use crate::engine::request::health::OnFailure;
 use crate::engine::request::restart::Restart;
 use crate::engine::request::signal::StopSignal;
 use crate::error::{self, Said};
+use crate::error::{refusal, refuse};
 use crate::image::store::Store;
 use crate::sys::fs::{create_private, make_private};
 use crate::sys::machine;
 use crate::sys::replace::is_full;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -84,7 +85,7 @@ pub struct Lock {
 
 /// No container has this name or id.
 pub fn not_found(name: &str) -> Said {
-    error::Kind::NotFound.says(format!("no such container: {name}"))
+    error::Kind::NotFound.says(format!("No such container: {name} (bryo ps -a lists them)"))
 }
 
 impl Containers {
@@ -135,18 +136,19 @@ impl Containers {
                     let creating = matches!(try_lock(&staging), Ok(None));
                     let exists = self.directory().join(&holder).exists();
                     if exists || creating {
-                        bail!(error::Kind::Conflict.says(format!(
+                        refuse!(
+                            Conflict,
                             "the name '{name}' is taken by container {}: remove that one or use \
                              another name",
                             short(&holder)
-                        )));
+                        );
                     }
                     let _ = std::fs::remove_file(&link);
                 }
                 Err(e) => return Err(e).with_context(|| format!("name '{name}'")),
             }
         }
-        bail!("the name '{name}' changes hands too often")
+        refuse!(Conflict, "the name '{name}' changes hands too often")
     }
 
     /// All containers, repaired where their keepers were killed, the newest
@@ -330,7 +332,7 @@ impl Containers {
     /// The container with this name, id or unambiguous start of an id.
     ///
     /// # Errors
-    /// Of [`error::Kind::NotFound`]; several ids start so.
+    /// Of [`NotFound`](crate::error::Kind::NotFound); several ids start so.
     pub fn find(&self, name: &str) -> Result<Container> {
         let not_found = || anyhow!(not_found(name));
         let by_name = names::from_link(&self.names().join(name));
@@ -347,7 +349,7 @@ impl Containers {
             if entry.file_name().to_string_lossy().starts_with(name)
                 && found.replace(entry.path()).is_some()
             {
-                bail!("'{name}' is the start of several container ids");
+                refuse!(Invalid, "'{name}' is the start of several container ids");
             }
         }
         let found = found.ok_or_else(not_found)?;
@@ -592,7 +594,8 @@ impl Container {
     pub fn running_process(&mut self) -> Result<std::os::fd::OwnedFd> {
         self.await_start()?;
         let not_running = || {
-            anyhow!(
+            refusal!(
+                Conflict,
                 "container {} is not running: it is {}",
                 self.record.name,
                 self.state.name()
@@ -600,14 +603,15 @@ impl Container {
         };
         match &self.state {
             State::Running { .. } | State::Paused { .. } if self.record.host != machine::name() => {
-                bail!(
+                refuse!(
+                    Conflict,
                     "container {} runs on {}, not on this machine",
                     self.record.name,
                     self.record.host
                 )
             }
             State::Running { process, .. } | State::Paused { process, .. } => {
-                let ended = || anyhow!("container {} has just ended", self.record.name);
+                let ended = || refusal!(Conflict, "container {} has just ended", self.record.name);
                 process.open()?.ok_or_else(ended)
             }
             _ => Err(not_running()),

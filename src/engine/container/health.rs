@@ -1,7 +1,8 @@
 //! Health checks: a command that is run in the container now and then.
 
 use crate::engine::request::health::{HealthCommand, HealthOptions, OnFailure};
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,7 +42,10 @@ impl HealthOptions {
     pub fn check(&self, image: Option<&Value>) -> Result<Option<HealthCheck>> {
         let none = || match self.on_failure {
             OnFailure::None => Ok(None),
-            _ => bail!("--health-on-failure: there is no health check; --health-cmd makes one"),
+            _ => refuse!(
+                Invalid,
+                "--health-on-failure: there is no health check; --health-cmd makes one"
+            ),
         };
         if self.off {
             let times = [
@@ -52,7 +56,8 @@ impl HealthOptions {
             ];
             let given = times.iter().any(Option::is_some);
             if given || self.command.is_some() || self.retries.is_some() {
-                bail!(
+                refuse!(
+                    Invalid,
                     "--no-healthcheck leaves no check out of which --health-… could make another"
                 );
             }

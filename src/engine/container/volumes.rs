@@ -15,11 +15,12 @@ use crate::engine::machine::storage::bytes_below;
 use crate::engine::request::mounts::{Kind, Mounted};
 use crate::engine::request::names;
 use crate::error;
+use crate::error::refuse;
 use crate::image::copy::{chown_tree, copy_directory};
 use crate::image::store::Store;
 use crate::sys::fs::private;
 use crate::sys::replace::is_unwritable;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -168,7 +169,7 @@ impl Volumes {
                 }
             }
         }
-        bail!(error::Kind::Internal.says(format!("volume {name} comes and goes too often")))
+        refuse!(Internal, "volume {name} comes and goes too often")
     }
 
     /// Makes a volume of the container `id`'s own, which has to be
@@ -213,11 +214,14 @@ impl Volumes {
     /// The volume of this name.
     ///
     /// # Errors
-    /// Of [`error::Kind::NotFound`].
+    /// Of [`NotFound`](crate::error::Kind::NotFound).
     pub fn find(&self, name: &str) -> Result<Volume> {
         let directory = self.directory().join(name);
         if names::volume(name).is_err() || !directory.exists() {
-            bail!(error::Kind::NotFound.says(format!("no such volume: {name}")));
+            refuse!(
+                NotFound,
+                "get {name}: no such volume (bryo volume ls lists them)"
+            );
         }
         Ok(self.read(&directory, name))
     }
@@ -330,10 +334,11 @@ impl Volumes {
         };
         let _lock = self.lock(FlockArg::LockExclusive)?;
         if let Some(users) = self.users().remove(name) {
-            bail!(error::Kind::Conflict.says(format!(
+            refuse!(
+                Conflict,
                 "volume {name} is used by container {}: remove that first",
                 users.join(", ")
-            )));
+            );
         }
         self.remove_unused(name)
     }

@@ -4,9 +4,10 @@
 use crate::engine::container::containers::Container;
 use crate::engine::container::record::{Record, State};
 use crate::engine::network::members::wanted;
+use crate::error::refuse;
 use crate::image::reference::Reference;
 use crate::image::store::Store;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,13 +53,20 @@ impl Filters {
                 "before" => filters.before = Some(created()?),
                 "since" => filters.since = Some(created()?),
                 "status" if !STATES.contains(&value) => {
-                    bail!("filter '{text}': a status is one of {}", STATES.join(", "))
+                    refuse!(
+                        Invalid,
+                        "filter '{text}': a status is one of {}",
+                        STATES.join(", ")
+                    )
                 }
                 "exited" if value.parse::<i32>().is_err() => {
-                    bail!("filter '{text}': an exit code is wanted")
+                    refuse!(Invalid, "filter '{text}': an exit code is wanted")
                 }
                 "health" if !["none", "starting", "healthy", "unhealthy"].contains(&value) => {
-                    bail!("filter '{text}': none, starting, healthy or unhealthy is wanted")
+                    refuse!(
+                        Invalid,
+                        "filter '{text}': none, starting, healthy or unhealthy is wanted"
+                    )
                 }
                 "ancestor" => {
                     let found = store.with_descendants(value);
@@ -69,7 +77,8 @@ impl Filters {
                     let values = filters.by_key.entry(key.to_owned()).or_default();
                     values.push(value.to_owned());
                 }
-                _ => bail!(
+                _ => refuse!(
+                    Invalid,
                     "filter '{text}': there are id, name, label, ancestor, status, exited, \
                      health, volume, network, before and since"
                 ),

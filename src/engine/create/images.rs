@@ -4,8 +4,9 @@ use crate::engine::container::containers::Containers;
 use crate::engine::ground::times::parse_time;
 use crate::engine::request::mounts::Kind;
 use crate::error;
+use crate::error::refuse;
 use crate::image::store::{Image, ImageSummary, Store};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 
@@ -43,7 +44,7 @@ impl Filters {
                 "dangling" => match value {
                     "true" | "1" => filters.dangling = Some(true),
                     "false" | "0" => filters.dangling = Some(false),
-                    _ => bail!("filter '{text}': true or false is wanted"),
+                    _ => refuse!(Invalid, "filter '{text}': true or false is wanted"),
                 },
                 "label" | "label!" => {
                     let (name, wanted) = match value.split_once('=') {
@@ -61,7 +62,8 @@ impl Filters {
                 }
                 "reference" => filters.references.push(value.to_owned()),
                 "id" => filters.ids.push(value.to_owned()),
-                _ => bail!(
+                _ => refuse!(
+                    Invalid,
                     "filter '{text}': there are dangling, label, label!, before, since, until, \
                      reference and id"
                 ),
@@ -165,7 +167,8 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 /// # Errors
 /// Of [`Kind::NotFound`](error::Kind::NotFound).
 pub fn find(store: &Store, name: &str) -> Result<Image> {
-    let none = || error::Kind::NotFound.says(format!("no such image: {name}"));
+    let none =
+        || error::Kind::NotFound.says(format!("No such image: {name} (bryo images lists them)"));
     Ok(store.find(name)?.ok_or_else(none)?)
 }
 

@@ -12,7 +12,8 @@ use crate::engine::ground::mountinfo;
 use crate::engine::machine::groups::{Cgroups, WANTED};
 use crate::engine::machine::remedy::{self, Advice};
 use crate::engine::machine::text::CgroupLayout;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result, anyhow};
 use oci_spec::runtime::{LinuxResources, Spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -246,7 +247,7 @@ pub fn confine(
         .collect();
     if let (Some((file, why)), false) = (lacking.first_key_value(), best_effort) {
         let _ = placed.remove();
-        bail!("{file}: {why}");
+        refuse!(Unsupported, "{file}: {why}");
     }
     for (file, why) in &lacking {
         warn(format!("the limit {file} is not in force: {why}"));
@@ -431,7 +432,11 @@ pub fn update(
         if let Some(refused) = placed.apply(&news).first() {
             placed.apply(&old);
             let why = explain(refused);
-            bail!("container {name}: {}: {why}", refused.setting.file);
+            refuse!(
+                Unsupported,
+                "container {name}: {}: {why}",
+                refused.setting.file
+            );
         }
     }
     container.save_spec(&spec)
@@ -445,7 +450,8 @@ fn below_use(group: &Group, settings: &[Setting]) -> Result<()> {
     };
     let used = stat::usage(group, Detail::Line).and_then(|usage| usage.memory);
     match used {
-        Some(used) if used > limit => bail!(
+        Some(used) if used > limit => refuse!(
+            Conflict,
             "it uses {} of memory, more than {}: that limit would kill it",
             units::show(used),
             units::show(limit)

@@ -10,11 +10,12 @@ use crate::engine::ground::user::User;
 use crate::engine::host::share::Share;
 use crate::engine::ids::userns::Mapping;
 use crate::engine::request::mounts::{self, ImageVolumes, Kind, MountOption, Mounted};
+use crate::error::refuse;
 use crate::image::progress::Progress;
 use crate::image::store::Store;
 use crate::image::view::{Node, View};
 use crate::sys::fd::open_in_root;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use oci_spec::runtime::Mount;
 use std::collections::BTreeMap;
@@ -89,10 +90,10 @@ pub fn wanted(
     for option in &options.mounts {
         let destination = option.destination();
         if destination == Path::new("/") {
-            bail!("a mount on / would hide the image");
+            refuse!(Invalid, "a mount on / would hide the image");
         }
         if all.iter().any(|other| other.destination() == destination) {
-            bail!("two mounts on {}", destination.display());
+            refuse!(Invalid, "two mounts on {}", destination.display());
         }
         all.push(option.clone());
     }
@@ -183,7 +184,7 @@ impl Site<'_> {
             ..
         } = option
         else {
-            bail!("{} is no volume", destination.display());
+            refuse!(Invalid, "{} is no volume", destination.display());
         };
         let volumes = Volumes::open(self.store);
         if prepared._lock.is_none() {
@@ -261,7 +262,10 @@ impl Site<'_> {
         );
         let found = found.with_context(what)?;
         if found.root.parts.is_some() {
-            bail!("mount image {name}: the host's root is no image in another container");
+            refuse!(
+                Unsupported,
+                "mount image {name}: the host's root is no image in another container"
+            );
         }
         let id = found.image.map(|image| image.id.to_string());
         let lowers = match subpath {

@@ -4,7 +4,7 @@ use crate::engine::container::containers::Container;
 use crate::engine::host::Parts;
 use crate::engine::host::share::Share;
 use crate::engine::ids::userns::{Mapping, Reach};
-use crate::error;
+use crate::error::refuse;
 use crate::idmap::lines;
 use crate::image::budget::Budget;
 use crate::image::copy::flatten;
@@ -15,7 +15,7 @@ use crate::image::source::{self, Source};
 use crate::image::store::{Image, Store};
 use crate::image::view::View;
 use crate::sys::fs::make_private;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -101,10 +101,11 @@ pub fn resolve(
         (Some(source::Resolved::Directory(path)), _) => return Ok(directory(&path)),
         (None, HELLO) => return hello(store.root(), mapping),
         (None, HOST) => return host(share, store.root()),
-        (None, _) => bail!(error::Kind::NotFound.says(format!(
-            "no image '{name}' in the store: bryo pull, bryo import or bryo load brings one in, \
-             bryo images lists them"
-        ))),
+        (None, _) => refuse!(
+            NotFound,
+            "No such image: {name} (bryo pull, bryo import or bryo load brings one in, \
+             bryo images lists them)"
+        ),
     };
     let config = &found.config;
     let variant = config.variant().as_deref();
@@ -114,9 +115,10 @@ pub fn resolve(
         variant,
     );
     if let Some(wanted) = platform.filter(|wanted| wanted.runs(&built_for).is_none()) {
-        bail!(error::Kind::Conflict.says(format!(
+        refuse!(
+            Conflict,
             "image '{name}' is for {built_for}, not for {wanted}"
-        )));
+        );
     }
     let lowers = match store.lowers(&found) {
         Some(lowers) => lowers,
@@ -157,7 +159,7 @@ fn directory(path: &Path) -> Resolved {
 pub fn direct(path: &Path) -> Result<Resolved> {
     let path = std::fs::canonicalize(path).with_context(|| format!("rootfs {}", path.display()))?;
     if !path.is_dir() {
-        bail!("rootfs {}: not a directory", path.display());
+        refuse!(Invalid, "rootfs {}: not a directory", path.display());
     }
     Ok(Resolved {
         root: Root {

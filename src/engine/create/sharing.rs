@@ -6,8 +6,9 @@ use crate::engine::create::options::RunOptions;
 use crate::engine::ids::userns::maps_of;
 use crate::engine::request::dns::Dns;
 use crate::engine::request::network::Network;
+use crate::error::{refusal, refuse};
 use crate::sys::{self, ns};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,20 +25,26 @@ pub fn of(containers: &Containers, options: &mut RunOptions) -> Result<Option<Co
     };
     let other = containers.find(name)?;
     if options.dns != Dns::default() || !options.add_hosts.is_empty() {
-        bail!("--dns and --add-host: names are {name}'s, whose network it is");
+        refuse!(
+            Invalid,
+            "--dns and --add-host: names are {name}'s, whose network it is"
+        );
     }
     match &other.record.network {
         Network::Host => {
             options.network = Network::Host;
             return Ok(None);
         }
-        network @ Network::Namespace(_) => bail!("--network {network} is {name}'s too: give that"),
+        network @ Network::Namespace(_) => {
+            refuse!(Invalid, "--network {network} is {name}'s too: give that")
+        }
         // Whose names it has.
         shared @ Network::Container(_) => {
             options.network = shared.clone();
             return Ok(Some(other));
         }
-        Network::Unknown(text) => bail!(
+        Network::Unknown(text) => refuse!(
+            Unsupported,
             "--network container:{name}: its network is '{text}', which this bryo does not know"
         ),
         Network::Default | Network::None | Network::Named | Network::User(_) => {}
@@ -53,7 +60,8 @@ pub fn of(containers: &Containers, options: &mut RunOptions) -> Result<Option<Co
 /// user namespace too, which owns the network.
 pub fn check(spec: &Spec, other: &Container) -> Result<()> {
     if maps_of(spec) != maps_of(&other.spec()?) {
-        bail!(
+        refuse!(
+            Conflict,
             "--network container:{}: that container has other user ids: give both the same --userns",
             other.record.name
         );
@@ -97,10 +105,14 @@ pub fn place(containers: &Containers, network: &Network, spec: &mut Spec) -> Res
     let what = || format!("--network {network}");
     let file = ns::open_file(&path.to_string_lossy()).with_context(what)?;
     if !ns::kind(&file).is_ok_and(|kind| kind == libc::CLONE_NEWNET) {
-        bail!("{}: it stands for no network namespace", what());
+        refuse!(Invalid, "{}: it stands for no network namespace", what());
     }
     let owner = ns::owning(&file).map_err(|error| match error.errno {
-        Errno::EPERM => anyhow!("{}: it belongs to a user namespace above", what()),
+        Errno::EPERM => refusal!(
+            Forbidden,
+            "{}: it belongs to a user namespace above",
+            what()
+        ),
         _ => anyhow!(error).context(what()),
     })?;
     point(spec, Kind::Network, &file);

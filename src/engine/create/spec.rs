@@ -11,13 +11,14 @@ use crate::engine::ids::userns::ANNOTATION_OWNERS;
 use crate::engine::request::namespaces::Sharing;
 use crate::engine::request::network::Network;
 use crate::engine::request::security::{SeccompOption, Unmask};
+use crate::error::refuse;
 use crate::idmap::IdMap;
 use crate::image::store::MAX_LAYERS;
 use crate::runtime::plan::{
     ANNOTATION_DEVICES, ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_INTERFACE,
     ANNOTATION_KEEP_GROUPS, ANNOTATION_SECCOMP,
 };
-use anyhow::{Result, bail};
+use anyhow::Result;
 use oci_spec::runtime::{
     BoxBuilder, Capabilities, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder,
     LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, LinuxTimeOffsetBuilder, Mount,
@@ -175,7 +176,10 @@ pub fn build(
         spec.set_domainname(options.domainname.clone());
     } else {
         if options.hostname.is_some() || options.domainname.is_some() {
-            bail!("--hostname has no effect on the host's UTS namespace: leave out --uts host");
+            refuse!(
+                Invalid,
+                "--hostname has no effect on the host's UTS namespace: leave out --uts host"
+            );
         }
         spec.set_hostname(None);
     }
@@ -254,7 +258,7 @@ fn root_mount(root: &Root, facts: &Facts) -> Result<Mount> {
     let below = (root.lowers.len() < MAX_LAYERS).then_some(&facts.mount_points);
     for lower in root.lowers.iter().chain(below) {
         let Some(lower) = lower.to_str() else {
-            bail!("{}: the path is not UTF-8", lower.display());
+            refuse!(Unsupported, "{}: the path is not UTF-8", lower.display());
         };
         words.push(format!("lowerdir={lower}"));
     }
@@ -419,7 +423,7 @@ pub fn layers(destination: &Path, lowers: &[PathBuf]) -> Result<Mount> {
     let mut words = vec!["userxattr".to_owned(), "ro".to_owned()];
     for lower in lowers {
         let Some(lower) = lower.to_str() else {
-            bail!("{}: the path is not UTF-8", lower.display());
+            refuse!(Unsupported, "{}: the path is not UTF-8", lower.display());
         };
         words.push(format!("lowerdir={lower}"));
     }
@@ -439,7 +443,10 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
         false => args.extend(options.command.iter().cloned()),
     }
     if args.is_empty() {
-        bail!("no command: the image has none, so give one after its name");
+        refuse!(
+            Invalid,
+            "no command: the image has none, so give one after its name"
+        );
     }
 
     let mut env: Vec<(String, Option<String>)> = vec![("PATH".into(), Some(DEFAULT_PATH.into()))];

@@ -1,8 +1,9 @@
 //! Socket activation (sd_listen_fds(3)): sockets that whoever started bryo has
 //! opened for the container.
 
+use crate::error::refuse;
 use crate::runtime::process::MOST_SOCKETS;
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 /// Sockets that are passed on: descriptors from 3 on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +26,10 @@ impl Sockets {
         }
         let count = number("LISTEN_FDS").unwrap_or(0);
         if count > MOST_SOCKETS {
-            bail!("LISTEN_FDS={count}: at most {MOST_SOCKETS} sockets can be passed on");
+            refuse!(
+                Invalid,
+                "LISTEN_FDS={count}: at most {MOST_SOCKETS} sockets can be passed on"
+            );
         }
         let names = std::env::var("LISTEN_FDNAMES").ok();
         Ok(Sockets { count, names })

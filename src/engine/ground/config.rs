@@ -6,7 +6,8 @@
 //! others, and all before what is built in.
 
 use crate::engine::request::flags;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -257,7 +258,11 @@ fn known(name: &str, value: &toml::Value) -> Result<(&'static str, String)> {
         let near: Vec<&str> = near.collect();
         let all = KEYS.iter().map(|key| key.name).collect();
         let list: Vec<&str> = if near.is_empty() { all } else { near };
-        bail!("there is no setting {name}; there are {}", list.join(", "));
+        refuse!(
+            Invalid,
+            "there is no setting {name}; there are {}",
+            list.join(", ")
+        );
     };
     let value = plain(value).with_context(|| format!("{name}: a single value is wanted"))?;
     Ok((key.name, value))

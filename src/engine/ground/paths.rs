@@ -1,8 +1,8 @@
 //! Where bryo keeps things: the user's data directory and the runtime
 //! directory.
 
-use crate::error;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result, anyhow};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -42,22 +42,24 @@ pub fn close_store(root: &Path) -> Result<Option<String>> {
     let uid = geteuid();
     // Root, whose everything is, may look after somebody else's.
     if !uid.is_root() && meta.uid() != uid.as_raw() {
-        bail!(error::Kind::Forbidden.says(format!(
+        refuse!(
+            Forbidden,
             "the store {} belongs to user {}, not to you: --root or BRYO_ROOT name another",
             here(),
             meta.uid()
-        )));
+        );
     }
     if meta.mode() & 0o077 == 0 || meta.uid() != uid.as_raw() {
         return Ok(None);
     }
     let closed = std::fs::set_permissions(root, PermissionsExt::from_mode(0o700));
     if closed.is_err() || std::fs::metadata(root).with_context(here)?.mode() & 0o077 != 0 {
-        bail!(error::Kind::Forbidden.says(format!(
+        refuse!(
+            Forbidden,
             "the store {} is open to other users, and its file system does not let it be closed: \
              --root or BRYO_ROOT name another",
             here()
-        )));
+        );
     }
     Ok(Some(format!(
         "the store {} was open to other users (mode {:04o}); it is yours alone now (0700)",

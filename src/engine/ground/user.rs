@@ -2,8 +2,8 @@
 //! (passwd(5), group(5)). Pure.
 
 use crate::engine::request::user::{IdOrName, UserOption};
-use crate::error;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 
 /// Who the command runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,9 +93,9 @@ pub fn resolve(asked: &UserOption, passwd_file: &[u8], group_file: &[u8]) -> Res
     let (uid, gid, home, name) = match (line, user) {
         (Some(p), _) => (p.uid, p.gid, p.home, Some(p.name)),
         (None, IdOrName::Id(uid)) => (*uid, 0, "/".to_owned(), None),
-        (None, IdOrName::Name(name)) => bail!(
-            error::Kind::NotFound.says(format!("user '{name}': not in the image's /etc/passwd"))
-        ),
+        (None, IdOrName::Name(name)) => {
+            refuse!(NotFound, "user '{name}': not in the image's /etc/passwd")
+        }
     };
     let mut resolved = User {
         uid,
@@ -134,9 +134,9 @@ pub fn group_id(asked: &IdOrName, group_file: &[u8]) -> Result<u32> {
     match (line, asked) {
         (Some(group), _) => Ok(group.gid),
         (None, IdOrName::Id(gid)) => Ok(*gid),
-        (None, IdOrName::Name(name)) => bail!(
-            error::Kind::NotFound.says(format!("group '{name}': not in the image's /etc/group"))
-        ),
+        (None, IdOrName::Name(name)) => {
+            refuse!(NotFound, "group '{name}': not in the image's /etc/group")
+        }
     }
 }
 

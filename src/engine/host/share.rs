@@ -1,6 +1,7 @@
 //! What of the host the image `host` shows beyond its files: `--share`. Pure.
 
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -181,7 +182,11 @@ impl Share {
                 None => {
                     let mut words: Vec<&str> = known().collect();
                     words.sort_unstable();
-                    bail!("--share: there is no '{word}', but {}", words.join(", "));
+                    refuse!(
+                        Invalid,
+                        "--share: there is no '{word}', but {}",
+                        words.join(", ")
+                    );
                 }
             }
         }

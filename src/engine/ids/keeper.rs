@@ -13,7 +13,7 @@
 
 use crate::engine::ground::paths;
 use crate::engine::machine::ids::{Ids, Writer};
-use crate::error;
+use crate::error::refuse;
 use crate::idmap::request::Request;
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, IdMap, lines};
@@ -23,7 +23,7 @@ use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, NewProcess};
 use crate::sys::fs::{create_private, private};
 use crate::sys::{self, wait};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
@@ -105,9 +105,9 @@ impl Keeper {
             }
             start(&directory, maps).context("start the keeper of subordinate ids")?;
         }
-        bail!(
-            error::Kind::Internal
-                .says("the keeper of subordinate ids is killed as often as it is started")
+        refuse!(
+            Internal,
+            "the keeper of subordinate ids is killed as often as it is started"
         )
     }
 
@@ -296,5 +296,5 @@ fn run(command: &mut Command) -> Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said: String = said.trim().chars().take(400).collect();
-    bail!("{name}: {} ({said})", output.status)
+    refuse!(Unsupported, "{name}: {} ({said})", output.status)
 }

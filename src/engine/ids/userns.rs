@@ -14,7 +14,7 @@ use crate::engine::machine::ids::login_name;
 use crate::engine::request::emulation::EmulationOption;
 use crate::engine::request::user::UserOption;
 use crate::engine::request::userns::UserNs;
-use crate::error;
+use crate::error::{refusal, refuse};
 use crate::idmap::helper::{SUBGID, SUBUID};
 use crate::idmap::subid::{self, Range};
 use crate::idmap::{self, IdMap, compose, inverted, push, size};
@@ -22,7 +22,7 @@ use crate::image::budget::Budget;
 use crate::image::flavour::{Flavour, Owners};
 use crate::image::store::Store;
 use crate::process::{Beside, Told, in_process};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::statfs::statfs;
@@ -219,17 +219,18 @@ impl Mapping {
             && !matches!(asked, UserNs::Auto | UserNs::Single)
             && kept.is_none()
         {
-            bail!(
+            refuse!(
+                Invalid,
                 "--root-emulation on is for containers with one id: leave out --userns or --uidmap"
             );
         }
         let of_base = base.maps();
         let (uids, gids) = match (asked, &base) {
             (UserNs::Range, Base::Single) => {
-                bail!(error::Kind::Unsupported.says(format!("--userns range: {}", lacking())))
+                refuse!(Unsupported, "--userns range: {}", lacking())
             }
             (UserNs::NoMap, Base::Single) => {
-                bail!(error::Kind::Unsupported.says(format!("--userns nomap: {}", lacking())))
+                refuse!(Unsupported, "--userns nomap: {}", lacking())
             }
             (UserNs::NoMap, Base::Here(maps) | Base::Granted(maps)) => {
                 (without_user(&maps.uids), without_user(&maps.gids))
@@ -311,7 +312,8 @@ impl Mapping {
                     (user.gid, &mapped.gids, "group", SUBGID),
                 ] {
                     if idmap::outside(map, id).is_none() {
-                        bail!(
+                        refuse!(
+                            Invalid,
                             "{what} {id} is not among the {} ids of the container ({file}): \
                              --userns single has any",
                             size(map)
@@ -424,7 +426,10 @@ fn identity(map: &[IdMap]) -> Vec<IdMap> {
 fn outside(map: &[IdMap], base: &[IdMap], flag: &str) -> Result<Vec<IdMap>> {
     compose(map, base).map_err(|id| {
         let total = size(base);
-        anyhow!("{flag}: there is no id {id} to map: you have {total} of them, from 0 on")
+        refusal!(
+            Invalid,
+            "{flag}: there is no id {id} to map: you have {total} of them, from 0 on"
+        )
     })
 }
 
@@ -546,9 +551,10 @@ pub fn keeper_for(spec: &Spec) -> Result<Option<(Keeper, Maps)>> {
     };
     let renamed = |map: &[IdMap], base: &[IdMap], file| {
         compose(map, &inverted(base)).map_err(|id| {
-            anyhow!(error::Kind::Unsupported.says(format!(
+            refusal!(
+                Unsupported,
                 "id {id} is not granted to you by {file} any more, and the container needs it"
-            )))
+            )
         })
     };
     let renamed = Maps {
@@ -570,7 +576,7 @@ pub fn renamed_here(spec: &Spec) -> Result<Maps> {
         let text = std::fs::read_to_string(format!("/proc/self/{kind}_map"));
         let base = idmap::parse(&text.unwrap_or_default());
         compose(map, &inverted(&base)).map_err(|id| {
-            anyhow!("{kind} {id}, which the container needs, is not among the ids of its network's namespace")
+            refusal!(Unsupported, "{kind} {id}, which the container needs, is not among the ids of its network's namespace")
         })
     };
     Ok(Maps {

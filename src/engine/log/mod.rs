@@ -12,8 +12,8 @@ mod lines;
 pub mod read;
 
 pub use super::request::log::{Driver, LogConfig};
-use crate::error;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use jiff::Timestamp;
 use lines::Lines;
 use serde::{Deserialize, Serialize};
@@ -49,11 +49,12 @@ pub const MAX_RECORD: usize = 16 << 10;
 /// `journald` on a machine without.
 pub fn check(driver: Driver) -> Result<()> {
     if driver == Driver::Journald && !journal::is_there() {
-        bail!(error::Kind::Unsupported.says(format!(
+        refuse!(
+            Unsupported,
             "--log-driver journald: there is no {} on this machine; json-file and k8s-file work \
              anywhere",
             journal::SOCKET
-        )));
+        );
     }
     Ok(())
 }

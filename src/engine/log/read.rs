@@ -5,8 +5,8 @@ use super::LogConfig;
 use super::Stream;
 use super::json;
 use super::k8s;
-use crate::error;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -44,10 +44,11 @@ impl Reader {
     /// The driver keeps nothing that could be read.
     pub fn open(directory: &Path, config: &LogConfig, tail: Option<u64>) -> Result<Reader> {
         let Some(name) = config.file() else {
-            bail!(error::Kind::Unsupported.says(format!(
+            refuse!(
+                Unsupported,
                 "its log driver {} keeps no file",
                 config.driver.name()
-            )))
+            )
         };
         let decode = match config.driver {
             Driver::K8sFile => k8s::decode,

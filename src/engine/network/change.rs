@@ -6,8 +6,8 @@ use crate::engine::container::asking;
 use crate::engine::container::containers::Container;
 use crate::engine::container::control::Request;
 use crate::engine::request::attachment::Attachment;
-use crate::error;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 
 /// Puts a container on a further network: at once if it runs.
 ///
@@ -21,15 +21,17 @@ pub fn connect(
     attachment.network = networks.find(&attachment.network)?.name;
     let name = &container.record.name;
     if container.record.keeping.networks.is_empty() {
-        bail!(error::Kind::Conflict.says(format!(
+        refuse!(
+            Conflict,
             "container {name} has no named network, so that it can be on no other: create it with \
              --network {}",
             attachment.network
-        )));
+        );
     }
     let mut list = wanted(container).to_vec();
     if list.iter().any(|a| a.network == attachment.network) {
-        bail!(
+        refuse!(
+            AlreadySo,
             "container {name} is on network '{}' already",
             attachment.network
         );
@@ -51,10 +53,11 @@ pub fn disconnect(networks: &Networks, container: &mut Container, network: &str)
     let before = list.len();
     list.retain(|a| a.network != network);
     if list.len() == before {
-        bail!(error::Kind::Conflict.says(format!(
+        refuse!(
+            Conflict,
             "container {} is not on network '{network}'",
             container.record.name
-        )));
+        );
     }
     change(container, list)
 }

@@ -7,11 +7,11 @@ use crate::engine::ground::json::write_json;
 use crate::engine::ground::names;
 use crate::engine::request;
 use crate::engine::request::user_network::UserNetwork;
-use crate::error;
+use crate::error::{refusal, refuse};
 use crate::net::policy::Cidr;
 use crate::sys::fs::{make_private, private};
 use crate::sys::random;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,7 +57,10 @@ impl Definition {
     pub fn way_out(&self) -> Result<Option<UserNetwork>> {
         let mut out: UserNetwork = self.options.parse()?;
         if out.cidr.is_some() || !out.dns.is_empty() {
-            bail!("--opt: --subnet says which network it is, and --dns who is asked");
+            refuse!(
+                Invalid,
+                "--opt: --subnet says which network it is, and --dns who is asked"
+            );
         }
         out.cidr = Some((LINK, 24));
         let cidr = |subnet: Subnet| Cidr {
@@ -124,7 +127,7 @@ impl Networks {
             .create(true)
             .truncate(false)
             .open(&path);
-        file.with_context(|| anyhow!("{}", path.display()))
+        file.with_context(|| refusal!(Invalid, "{}", path.display()))
     }
 
     /// Where their files are.
@@ -190,7 +193,7 @@ impl Networks {
     /// The network with this name, or whose id starts so.
     ///
     /// # Errors
-    /// Of [`error::Kind::NotFound`]; several ids start so.
+    /// Of [`NotFound`](crate::error::Kind::NotFound); several ids start so.
     pub fn find(&self, name: &str) -> Result<Definition> {
         if request::names::container(name).is_ok()
             && let Some(definition) = self.read(name)?
@@ -198,9 +201,10 @@ impl Networks {
             return Ok(definition);
         }
         let not_found = || {
-            anyhow!(error::Kind::NotFound.says(format!(
-                "no such network: {name} (bryo network create {name} makes it)"
-            )))
+            refusal!(
+                NotFound,
+                "network {name} not found (bryo network create {name} makes it)"
+            )
         };
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(not_found());
@@ -209,7 +213,7 @@ impl Networks {
         let mut found = all.filter(|definition| definition.id.starts_with(name));
         let first = found.next().ok_or_else(not_found)?;
         if found.next().is_some() {
-            bail!("'{name}' is the start of several network ids");
+            refuse!(Invalid, "'{name}' is the start of several network ids");
         }
         Ok(first)
     }
@@ -222,15 +226,13 @@ impl Networks {
         request::names::network(&wishes.name)?;
         let _lock = self.lock()?;
         if self.read(&wishes.name)?.is_some() {
-            bail!(
-                error::Kind::Conflict.says(format!("there is a network '{}' already", wishes.name))
-            );
+            refuse!(Conflict, "there is a network '{}' already", wishes.name);
         }
         let mut taken: Vec<Subnet> = Vec::new();
         for other in self.list()? {
             for subnet in other.subnets() {
                 if wishes.subnets.iter().any(|wanted| wanted.overlaps(&subnet)) {
-                    bail!("network '{}' has {subnet} already", other.name);
+                    refuse!(Conflict, "network '{}' has {subnet} already", other.name);
                 }
                 taken.push(subnet);
             }
@@ -263,11 +265,12 @@ impl Networks {
         let _lock = self.lock()?;
         let users = super::members::on(containers, &definition.name)?;
         if !users.is_empty() {
-            bail!(error::Kind::Conflict.says(format!(
+            refuse!(
+                Conflict,
                 "network '{}' is used by {}: remove what uses it, or disconnect it",
                 definition.name,
                 users.join(", ")
-            )));
+            );
         }
         // Its process may have been killed.
         let _ = std::fs::remove_file(self.traffic(&definition.name));
@@ -287,20 +290,26 @@ fn gateways(wishes: &Wishes, taken: &[Subnet]) -> Result<Vec<Subnet>> {
         let mut given = wishes.subnets.iter().filter(|s| s.address.is_ipv4() == v4);
         let first = given.next().copied();
         match given.next() {
-            Some(second) => bail!("--subnet {second}: one subnet of a kind is enough"),
+            Some(second) => refuse!(Invalid, "--subnet {second}: one subnet of a kind is enough"),
             None => Ok(first),
         }
     };
     let v4 = match one(true)? {
         Some(subnet) if subnet.prefix > 30 => {
-            bail!("--subnet {subnet}: there is no room for a container: 30 bits at most")
+            refuse!(
+                Invalid,
+                "--subnet {subnet}: there is no room for a container: 30 bits at most"
+            )
         }
         Some(subnet) => subnet.network(),
         None => subnet::free(taken).context("no network of 10.89.0.0/16 and above is free")?,
     };
     let v6 = match one(false)? {
         Some(subnet) if subnet.prefix > 126 => {
-            bail!("--subnet {subnet}: there is no room for a container: 126 bits at most")
+            refuse!(
+                Invalid,
+                "--subnet {subnet}: there is no room for a container: 126 bits at most"
+            )
         }
         Some(subnet) => Some(subnet.network()),
         None => wishes.ipv6.then(|| subnet::unique(random::bytes())),
@@ -314,12 +323,12 @@ fn gateways(wishes: &Wishes, taken: &[Subnet]) -> Result<Vec<Subnet>> {
             None => subnet.nth(1).context("the subnet has no first address")?,
         };
         if !subnet.is_host(address) {
-            bail!("--gateway {address} is not an address of {subnet}");
+            refuse!(Invalid, "--gateway {address} is not an address of {subnet}");
         }
         gateways.push(Subnet { address, ..subnet });
     }
     match free.first() {
-        Some(address) => bail!("--gateway {address}: there is no --subnet for it"),
+        Some(address) => refuse!(Invalid, "--gateway {address}: there is no --subnet for it"),
         None => Ok(gateways),
     }
 }

@@ -18,7 +18,8 @@ use crate::engine::ground::names::short;
 use crate::engine::ids::keeper::{Keeper, Maps};
 use crate::engine::network::usernet::translator::Translator;
 use crate::engine::request::user_network::UserNetwork;
-use crate::error::{self, Fault};
+use crate::error::Fault;
+use crate::error::refuse;
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, size};
 use crate::net::dns::ResolvConf;
@@ -31,7 +32,7 @@ use crate::sys::channel::{Channel, Received};
 use crate::sys::clone::{NewProcess, exit_now};
 use crate::sys::fd::close_all_but;
 use crate::sys::{self, socket, wait};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sched::{CloneFlags, setns};
@@ -99,7 +100,7 @@ pub fn start(networks: &Networks, definition: &Definition, place: Place) -> Resu
         match ours.receive()? {
             Some(received) if received.data == b"ready" => Ok(()),
             Some(received) => Err(Fault::decode(&received.data)),
-            None => bail!(error::Kind::Internal.says("it was killed")),
+            None => refuse!(Internal, "it was killed"),
         }
     };
     started()
@@ -462,7 +463,7 @@ impl Holder<'_> {
             ..
         } = ask
         else {
-            bail!(error::Kind::Internal.says("this is no wish to join"));
+            refuse!(Internal, "this is no wish to join");
         };
         // Who joins again has what it had; that may be of an earlier run.
         let reserved = self.before.remove(&container).unwrap_or(before);
@@ -493,7 +494,10 @@ impl Holder<'_> {
         }
         for address in &wanted {
             if !given.iter().any(|g| g.address == *address) {
-                bail!("the network has no addresses like {address}: make it with --ipv6");
+                refuse!(
+                    Invalid,
+                    "the network has no addresses like {address}: make it with --ipv6"
+                );
             }
         }
         let gateways: Vec<IpAddr> = self.definition.gateways.iter().map(|g| g.address).collect();

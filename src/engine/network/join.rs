@@ -5,12 +5,12 @@ use super::holder::{self, Place};
 use super::lease::{Ask, Lease, MAX_WORDS, Told};
 use super::members;
 use crate::engine::request::attachment::Attachment;
-use crate::error;
+use crate::error::refuse;
 use crate::net::worker::Listener;
 use crate::sys::channel::Channel;
 use crate::sys::inet::Protocol;
 use crate::sys::socket;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -126,7 +126,7 @@ impl Joined {
             }
         };
         if !crate::sys::ns::same(&namespace, &self.namespace)? {
-            bail!("network '{}' was made anew", self.definition.name);
+            refuse!(Conflict, "network '{}' was made anew", self.definition.name);
         }
         self.connection = connection;
         self.tell_ports()
@@ -138,10 +138,11 @@ impl Joined {
     /// The network has no way out.
     pub fn publish(&mut self, ports: Vec<Listener>) -> Result<()> {
         if self.lease.routers.is_empty() {
-            bail!(error::Kind::Conflict.says(format!(
+            refuse!(
+                Conflict,
                 "-p: network '{}' is internal, so that nobody outside can reach it",
                 self.definition.name
-            )));
+            );
         }
         self.ports = ports;
         self.tell_ports()
@@ -208,7 +209,7 @@ fn connect(networks: &Networks, name: &str) -> Result<Option<Channel>> {
 fn exchange(connection: &Channel, ask: &Ask) -> Result<Option<(Told, OwnedFd)>> {
     let words = serde_json::to_vec(ask)?;
     if words.len() > MAX_WORDS {
-        bail!("too many names");
+        refuse!(Invalid, "too many names");
     }
     if connection.send(&words, None).is_err() {
         return Ok(None);
@@ -235,7 +236,7 @@ fn join(
                 Some((Told::Joined(lease), namespace)) => {
                     return Ok((connection, lease, namespace));
                 }
-                Some((Told::Refused(text), _)) => bail!("{}: {text}", what()),
+                Some((Told::Refused(text), _)) => refuse!(Conflict, "{}: {text}", what()),
                 // It has ended, or will: it holds another one of that name.
                 Some((Told::Here | Told::Names(_) | Told::Gone, _)) | None => {
                     std::thread::sleep(Duration::from_millis(20));
@@ -266,10 +267,11 @@ fn join(
             }
         }
         if begin.elapsed() > PATIENCE * 4 {
-            bail!(error::Kind::Internal.says(format!(
+            refuse!(
+                Internal,
                 "{}: its holder ends as often as it is started",
                 what()
-            )));
+            );
         }
     }
 }

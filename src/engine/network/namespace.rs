@@ -3,7 +3,7 @@
 
 use super::definition::Definition;
 use super::subnet::Subnet;
-use crate::error;
+use crate::error::refuse;
 use crate::net::names::PORT;
 use crate::process::Beside;
 use crate::runtime::interface::Interface;
@@ -11,7 +11,7 @@ use crate::sys::channel::Channel;
 use crate::sys::fd::write_file;
 use crate::sys::netlink::{Netlink, Request, Setting};
 use crate::sys::tap;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use std::cell::Cell;
@@ -64,9 +64,7 @@ pub fn make(definition: &Definition, existing: Option<&OwnedFd>) -> Result<Made>
             (b"udp", Some(fd)) => udp.push(UdpSocket::from(fd)),
             (b"tcp", Some(fd)) => tcp.push(TcpListener::from(fd)),
             (b"tap", fd @ Some(_)) => tap = fd,
-            (what, _) => bail!(
-                error::Kind::Internal.says(format!("unexpected {}", String::from_utf8_lossy(what)))
-            ),
+            (what, _) => refuse!(Internal, "unexpected {}", String::from_utf8_lossy(what)),
         }
     }
     maker

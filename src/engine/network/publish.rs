@@ -2,7 +2,7 @@
 
 use crate::engine::container::record::Published;
 use crate::engine::request::publish::{Port, Transport};
-use crate::error;
+use crate::error::refusal;
 use crate::net::worker::Listener;
 use crate::sys::inet::{self, Protocol};
 use anyhow::{Context, Result, anyhow};
@@ -101,22 +101,24 @@ fn explain(address: SocketAddr, transport: Transport, errno: Errno) -> anyhow::E
     let what = format!("publish port {address}/{transport}");
     match errno {
         Errno::EADDRINUSE => match owner(address.port(), transport) {
-            Some(owner) => anyhow!(error::Kind::Conflict.says(format!("{what}: {owner} has it"))),
-            None => anyhow!(error::Kind::Conflict.says(format!(
+            Some(owner) => refusal!(Conflict, "{what}: {owner} has it"),
+            None => refusal!(
+                Conflict,
                 "{what}: it is taken, by nobody that you may look at"
-            ))),
+            ),
         },
         Errno::EACCES => {
             let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
             let first = std::fs::read_to_string(path).unwrap_or_default();
-            anyhow!(error::Kind::Forbidden.says(format!(
+            refusal!(
+                Forbidden,
                 "{what}: users may not have ports below {}; take another, or have an \
                  administrator set net.ipv4.ip_unprivileged_port_start={}",
                 first.trim(),
                 address.port()
-            )))
+            )
         }
-        Errno::EADDRNOTAVAIL => anyhow!("{what}: the host has no such address"),
+        Errno::EADDRNOTAVAIL => refusal!(Invalid, "{what}: the host has no such address"),
         errno => anyhow!(errno).context(what),
     }
 }

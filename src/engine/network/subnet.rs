@@ -1,7 +1,7 @@
 //! Subnets and the addresses in them. Pure.
 
-use crate::error;
-use anyhow::{Context, Result, bail};
+use crate::error::{refusal, refuse};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -101,7 +101,7 @@ impl FromStr for Subnet {
             prefix: prefix.parse().ok().with_context(wanted)?,
         };
         if subnet.prefix > subnet.bits() {
-            bail!("{}", wanted());
+            refuse!(Invalid, "{}", wanted());
         }
         Ok(subnet)
     }
@@ -174,10 +174,14 @@ pub fn choose(
 ) -> Result<IpAddr> {
     if let Some(wanted) = wanted {
         if !subnet.is_host(wanted) {
-            bail!("{wanted} is not an address of {}", subnet.network());
+            refuse!(
+                Invalid,
+                "{wanted} is not an address of {}",
+                subnet.network()
+            );
         }
         if taken.contains(&wanted) {
-            bail!(error::Kind::Conflict.says(format!("the address {wanted} is taken")));
+            refuse!(Conflict, "the address {wanted} is taken");
         }
         return Ok(wanted);
     }
@@ -191,7 +195,7 @@ pub fn choose(
     let behind = (1..=enough).filter_map(|n| subnet.nth(last.checked_add(n)?));
     let from_start = (1..=enough).filter_map(|n| subnet.nth(n));
     let found = behind.chain(from_start).find(free);
-    found.with_context(|| format!("no address of {} is left", subnet.network()))
+    found.ok_or_else(|| refusal!(Conflict, "no address of {} is left", subnet.network()))
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use super::namespace::BRIDGE;
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::request::network::Network;
 use crate::error;
+use crate::error::refuse;
 use crate::net::capture;
 use crate::sys::ns;
 use crate::sys::packet::{Packet, Packets};
 use crate::sys::signal::SignalFd;
 use crate::sys::wait::wait;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::poll::PollFlags;
 use nix::sched::{CloneFlags, setns};
 use std::io::Write;
@@ -46,15 +47,13 @@ impl Subject {
             Err(error) if error::Kind::said(&error) == Some(error::Kind::NotFound) => {
                 let networks = Networks::open(containers.root());
                 let Ok(definition) = networks.find(name) else {
-                    bail!(
-                        error::Kind::NotFound
-                            .says(format!("there is no container and no network '{name}'"))
-                    );
+                    refuse!(NotFound, "there is no container and no network '{name}'");
                 };
                 let Some((connection, namespace)) = look(&networks, &definition.name) else {
-                    bail!(error::Kind::Conflict.says(format!(
+                    refuse!(
+                        Conflict,
                         "network '{name}' is not in use: no container on it runs"
-                    )));
+                    );
                 };
                 Ok(Subject {
                     end: connection.into(),
@@ -68,7 +67,8 @@ impl Subject {
     fn container(container: &mut Container) -> Result<Subject> {
         let end = container.running_process()?;
         if container.record.network == Network::Host {
-            bail!(
+            refuse!(
+                Unsupported,
                 "container {} has the host's network, which is not bryo's to look at",
                 container.record.name
             );

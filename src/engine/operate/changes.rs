@@ -3,13 +3,13 @@
 use crate::engine::container::containers::Container;
 use crate::engine::ids::userns;
 use crate::engine::operate::export::{become_root, trees};
-use crate::error;
+use crate::error::refuse;
 use crate::image::entry::{join, show};
 use crate::image::record::OPAQUE;
 use crate::image::unpack::{DIRECTORY, is_whiteout};
 use crate::image::view::{Node, View};
 use crate::process::in_process;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, open, openat};
@@ -91,10 +91,11 @@ fn found_in(upper: &Path, lowers: &[PathBuf]) -> Result<Vec<(Change, Vec<u8>)>> 
 pub fn layers(container: &Container) -> Result<(PathBuf, Vec<PathBuf>)> {
     let mut trees = trees(&container.spec()?, container)?;
     if trees.len() < 2 || !trees[0].ends_with("upper") {
-        bail!(error::Kind::Conflict.says(format!(
+        refuse!(
+            Conflict,
             "container {}: its changes are not apart from what it stands on",
             container.record.name
-        )));
+        );
     }
     let upper = trees.remove(0);
     Ok((upper, trees))

@@ -6,7 +6,7 @@ use crate::engine::ids::userns;
 use crate::engine::operate::changes::layers;
 use crate::engine::operate::export::{become_root, trees};
 use crate::engine::request::userns::UserNs;
-use crate::error;
+use crate::error::refuse;
 use crate::idmap::size;
 use crate::image::change::{Change, apply_to};
 use crate::image::commit::{self, About};
@@ -17,7 +17,7 @@ use crate::image::reference::Reference;
 use crate::image::store::{Image, Store};
 use crate::image::tarwrite::TarWriter;
 use crate::process::{Beside, unless_unread};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;
 use serde_json::{Map, Value, json};
@@ -61,11 +61,12 @@ pub fn commit(
         None => None,
     };
     let Some(base) = base else {
-        bail!(error::Kind::NotFound.says(format!(
+        refuse!(
+            NotFound,
             "container {}: its image is not in the store; bryo export and bryo import make one of \
              all its files",
             container.record.name
-        )));
+        );
     };
     if !options.squash {
         layers(container).with_context(|| format!("{}: --squash takes all files", what()))?;

@@ -8,14 +8,14 @@
 
 use crate::engine::ground::confine::{limit, write_only_to};
 use crate::engine::operate::visit::{Files, Visit};
-use crate::error;
+use crate::error::{refusal, refuse};
 use crate::image::budget::Budget;
 use crate::image::layer::Earning;
 use crate::image::pack::{self, pack};
 use crate::image::place::{self, Found, Place, Target};
 use crate::process::{Beside, unless_unread};
 use crate::sys::fd::open_in_root;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
@@ -182,7 +182,10 @@ pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Resu
             received
         }
         (Side::Host(_) | Side::Stream, _) => {
-            bail!("one of the two is a path of a container, as NAME:PATH")
+            refuse!(
+                Invalid,
+                "one of the two is a path of a container, as NAME:PATH"
+            )
         }
     }
 }
@@ -220,8 +223,8 @@ fn open_host(source: &Written, follow: bool) -> Result<OwnedFd> {
 /// The errors of a path in the words of docker.
 fn said(errno: Errno) -> anyhow::Error {
     match errno {
-        Errno::ENOENT => anyhow::anyhow!(error::Kind::NotFound.says("no such file or directory")),
-        Errno::ENOTDIR => anyhow::anyhow!("not a directory"),
+        Errno::ENOENT => refusal!(NotFound, "no such file or directory"),
+        Errno::ENOTDIR => refusal!(Invalid, "not a directory"),
         errno => errno.into(),
     }
 }
@@ -332,7 +335,7 @@ fn into_host(to: &Written, contents: bool, source: impl Read, warn: &dyn Fn(&str
                     false => return Err(said(Errno::ENOTDIR)),
                 }
             }
-            _ => bail!("no such file or directory"),
+            _ => refuse!(NotFound, "no such file or directory"),
         },
     };
     let found = match path.symlink_metadata() {

@@ -4,12 +4,12 @@ use crate::engine::container::containers::Container;
 use crate::engine::container::record::State;
 use crate::engine::create::mountpoints;
 use crate::engine::ids::userns;
-use crate::error;
+use crate::error::refuse;
 use crate::image::export::export as write_tar;
 use crate::image::owners::Owners;
 use crate::image::tarwrite::TarWriter;
 use crate::runtime::plan::TMPFS_UPPER;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 use oci_spec::runtime::Spec;
@@ -54,7 +54,7 @@ pub fn trees(spec: &Spec, container: &Container) -> Result<Vec<PathBuf>> {
     let root = root.context("config.json has no root")?;
     let words = root.options().as_deref().unwrap_or_default();
     if words.iter().any(|w| w == TMPFS_UPPER) {
-        bail!(error::Kind::Conflict.says("its changes are in memory only"));
+        refuse!(Conflict, "its changes are in memory only");
     }
     let value = |key: &'static str| words.iter().filter_map(move |w| w.strip_prefix(key));
     let upper = value("upperdir=").chain(value("lowerdir="));

@@ -9,7 +9,7 @@ use crate::engine::container::record::State;
 use crate::engine::operate::launch::{Launch, launch};
 use crate::engine::request::restart::Restart;
 use crate::engine::supervise::attach::End;
-use crate::error;
+use crate::error::refuse;
 use crate::sys::channel::Channel;
 use crate::sys::{self, pidfd, wait};
 use anyhow::{Result, bail};
@@ -32,18 +32,24 @@ pub fn start(
 ) -> Result<End> {
     match &container.state {
         State::Running { .. } | State::Restarting { .. } => return Ok(End::Left),
-        State::Paused { .. } => bail!(error::Kind::Conflict.says(format!(
+        State::Paused { .. } => refuse!(
+            Conflict,
             "container {} is paused, not stopped: bryo unpause lets it go on",
             container.record.name
-        ))),
-        State::Dead { why } => bail!("container {} is dead: {why}", container.record.name),
+        ),
+        State::Dead { why } => refuse!(
+            Conflict,
+            "container {} is dead: {why}",
+            container.record.name
+        ),
         State::Created | State::Exited { .. } => {}
     }
     let Some(lock) = take_lock(&container)? else {
-        bail!(error::Kind::Conflict.says(format!(
+        refuse!(
+            Conflict,
             "container {} is being started or removed by another bryo",
             container.record.name
-        )))
+        )
     };
     container.read_state()?;
     container.ask_stop(false)?;
@@ -96,11 +102,12 @@ pub fn begin_stop(
     let name = container.record.name.clone();
     match &container.state {
         State::Paused { .. } => {
-            bail!(error::Kind::Conflict.says(format!(
+            refuse!(
+                Conflict,
                 "container {name} is paused: bryo unpause it before it is stopped"
-            )))
+            )
         }
-        State::Dead { why } => bail!("container {name} is dead: {why}"),
+        State::Dead { why } => refuse!(Conflict, "container {name} is dead: {why}"),
         _ => {}
     }
     let mut stopping = Stopping {
@@ -204,7 +211,11 @@ pub fn wait(containers: &Containers, mut container: Container) -> Result<i32> {
         container.await_start()?;
         match &container.state {
             State::Exited { code, .. } => return Ok(*code),
-            State::Dead { why } => bail!("container {} is dead: {why}", container.record.name),
+            State::Dead { why } => refuse!(
+                Conflict,
+                "container {} is dead: {why}",
+                container.record.name
+            ),
             State::Created => return Ok(0),
             State::Running { .. } | State::Paused { .. } | State::Restarting { .. } => {}
         }
@@ -228,7 +239,7 @@ pub fn rename(containers: &Containers, container: &mut Container, name: &str) ->
     crate::engine::request::names::container(name)?;
     let old = container.record.name.clone();
     if old == name {
-        bail!(error::Kind::AlreadySo.says(format!("container {name} has this name already")));
+        refuse!(AlreadySo, "container {name} has this name already");
     }
     containers.rename(container, name)?;
     let details = [("oldName", old.as_str())];
@@ -247,10 +258,11 @@ pub fn set_policy(
     policy: Restart,
 ) -> Result<()> {
     if container.record.auto_remove && policy != Restart::No {
-        bail!(error::Kind::Conflict.says(format!(
+        refuse!(
+            Conflict,
             "container {} is removed when it ends (--rm): it cannot be started again",
             container.record.name
-        )));
+        );
     }
     container.changes.restart = Some(policy);
     container.save_changes()?;
@@ -268,11 +280,12 @@ pub fn begin_remove(container: &mut Container, force: bool) -> Result<()> {
         return Ok(());
     }
     if !force {
-        bail!(error::Kind::Conflict.says(format!(
+        refuse!(
+            Conflict,
             "container {} is {}: stop it first, or use -f",
             container.record.name,
             container.state.name()
-        )));
+        );
     }
     container.ask_stop(true)?;
     match container.running_process() {
@@ -311,10 +324,11 @@ pub fn finish_remove(
             Ok(None) if Instant::now() < patience => {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            Ok(None) => bail!(error::Kind::Conflict.says(format!(
+            Ok(None) => refuse!(
+                Conflict,
                 "container {} is in use by another bryo",
                 container.record.name
-            ))),
+            ),
         }
     };
     if !container.dir.exists() {

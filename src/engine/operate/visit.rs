@@ -8,10 +8,11 @@ use crate::engine::ids::userns;
 use crate::engine::operate::export::become_root;
 use crate::engine::operate::lifecycle::take_lock;
 use crate::engine::supervise::exec::command_process;
+use crate::error::refuse;
 use crate::image::flavour;
 use crate::image::owners::Owners;
 use crate::runtime::{Plan, visit};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
@@ -54,7 +55,10 @@ impl Visit {
         container.await_start()?;
         if !container.state.is_active() {
             let Some(lock) = take_lock(&container)? else {
-                bail!("container {name} is being started or removed by another bryo");
+                refuse!(
+                    Conflict,
+                    "container {name} is being started or removed by another bryo"
+                );
             };
             return Ok(Visit {
                 container,
@@ -70,7 +74,9 @@ impl Visit {
         let root = nix::fcntl::open(path.as_str(), flags, Mode::empty()).context(path)?;
         // Asked afterwards: it was that process's root, not a later one's.
         match crate::sys::pidfd::kill(inner.as_ref().unwrap_or(&process), 0) {
-            Err(e) if e.errno == Errno::ESRCH => bail!("container {name} has just ended"),
+            Err(e) if e.errno == Errno::ESRCH => {
+                refuse!(Conflict, "container {name} has just ended")
+            }
             other => other?,
         }
         Ok(Visit {

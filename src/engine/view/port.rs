@@ -4,7 +4,8 @@ use crate::engine::container::containers::Container;
 use crate::engine::container::record::Published;
 use crate::engine::request::publish::{Transport, transport};
 use crate::error::Kind;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -84,10 +85,11 @@ pub fn places(container: &Container, port: &str) -> Result<Vec<SocketAddr>> {
     let all = container.published().iter().filter(is_meant);
     let places: Vec<SocketAddr> = all.map(|p| p.host).collect();
     if places.is_empty() {
-        bail!(Kind::NotFound.says(format!(
+        refuse!(
+            NotFound,
             "container {}: port {number}/{transport} is not published",
             container.record.name
-        )));
+        );
     }
     Ok(places)
 }

@@ -2,7 +2,8 @@
 
 use crate::engine::operate::processes::{Process, TICKS, started};
 use crate::error::Kind;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::process::Command;
@@ -63,7 +64,7 @@ pub fn by_ps(options: &[String], processes: &[Process]) -> Result<Vec<String>> {
     let done = done.context("run ps")?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
-        bail!(Kind::Invalid.says(format!("ps: {}", said.trim())));
+        refuse!(Invalid, "ps: {}", said.trim());
     }
     lines_about(&String::from_utf8_lossy(&done.stdout), processes)
 }

@@ -1,11 +1,12 @@
 //! Certificates: the system's authorities, and what `certs.d` has for single
 //! registries (docker's "certificates" page, containers-certs.d(5)).
 
+use crate::error::demand;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, parse_pem};
 
 use super::files;
@@ -74,7 +75,7 @@ fn read_certs(path: &Path) -> Result<Vec<Certificate<'static>>> {
             certs.push(cert);
         }
     }
-    ensure!(!certs.is_empty(), "there is none in the file");
+    demand!(Invalid, !certs.is_empty(), "there is none in the file");
     Ok(certs)
 }
 

@@ -1,12 +1,13 @@
 //! Settings for registries: containers-registries.conf(5), version 2, and what
 //! docker's daemon.json says of the same.
 
+use crate::error::demand;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::client::Place;
@@ -94,12 +95,14 @@ impl Conf {
             if registry.prefix.is_empty() {
                 registry.prefix.clone_from(&registry.location);
             }
-            ensure!(
+            demand!(
+                Invalid,
                 !registry.prefix.is_empty(),
                 "a registry has neither location nor prefix"
             );
             let wild = registry.prefix.starts_with("*.");
-            ensure!(
+            demand!(
+                Invalid,
                 !(wild && registry.location.is_empty() && !registry.mirror.is_empty()),
                 "{}: mirrors need a location",
                 registry.prefix
@@ -176,7 +179,8 @@ impl Conf {
         let Some((registry, rest)) = self.of(&name) else {
             return Ok(vec![Place::of(reference)]);
         };
-        ensure!(
+        demand!(
+            Forbidden,
             !registry.blocked,
             "registry {} is blocked by registries.conf",
             registry.prefix
@@ -238,7 +242,8 @@ fn rest_after<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
 fn place(location: &str, rest: &str, insecure: bool) -> Result<Place> {
     let name = format!("{}{rest}", location.trim_end_matches('/'));
     let reference: Reference = name.parse().context("registries.conf")?;
-    ensure!(
+    demand!(
+        Invalid,
         reference::has_domain(&name),
         "registries.conf: location {location:?} has no host"
     );

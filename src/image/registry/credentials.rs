@@ -2,6 +2,7 @@
 //! (one format, containers-auth.json(5)), and programs that keep secrets
 //! (docker's credential helpers).
 
+use crate::error::{demand, refusal, refuse};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -10,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ fn read(path: &Path) -> Result<Option<AuthFile>> {
     }
     let parsed = serde_json::from_slice(&bytes);
     // The text is left out of the error: it is secret.
-    let parsed = parsed.map_err(|error| anyhow::anyhow!("line {} is wrong", error.line()));
+    let parsed = parsed.map_err(|error| refusal!(Invalid, "line {} is wrong", error.line()));
     parsed
         .map(Some)
         .with_context(|| format!("parse {}", path.display()))
@@ -112,7 +113,12 @@ fn read(path: &Path) -> Result<Option<AuthFile>> {
 pub fn find(authfile: Option<&Path>, domain: &str, path: &str) -> Result<Option<Credentials>> {
     let files = match authfile {
         Some(file) => {
-            ensure!(file.exists(), "there is no file {}", file.display());
+            demand!(
+                NotFound,
+                file.exists(),
+                "there is no file {}",
+                file.display()
+            );
             vec![file.to_owned()]
         }
         None => files::credentials(),
@@ -316,8 +322,12 @@ fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
     let Some(answer) = answer else {
         return Ok(None);
     };
-    let answer: HelperAnswer = serde_json::from_slice(&answer)
-        .map_err(|_| anyhow::anyhow!("docker-credential-{name} answers in another format"))?;
+    let answer: HelperAnswer = serde_json::from_slice(&answer).map_err(|_| {
+        refusal!(
+            Unavailable,
+            "docker-credential-{name} answers in another format"
+        )
+    })?;
     let user = match answer.username.as_str() {
         "<token>" => String::new(),
         _ => answer.username,
@@ -330,7 +340,11 @@ fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
 
 /// Runs a helper; None if it says that it does not know the server.
 fn run_helper(name: &str, verb: &str, input: &str) -> Result<Option<Vec<u8>>> {
-    ensure!(!name.contains('/'), "{name:?} is no credential helper");
+    demand!(
+        Invalid,
+        !name.contains('/'),
+        "{name:?} is no credential helper"
+    );
     let program = format!("docker-credential-{name}");
     let run = || {
         let mut child = Command::new(&program)
@@ -352,7 +366,8 @@ fn run_helper(name: &str, verb: &str, input: &str) -> Result<Option<Vec<u8>>> {
     if text.contains("credentials not found") {
         return Ok(None);
     }
-    bail!(
+    refuse!(
+        Unavailable,
         "{program} {verb} failed: {}",
         super::failure::clean(text.trim())
     )

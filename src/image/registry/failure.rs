@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::challenge::Challenge;
+use crate::error::Kind;
 
 /// Longest part of a registry's own words that is shown, in characters.
 const MAX_TEXT: usize = 300;
@@ -45,6 +46,19 @@ impl Failure {
             Failure::Broken(_) => true,
             Failure::Status(status) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
             Failure::Untrusted(_) | Failure::Refused(_) => false,
+        }
+    }
+
+    /// What it means to who wanted something of the registry.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Failure::Broken(_) | Failure::Refused(_) => Kind::Unavailable,
+            Failure::Untrusted(_) => Kind::Forbidden,
+            Failure::Status(status) => match status.code {
+                401 | 403 => Kind::Forbidden,
+                404 => Kind::NotFound,
+                _ => Kind::Unavailable,
+            },
         }
     }
 

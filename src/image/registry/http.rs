@@ -4,13 +4,14 @@
 //! another server: only by http and https, not from the one down to the other,
 //! and without what was meant for the first server's eyes.
 
+use crate::error::refuse;
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ureq::config::Config;
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use ureq::http::{Method, Request, Response, Uri};
@@ -289,7 +290,7 @@ fn target(from: &Uri, response: &Response<Body>, insecure: bool) -> Result<Uri> 
     let location = location.to_str().context("it leads nowhere")?;
     let url = url::join(from, location)?;
     if from.scheme_str() == Some("https") && url.scheme_str() == Some("http") && !insecure {
-        bail!("it leads from https to http");
+        refuse!(Forbidden, "it leads from https to http");
     }
     Ok(url)
 }
@@ -348,7 +349,10 @@ fn proxy(https: bool, host: &str) -> Result<Option<Proxy>> {
         return Ok(None);
     }
     if text.starts_with("socks") {
-        bail!("the proxy {text:?} is of a kind that is not supported: use an http proxy");
+        refuse!(
+            Unsupported,
+            "the proxy {text:?} is of a kind that is not supported: use an http proxy"
+        );
     }
     let proxy = Proxy::new(&text).with_context(|| "the proxy of the environment".to_owned())?;
     Ok(Some(proxy))

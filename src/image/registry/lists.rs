@@ -1,11 +1,12 @@
 //! Lists of images for several platforms (OCI image indexes) that are being
 //! put together: a file each in the store's directory `lists`.
 
+use crate::error::{demand, refuse};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use oci_spec::image::{Arch, Descriptor, ImageIndexBuilder, MediaType, Os, PlatformBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -184,7 +185,11 @@ impl List {
         progress: &dyn Progress,
     ) -> Result<Digest> {
         let push = || -> Result<Digest> {
-            ensure!(!self.entries.is_empty(), "there is no image in the list");
+            demand!(
+                Invalid,
+                !self.entries.is_empty(),
+                "there is no image in the list"
+            );
             let tag = tag_of(target)?;
             let home = client.repository(&client.conf.home(target)?)?;
             for entry in &self.entries {
@@ -236,6 +241,6 @@ fn described(platform: &Platform) -> Result<oci_spec::image::Platform> {
     }
     match builder.build() {
         Ok(platform) => Ok(platform),
-        Err(error) => bail!("platform {platform}: {error}"),
+        Err(error) => refuse!(Invalid, "platform {platform}: {error}"),
     }
 }

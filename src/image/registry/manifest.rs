@@ -3,7 +3,8 @@
 //!
 //! Pure: no files, no clock.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::error::{demand, refuse};
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
 
@@ -61,21 +62,27 @@ pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<(Document, Media
     let header = header.filter(|header| known.contains(&header.as_str()));
     if let (Some(header), Some(own)) = (&header, &outline.media_type) {
         // The same bytes must mean the same to everybody.
-        ensure!(
+        demand!(
+            Unavailable,
             header == own,
             "the registry calls the manifest {header}, but it is {}",
             clean(own)
         );
     }
     if outline.schema_version == Some(1) {
-        bail!("its manifest is of docker's old schema 1, which is not supported: push it anew");
+        refuse!(
+            Unsupported,
+            "its manifest is of docker's old schema 1, which is not supported: push it anew"
+        );
     }
-    ensure!(
+    demand!(
+        Unsupported,
         outline.schema_version == Some(2),
         "its manifest is of an unknown schema"
     );
     let is_index = outline.manifests.is_some();
-    ensure!(
+    demand!(
+        Unsupported,
         !is_index || outline.layers.is_none() && outline.config.is_none(),
         "its manifest is an index and an image at once"
     );
@@ -90,14 +97,15 @@ pub fn read(bytes: &[u8], content_type: Option<&str>) -> Result<(Document, Media
             Document::Index(Box::new(index))
         }
         OCI_MANIFEST | DOCKER_MANIFEST => {
-            ensure!(
+            demand!(
+                Unsupported,
                 outline.config.is_some(),
                 "its manifest has no configuration"
             );
             let manifest = serde_json::from_slice(bytes).context("parse the manifest")?;
             Document::Image(Box::new(manifest))
         }
-        other => bail!("this is no image, but {}", clean(other)),
+        other => refuse!(Unsupported, "this is no image, but {}", clean(other)),
     };
     Ok((document, MediaType::from(media_type.as_str())))
 }
@@ -127,7 +135,8 @@ fn check_config(media_type: &str, artifact_type: Option<&str>) -> Result<()> {
     match media_type {
         "application/vnd.oci.image.config.v1+json"
         | "application/vnd.docker.container.image.v1+json" => Ok(()),
-        _ => bail!(
+        _ => refuse!(
+            Unsupported,
             "this is no container image, but an artifact of type {}: it cannot be run",
             clean(artifact_type.unwrap_or(media_type))
         ),
@@ -137,7 +146,8 @@ fn check_config(media_type: &str, artifact_type: Option<&str>) -> Result<()> {
 /// Layers are tars, whatever they are called: what is unpacked shows it, and
 /// podman takes them so too. Documents are none.
 fn check_layer(media_type: &str) -> Result<()> {
-    ensure!(
+    demand!(
+        Unsupported,
         !media_type.ends_with("json"),
         "a layer is no tar, but {}: this is no container image",
         clean(media_type)

@@ -4,13 +4,13 @@
 //! while it streams. The store is locked only at the end, when all is here and
 //! moves to its place.
 
-use crate::error;
+use crate::error::{demand, refuse};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::client::{Client, Place, Repository};
@@ -157,7 +157,7 @@ pub(super) fn image(
         }
         fetched = chosen;
     }
-    bail!("indexes are nested too deeply")
+    refuse!(Invalid, "indexes are nested too deeply")
 }
 
 /// One image on its way in.
@@ -183,7 +183,8 @@ impl Job<'_> {
         let media_type = fetched.media_type.clone();
         let bytes = (fetched.bytes.clone(), media_type);
         let image = prepared(vec![reference.clone()], config, Some(bytes), Vec::new())?;
-        ensure!(
+        demand!(
+            Unavailable,
             image.config.0 == *manifest.config().digest() && image.manifest.0 == fetched.digest,
             "manifests and configurations are named by sha256 only"
         );
@@ -209,7 +210,7 @@ impl Job<'_> {
                 return self.commit(&session, &image, made);
             }
         }
-        bail!("others remove its layers as fast as they come")
+        refuse!(Conflict, "others remove its layers as fast as they come")
     }
 
     /// The configuration, as written.
@@ -434,7 +435,10 @@ pub fn ensure_pulled(
         }
         (None, Policy::Never) => {
             let name = names.first().context("there is a name")?;
-            bail!(error::Kind::NotFound.says(format!("no image '{name}' in the store")));
+            refuse!(
+                NotFound,
+                "No such image: {name} (bryo images lists those in the store)"
+            );
         }
         _ => {}
     }

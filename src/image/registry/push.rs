@@ -3,10 +3,11 @@
 //!
 //! The bytes go as they are: what is pulled again has the same digests.
 
+use crate::error::demand;
 use std::collections::HashSet;
 use std::fs::File;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use oci_spec::image::ImageManifest;
 use ureq::http::Method;
 
@@ -50,7 +51,8 @@ pub fn push(
     progress: &dyn Progress,
 ) -> Result<Digest> {
     let push = || -> Result<Digest> {
-        ensure!(
+        demand!(
+            Invalid,
             reference.digest().is_none(),
             "a digest cannot be chosen: give a tag"
         );
@@ -114,7 +116,8 @@ pub fn send_manifest(
     let answer = answer.context("the manifest")?;
     let ours = digest::sha256(bytes);
     if let Some(theirs) = answer.header("docker-content-digest") {
-        ensure!(
+        demand!(
+            Unavailable,
             theirs == ours.as_ref(),
             "the registry made {theirs} of the manifest {ours}"
         );

@@ -1,7 +1,8 @@
 //! What can be asked of a repository (OCI distribution specification 1.1,
 //! "Pull" and "Content discovery").
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use crate::error::{demand, refusal, refuse};
+use anyhow::{Context, Result};
 use oci_spec::image::MediaType;
 use serde::Deserialize;
 use ureq::http::Method;
@@ -57,8 +58,9 @@ impl Client {
         };
         let digest = match wanted {
             Some(wanted) => {
-                let wanted = Digest::try_from(wanted)
-                    .map_err(|error| anyhow!("the registry's digest {wanted:?}: {error}"))?;
+                let wanted = Digest::try_from(wanted).map_err(|error| {
+                    refusal!(Unavailable, "the registry's digest {wanted:?}: {error}")
+                })?;
                 digest::verify("the manifest", &wanted, &bytes)?;
                 wanted
             }
@@ -143,7 +145,7 @@ impl Client {
                 None => return Ok(tags),
             }
         }
-        bail!("the registry lists tags without end")
+        refuse!(Unavailable, "the registry lists tags without end")
     }
 }
 
@@ -175,12 +177,16 @@ pub fn starts_over(answer: &Answer, offset: u64) -> Result<bool> {
                 let (start, _) = range.split_once('-')?;
                 start.trim().parse::<u64>().ok()
             });
-            ensure!(
+            demand!(
+                Unavailable,
                 start == Some(offset),
                 "the registry sends another part than was asked for ({range:?})"
             );
             Ok(false)
         }
-        code => bail!("the registry does not send the rest (status {code})"),
+        code => refuse!(
+            Unavailable,
+            "the registry does not send the rest (status {code})"
+        ),
     }
 }

@@ -1,11 +1,12 @@
 //! Images from registry to registry, and to places that are no store: their
 //! bytes stay as they are.
 
+use crate::error::{demand, refuse};
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::client::{Client, Repository};
@@ -47,7 +48,8 @@ pub(super) fn fetch(
         let download = Download::new(client, repository, expected, &part, &stop)?;
         let mut reader = digest::HashReader::new(download, Hasher::like(wanted.digest())?);
         let size = io::copy(&mut reader, &mut io::sink())?;
-        ensure!(
+        demand!(
+            Invalid,
             size == wanted.size(),
             "it has {size} bytes instead of {}",
             wanted.size()
@@ -137,7 +139,8 @@ pub fn send(
 
 /// The tag that something is sent under.
 pub(super) fn tag_of(reference: &Reference) -> Result<String> {
-    ensure!(
+    demand!(
+        Invalid,
         reference.digest().is_none(),
         "a digest cannot be chosen: give a tag"
     );
@@ -330,7 +333,8 @@ impl Origin<'_> {
                 let digest = wanted.digest();
                 let slice = files.get(&blob_path(digest))?;
                 let slice = slice.with_context(|| format!("the layout has no blob {digest}"))?;
-                ensure!(
+                demand!(
+                    Invalid,
                     slice.length == wanted.size(),
                     "it has {} bytes instead of {}",
                     slice.length,
@@ -375,7 +379,7 @@ impl Way<'_> {
             Document::Image(manifest) => self.blobs(manifest)?,
             Document::Index(index) => {
                 if depth >= crate::image::index::MAX_NESTING {
-                    bail!("indexes are nested too deeply");
+                    refuse!(Invalid, "indexes are nested too deeply");
                 }
                 for entry in index.manifests() {
                     let inner = self.from.document(entry)?;

@@ -2,9 +2,10 @@
 //!
 //! Pure: no files, no clock.
 
+use crate::error::{demand, refuse};
 use std::fmt::Write;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use ureq::http::Uri;
 
 /// Reads an absolute `http` or `https` URL; anything else is an error.
@@ -13,18 +14,22 @@ pub fn parse(text: &str) -> Result<Uri> {
     if let Some((scheme, _)) = text.split_once("://")
         && !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https")
     {
-        bail!("URL {text:?}: the scheme {scheme} is not allowed");
+        refuse!(Invalid, "URL {text:?}: the scheme {scheme} is not allowed");
     }
     let url: Uri = text.parse().with_context(|| format!("URL {text:?}"))?;
     match url.scheme_str() {
         Some("http" | "https") => {}
-        Some(other) => bail!("URL {text:?}: the scheme {other} is not allowed"),
-        None => bail!("URL {text:?} is not absolute"),
+        Some(other) => refuse!(Invalid, "URL {text:?}: the scheme {other} is not allowed"),
+        None => refuse!(Invalid, "URL {text:?} is not absolute"),
     }
     let host = url.host().unwrap_or_default();
-    ensure!(!host.is_empty(), "URL {text:?} has no host");
+    demand!(Invalid, !host.is_empty(), "URL {text:?} has no host");
     let authority = url.authority().map_or("", |authority| authority.as_str());
-    ensure!(!authority.contains('@'), "URL has a user name in it");
+    demand!(
+        Invalid,
+        !authority.contains('@'),
+        "URL has a user name in it"
+    );
     Ok(url)
 }
 

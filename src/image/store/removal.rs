@@ -1,12 +1,13 @@
 //! Taking names and images away, and collecting what nothing needs any more.
 
+use crate::error::{demand, refuse};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
 use super::super::digest::{self, Digest};
 use super::super::layer::About;
@@ -74,9 +75,13 @@ impl Store {
         if target.only_name.is_none() && insist != Insist::Force {
             if target.names.len() > 1 && insist == Insist::No {
                 let names = target.names.join(", ");
-                bail!("image {short} has several names ({names}): remove them, or force it");
+                refuse!(
+                    Conflict,
+                    "image {short} has several names ({names}): remove them, or force it"
+                );
             }
-            ensure!(
+            demand!(
+                Conflict,
                 users.is_empty(),
                 "image {short} is used by container {}",
                 users.join(", ")
@@ -213,7 +218,8 @@ impl Store {
     fn target(&self, name: &str) -> Result<Target> {
         let descriptors = self.descriptors()?;
         let selected = self.select(&descriptors, name)?;
-        let none = || Kind::NotFound.says(format!("no such image: {name}"));
+        let none =
+            || Kind::NotFound.says(format!("No such image: {name} (bryo images lists them)"));
         let manifest = selected.ok_or_else(none)?;
         let image = self.image(&descriptors, &manifest)?;
         let reference = name.parse::<Reference>().ok().map(Reference::or_latest);

@@ -6,9 +6,9 @@ use crate::engine::container::control::Reply;
 use crate::engine::container::events::{self, Action};
 use crate::engine::container::record::State;
 use crate::engine::create::limits;
-use crate::error;
+use crate::error::refuse;
 use crate::runtime::{StartError, Step};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use oci_spec::runtime::Spec;
 
 impl Life {
@@ -40,9 +40,10 @@ impl Life {
         let confinement = &self.container.history.confinement;
         let Some(placed) = &confinement.placed else {
             let why = confinement.without.clone().unwrap_or_default();
-            bail!(error::Kind::Unsupported.says(format!(
+            refuse!(
+                Unsupported,
                 "it has no control group, by which it could be paused: {why}; see bryo doctor"
-            )));
+            );
         };
         let group = placed.limits();
         group.freeze(frozen)?;

@@ -28,7 +28,7 @@ use crate::engine::network::usernet::translator::{self, Translator};
 use crate::engine::network::{holder, publish};
 use crate::engine::request::network::Network;
 use crate::engine::request::restart::Restart;
-use crate::error;
+use crate::error::{refusal, refuse};
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
 use crate::process::{ProcessId, release_stdio};
@@ -38,7 +38,7 @@ use crate::sys::clone::{Child, NewProcess, exit_now};
 use crate::sys::signal::SignalFd;
 use crate::sys::wait::wait;
 use crate::sys::{socket, title};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use hub::{Asked, Hub};
 use jiff::Timestamp;
 use network::Places;
@@ -420,7 +420,7 @@ impl Life {
                 let report = translator::report_of(&self.container.dir);
                 Translator::start(user, tap, &self.listeners, &empty, &report)
             }
-            other => bail!("network {other}: it has no tap"),
+            other => refuse!(Internal, "network {other}: it has no tap"),
         }
     }
 
@@ -431,9 +431,7 @@ impl Life {
             return;
         };
         let again = match dead.lived() < WORTH_IT {
-            true => Err(anyhow!(
-                error::Kind::Internal.says("it ended as soon as it was started")
-            )),
+            true => Err(refusal!(Internal, "it ended as soon as it was started")),
             false => self.translator(dead.into_tap()),
         };
         match again {

@@ -3,12 +3,12 @@
 use super::Life;
 use crate::engine::create::etc;
 use crate::engine::network::{Joined, Lease, Networks, members, plumb};
-use crate::error;
+use crate::error::refuse;
 use crate::net::worker::Listener;
 use crate::process::in_process;
 use crate::sys::ns::open_file;
 use crate::sys::rewrite::rewrite_lines;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::unistd::Pid;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -147,7 +147,7 @@ impl Life {
         let free = (0..).map(|n| format!("eth{n}")).find(|name| !taken(name));
         joined.lease.interface = match &attachment.interface {
             Some(name) if taken(name) || name == "lo" => {
-                bail!(error::Kind::Conflict.says(format!("interface {name} is there already")))
+                refuse!(Conflict, "interface {name} is there already")
             }
             Some(name) => name.clone(),
             None => free.context("no name for an interface")?,
@@ -197,10 +197,11 @@ impl Life {
         self.container.read_changes()?;
         let wanted = members::wanted(&self.container).to_vec();
         let Some(inside) = self.places.inside.as_ref().map(OwnedFd::try_clone) else {
-            bail!(error::Kind::Conflict.says(
+            refuse!(
+                Conflict,
                 "it was not started on a named network, so that it cannot be connected to one \
                  while it runs: stop it first"
-            ));
+            );
         };
         let inside = inside?;
         let name = &self.container.record.name;
