@@ -43,7 +43,8 @@ const FIXED: [(&[&str], &str); 8] = [
 ];
 
 /// Of the capabilities that the profile asks for, docker's default set holds
-/// one; with `--cap-drop ALL`, none is left.
+/// one; with `--cap-drop ALL`, none is left. Each is compiled without root
+/// emulation, and together with both kinds of it.
 const SETS: [&[&str]; 2] = [&["CAP_SYS_CHROOT"], &[]];
 
 fn main() -> Result<()> {
@@ -63,17 +64,30 @@ fn main() -> Result<()> {
         "Ahead {{ capabilities: &{:?}, filters: &[",
         parse()?.capabilities()
     )?;
-    for held in SETS {
+    let emulations = [None, Some(&FIXED[0]), Some(&FIXED[1])];
+    for (held, asks) in SETS
+        .iter()
+        .flat_map(|held| emulations.map(|asks| (held, asks)))
+    {
         let resolved = parse()?.resolve(Target {
             holds: &|name| held.contains(&name),
             arch,
             kernel: (5, 3),
         })?;
-        let compiled = compiler::compile(&resolved, arch)?;
+        let (compiled, emulates) = match asks {
+            None => (compiler::compile(&resolved, arch)?, "None"),
+            Some((sources, name)) => (
+                compiler::compile_both(&resolved, &of_files(sources, arch)?, arch)?,
+                match *name {
+                    "emulation.rs" => "Some(RootEmulation::Refused)",
+                    _ => "Some(RootEmulation::Full)",
+                },
+            ),
+        };
         let flags = compiled.flags;
         writeln!(
             code,
-            "AheadFilter {{ held: &{held:?}, flags: {flags}, program: &["
+            "AheadFilter {{ held: &{held:?}, emulates: {emulates}, flags: {flags}, program: &["
         )?;
         code.push_str(&instructions(compiled.program)?);
         writeln!(code, "] }},")?;
@@ -82,29 +96,35 @@ fn main() -> Result<()> {
     write("seccomp.rs", &code)?;
 
     for (sources, name) in FIXED {
-        let mut profile: Option<Profile> = None;
         for source in sources {
             println!("cargo::rerun-if-changed={source}");
-            let json = fs::read_to_string(source).context(*source)?;
-            let next: Profile = serde_json::from_str(&json).context(*source)?;
-            match &mut profile {
-                None => profile = Some(next),
-                Some(first) => first
-                    .syscalls
-                    .get_or_insert_default()
-                    .extend(next.syscalls.into_iter().flatten()),
-            }
         }
-        let profile = profile.context("a filter of no file")?;
-        let resolved = profile.resolve(Target {
-            holds: &|_| true,
-            arch,
-            kernel: (5, 3),
-        })?;
-        let compiled = compiler::compile(&resolved, arch)?;
+        let compiled = compiler::compile(&of_files(sources, arch)?, arch)?;
         write(name, &format!("&[{}]", instructions(compiled.program)?))?;
     }
     Ok(())
+}
+
+/// The profile of all rules of these files.
+fn of_files(sources: &[&str], arch: Arch) -> Result<Profile> {
+    let mut profile: Option<Profile> = None;
+    for source in sources {
+        let json = fs::read_to_string(source).with_context(|| (*source).to_owned())?;
+        let next: Profile = serde_json::from_str(&json).with_context(|| (*source).to_owned())?;
+        match &mut profile {
+            None => profile = Some(next),
+            Some(first) => first
+                .syscalls
+                .get_or_insert_default()
+                .extend(next.syscalls.into_iter().flatten()),
+        }
+    }
+    let profile = profile.context("a filter of no file")?;
+    profile.resolve(Target {
+        holds: &|_| true,
+        arch,
+        kernel: (5, 3),
+    })
 }
 
 fn write(name: &str, code: &str) -> Result<()> {

@@ -8,6 +8,7 @@ use super::plan::c_string;
 use super::seccomp::{self, Filter, RootEmulation};
 use crate::sys::channel::Channel;
 use crate::sys::clone::NewProcess;
+use crate::sys::seccomp::install_with_listener;
 use crate::sys::{self, cred, trampoline};
 use anyhow::{Context, Result, anyhow, bail};
 use caps::CapSet;
@@ -52,6 +53,8 @@ pub struct ProcessPlan {
     /// Whether its first id is alone in the user namespace and stands for
     /// root: then what root alone may do is emulated.
     pub emulate_root: Option<RootEmulation>,
+    /// Both of these in one filter, where there is one.
+    pub emulating_seccomp: Option<Filter>,
     /// Its score for the out-of-memory killer, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// Whether it gets a terminal, and how large: columns and rows.
@@ -219,11 +222,14 @@ impl ProcessPlan {
         let user = process.user();
         let groups = user.additional_gids().iter().flatten();
         let capabilities = process.capabilities().as_ref().map(capabilities);
+        let mut emulating_seccomp = None;
         let seccomp = match filter {
             Seccomp::Off => None,
             Seccomp::Default => {
                 let sets = process.capabilities().as_ref();
                 let bounding = sets.and_then(|s| s.bounding().clone()).unwrap_or_default();
+                let both = |emulation| seccomp::default_emulating(&bounding, emulation);
+                emulating_seccomp = emulate_root.and_then(both);
                 Some(seccomp::default_filter(&bounding)?)
             }
             Seccomp::Profile(profile) if asks_a_listener(profile) => {
@@ -252,6 +258,7 @@ impl ProcessPlan {
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
             emulate_root,
+            emulating_seccomp,
             oom_score_adj: process.oom_score_adj(),
             terminal: process.terminal().unwrap_or(false).then_some(size),
             sockets: (0, None),
@@ -360,11 +367,19 @@ impl ProcessPlan {
     }
 
     fn install_filters(&self, report: &Channel) -> Result<()> {
-        // First, since the profile may forbid a further filter.
         if let Some(emulation) = self.emulate_root {
-            match sys::seccomp::install_with_listener(emulation.filter()) {
+            let both = self.emulating_seccomp.as_ref();
+            let installed = match both {
+                Some(both) => install_with_listener(&both.program, both.flags.into()),
+                // Before the profile's, which may forbid a further filter.
+                None => install_with_listener(emulation.filter(), 0),
+            };
+            match installed {
                 Ok(listener) => {
                     report.send(&Message::Listener.encode(), Some(listener.as_fd()))?;
+                    if both.is_some() {
+                        return Ok(());
+                    }
                 }
                 // Inside a container whose root is emulated already.
                 Err(e) if e.errno == nix::errno::Errno::EBUSY => {}

@@ -67,14 +67,15 @@ pub fn confine(program: &[Instruction], no_new_privs: bool) -> Result<()> {
     }
 }
 
-/// Installs `program` with a listener that answers its `RET_USER_NOTIF`s
-/// (seccomp_unotify(2)). A task may have one listener alone.
+/// Installs `program` with `SECCOMP_FILTER_FLAG_*` bits `flags` and a listener
+/// that answers its `RET_USER_NOTIF`s (seccomp_unotify(2)). A task may have one
+/// listener alone.
 ///
 /// # Errors
 /// As [`install`]; EBUSY when a filter in force has a listener already.
-pub fn install_with_listener(program: &[Instruction]) -> Result<OwnedFd> {
+pub fn install_with_listener(program: &[Instruction], flags: u64) -> Result<OwnedFd> {
     const WAIT_KILLABLE_RECV: u64 = 1 << 5;
-    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let listener = flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
     // With the flag (Linux 5.19) a signal does not make the call start over.
     let raw = match install(program, listener | WAIT_KILLABLE_RECV) {
         Err(e) if e.errno == Errno::EINVAL => install(program, listener)?,

@@ -404,6 +404,58 @@ fn filters_made_ahead_are_those_made_now() {
     }
 }
 
+/// Both filters of a container whose root is emulated, and the one in their
+/// place.
+fn apart_and_together(
+    capabilities: &Capabilities,
+    emulation: RootEmulation,
+) -> ([Filter; 2], Filter) {
+    let emulating = Filter {
+        program: emulation.filter().into(),
+        flags: 0,
+        notify: true,
+    };
+    let apart = [default_filter(capabilities).unwrap(), emulating];
+    (apart, default_emulating(capabilities, emulation).unwrap())
+}
+
+/// What the kernel does about a call by filters of which the first was loaded
+/// last (`seccomp_run_filters`, kernel/seccomp.c).
+fn by_all(filters: &[Filter], call: Call) -> u32 {
+    let order = |answer: u32| (answer & RET_ACTION) as i32;
+    let answers = filters.iter().map(|filter| run(filter, call).0);
+    let strictest = answers.reduce(|one, other| match order(other) < order(one) {
+        true => other,
+        false => one,
+    });
+    strictest.unwrap()
+}
+
+#[test]
+fn one_filter_answers_as_the_two_that_it_stands_for() {
+    let refused = RET_ERRNO | 1;
+    for capabilities in [docker_capabilities(), Capabilities::new()] {
+        for emulation in [RootEmulation::Refused, RootEmulation::Full] {
+            let (apart, together) = apart_and_together(&capabilities, emulation);
+            assert!(together.notify && together.flags & (1 << 3) != 0);
+            let (mut asked, mut denied) = (0, 0);
+            for arch in [X86_64, I386, AARCH64, ARM, 0] {
+                for number in (0..1100).chain(X32..X32 + 1100).chain([u32::MAX]) {
+                    // Kinds of files, domains of sockets, personalities, flags.
+                    for value in [0, 2, 8, 16, 38, 40, 0o20000, 0o60000, 0x7e02_0000, u64::MAX] {
+                        let call = Call::new(arch, number, &[value; 6]);
+                        let answer = run(&together, call).0;
+                        assert_eq!(answer, by_all(&apart, call), "{call:x?}");
+                        asked += u32::from(answer == RET_USER_NOTIF);
+                        denied += u32::from(answer == refused);
+                    }
+                }
+            }
+            assert!(asked > 100 && denied > 100, "{asked} {denied}");
+        }
+    }
+}
+
 #[test]
 fn foreign_formats_are_read() {
     let json = r#"{
@@ -746,6 +798,24 @@ proptest! {
         for call in calls(&profile, &seeds) {
             let (answer, _) = run(&filter, call);
             prop_assert_eq!(answer, evaluate(&profile, native, call), "{:x?}", call);
+        }
+    }
+
+    #[test]
+    fn two_profiles_in_one_filter_answer_as_two_filters(
+        one in any_profile(),
+        other in any_profile(),
+        native in prop::sample::select(vec![Arch::ScmpArchX86_64, Arch::ScmpArchAarch64]),
+        seeds in seeds(),
+    ) {
+        let read = |profile: &LinuxSeccomp| {
+            compiler::Profile::deserialize(serde_json::to_value(profile).unwrap()).unwrap()
+        };
+        let apart = [compile(&one, native).unwrap(), compile(&other, native).unwrap()];
+        let both = compiler::compile_both(&read(&one), &read(&other), machine(native).unwrap());
+        let both = Filter::from(both.unwrap());
+        for call in calls(&one, &seeds).into_iter().chain(calls(&other, &seeds)) {
+            prop_assert_eq!(run(&both, call).0, by_all(&apart, call), "{:x?}", call);
         }
     }
 

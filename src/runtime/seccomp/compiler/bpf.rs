@@ -1,7 +1,7 @@
 //! Code generation. Jumps only go forward, so programs are written from their
 //! end: whatever a jump skips is there already and has a length.
 
-use super::{Instruction, Op, RET_KILL_PROCESS, Range, Rule, Test, Verdict};
+use super::{Instruction, Op, RET_KILL_PROCESS, Range, Test, Verdict};
 
 /// The code for one audit architecture.
 pub(super) struct Section {
@@ -28,21 +28,17 @@ pub const JGE: u16 = 0x35;
 pub const RET: u16 = 0x06;
 
 /// A program from its last instruction to its first.
-struct Backwards<'a> {
+struct Backwards {
     reversed: Vec<Instruction>,
-    rules: &'a [Rule<'a>],
-    default: u32,
     /// Whether arguments have 64 bits in the section that is being written.
     wide: bool,
 }
 
 /// The whole program: pick the section by architecture, then the range by
 /// number.
-pub(super) fn program(sections: &[Section], rules: &[Rule], default: u32) -> Vec<Instruction> {
+pub(super) fn program(sections: &[Section]) -> Vec<Instruction> {
     let mut program = Backwards {
         reversed: Vec::with_capacity(1024),
-        rules,
-        default,
         wide: false,
     };
     program.op(RET, RET_KILL_PROCESS);
@@ -58,7 +54,7 @@ pub(super) fn program(sections: &[Section], rules: &[Rule], default: u32) -> Vec
     program.reversed
 }
 
-impl Backwards<'_> {
+impl Backwards {
     /// The place of what was written last.
     fn here(&self) -> usize {
         self.reversed.len()
@@ -98,10 +94,10 @@ impl Backwards<'_> {
         match ranges {
             [] => unreachable!("ranges start at 0"),
             [(_, Verdict::Return(action))] => self.op(RET, *action),
-            [(_, Verdict::Ask(alternatives))] => {
-                self.op(RET, self.default);
-                for (rule, tests) in alternatives.iter().rev() {
-                    self.alternative(tests, self.rules[*rule].action);
+            [(_, Verdict::Ask(cases, otherwise))] => {
+                self.op(RET, *otherwise);
+                for (tests, answer) in cases.iter().rev() {
+                    self.case(tests, *answer);
                 }
             }
             _ => {
@@ -114,11 +110,12 @@ impl Backwards<'_> {
         }
     }
 
-    /// Returns `action` if all tests match, else goes on with what follows.
-    fn alternative(&mut self, tests: &[Test], action: u32) {
-        // Six tests of at most seven instructions are a short jump.
+    /// Returns `answer` if all tests match, else goes on with what follows.
+    fn case(&mut self, tests: &[Test], answer: u32) {
+        // Six tests of at most seven instructions are a short jump; so are those
+        // of two profiles.
         let end = self.here();
-        self.op(RET, action);
+        self.op(RET, answer);
         for test in tests.iter().rev() {
             self.test(test, end);
         }

@@ -26,6 +26,46 @@ pub struct Compiled {
 /// Errors: an action or operator with a value it cannot have, a filter that
 /// would be longer than the kernel takes (4096 instructions).
 pub fn compile(profile: &Profile, native: Arch) -> Result<Compiled> {
+    let (sections, notify) = sections(profile, native)?;
+    finish(sections, flags(profile, notify), notify)
+}
+
+/// Compiles two profiles to one filter, which answers as both do when they are
+/// in force together: of two answers the stricter one counts (seccomp(2)). The
+/// flags are those of `profile`.
+///
+/// Errors: as of [`compile`].
+#[allow(dead_code, reason = "for the build script")]
+pub fn compile_both(profile: &Profile, other: &Profile, native: Arch) -> Result<Compiled> {
+    let (sections_of, asks) = sections(profile, native)?;
+    let (others, others_ask) = sections(other, native)?;
+    let both = sections_of.into_iter().zip(others);
+    let merged = both.map(|(one, other)| bpf::Section {
+        ranges: merge(&one.ranges, &other.ranges),
+        ..one
+    });
+    let notify = asks || others_ask;
+    finish(merged.collect(), flags(profile, notify), notify)
+}
+
+fn finish(mut sections: Vec<bpf::Section>, flags: u32, notify: bool) -> Result<Compiled> {
+    sections.retain(|section| section.ranges != [(0, Verdict::Return(RET_KILL_PROCESS))]);
+    let program = bpf::program(&sections);
+    ensure!(
+        program.len() <= 4096,
+        "seccomp filter has {} instructions, the kernel takes 4096",
+        program.len()
+    );
+    Ok(Compiled {
+        program,
+        flags,
+        notify,
+    })
+}
+
+/// What `profile` answers, for each audit architecture of such a machine, and
+/// whether it asks a listener.
+fn sections(profile: &Profile, native: Arch) -> Result<(Vec<bpf::Section>, bool)> {
     let default = action(profile.default_action, profile.default_errno_ret)
         .context("seccomp default action")?;
     ensure!(
@@ -40,7 +80,7 @@ pub fn compile(profile: &Profile, native: Arch) -> Result<Compiled> {
 
     let names = profile.architectures.iter().flatten();
     let listed: Vec<_> = names.filter_map(|name| Arch::named(name)).collect();
-    let machines = machines(native)
+    let sections = machines(native)
         .with_context(|| format!("seccomp: no filters for {native:?} machines"))?
         .iter()
         .enumerate()
@@ -51,21 +91,9 @@ pub fn compile(profile: &Profile, native: Arch) -> Result<Compiled> {
                 position == 0 && abi.arch == native || listed.contains(&abi.arch)
             }),
         })
-        .filter(|section| section.ranges != [(0, Verdict::Return(RET_KILL_PROCESS))])
-        .collect::<Vec<_>>();
-    let program = bpf::program(&machines, &rules, default);
-    ensure!(
-        program.len() <= 4096,
-        "seccomp filter has {} instructions, the kernel takes 4096",
-        program.len()
-    );
-
+        .collect();
     let notify = rules.iter().any(|rule| rule.action == RET_USER_NOTIF);
-    Ok(Compiled {
-        program,
-        flags: flags(profile, notify),
-        notify,
-    })
+    Ok((sections, notify))
 }
 
 /// `SECCOMP_RET_*` of `linux/seccomp.h`: the action, and the mask that cuts
@@ -306,9 +334,9 @@ impl Mention {
 enum Verdict {
     /// This, whatever the arguments.
     Return(u32),
-    /// The first of these (rules and their alternatives, by position) that
-    /// matches, else the default.
-    Ask(Vec<(usize, Vec<Test>)>),
+    /// That of the first case that matches, all of whose tests have to, else the
+    /// last one.
+    Ask(Vec<(Vec<Test>, u32)>, u32),
 }
 
 /// System call numbers from here up to the next range's.
@@ -348,7 +376,7 @@ impl Abi {
         push(ranges, self.base, unnamed(0));
         for group in mentions.chunk_by(|a, b| a.number == b.number) {
             let number = group[0].number;
-            push(ranges, self.base + number, decide(rules, group));
+            push(ranges, self.base + number, decide(rules, group, default));
             push(ranges, self.base + number + 1, unnamed(number + 1));
         }
     }
@@ -383,21 +411,78 @@ impl Abi {
 }
 
 /// What the rules say about the calls in `group`, all of one number.
-fn decide(rules: &[Rule], group: &[Mention]) -> Verdict {
-    let mut tests = Vec::new();
+fn decide(rules: &[Rule], group: &[Mention], default: u32) -> Verdict {
+    let mut cases = Vec::new();
     for mention in group {
-        let position = mention.rule as usize;
-        let rule = &rules[position];
+        let rule = &rules[mention.rule as usize];
         if mention.operation != 0 {
-            tests.push((position, vec![mention.operation_test()]));
+            cases.push((vec![mention.operation_test()], rule.action));
         } else if rule.alternatives.is_empty() {
             return Verdict::Return(rule.action);
         } else {
             let alternatives = rule.alternatives.iter();
-            tests.extend(alternatives.map(|tests| (position, tests.clone())));
+            cases.extend(alternatives.map(|tests| (tests.clone(), rule.action)));
         }
     }
-    Verdict::Ask(tests)
+    Verdict::Ask(cases, default)
+}
+
+/// What is answered where both are: over the whole space of numbers.
+#[allow(dead_code, reason = "for the build script")]
+fn merge(one: &[Range], other: &[Range]) -> Vec<Range> {
+    let (mut i, mut j) = (0, 0);
+    let mut merged = Vec::with_capacity(one.len() + other.len());
+    loop {
+        let start = one[i].0.max(other[j].0);
+        push(&mut merged, start, one[i].1.and(&other[j].1));
+        let next = |ranges: &[Range], at: usize| ranges.get(at + 1).map(|range| range.0);
+        match (next(one, i), next(other, j)) {
+            (None, None) => return merged,
+            (Some(a), Some(b)) if a == b => (i, j) = (i + 1, j + 1),
+            (Some(a), b) if b.is_none_or(|b| a < b) => i += 1,
+            _ => j += 1,
+        }
+    }
+}
+
+/// Of two answers the one that the kernel obeys, the first if they are of one
+/// kind: actions are in order as signed numbers.
+#[allow(dead_code, reason = "for the build script")]
+fn stricter(one: u32, other: u32) -> u32 {
+    let order = |answer: u32| (answer & RET_ACTION) as i32;
+    match order(other) < order(one) {
+        true => other,
+        false => one,
+    }
+}
+
+impl Verdict {
+    /// This, but where the other one is stricter.
+    #[allow(dead_code, reason = "for the build script")]
+    fn and(&self, other: &Verdict) -> Verdict {
+        let nothing: &[(Vec<Test>, u32)] = &[];
+        let cases = |verdict| match verdict {
+            &Verdict::Return(answer) => (nothing, answer),
+            Verdict::Ask(cases, otherwise) => (&cases[..], *otherwise),
+        };
+        let ((ours, our_last), (theirs, their_last)) = (cases(self), cases(other));
+        let always = [(Vec::new(), their_last)];
+        let mut both = Vec::new();
+        for (tests, answer) in ours {
+            for (more, with) in theirs.iter().chain(&always) {
+                let tests = tests.iter().chain(more).copied().collect();
+                both.push((tests, stricter(*answer, *with)));
+            }
+        }
+        let theirs = theirs.iter();
+        both.extend(theirs.map(|(tests, with)| (tests.clone(), stricter(our_last, *with))));
+        let last = stricter(our_last, their_last);
+        while both.pop_if(|(_, answer)| *answer == last).is_some() {}
+        match both.is_empty() {
+            true => Verdict::Return(last),
+            false => Verdict::Ask(both, last),
+        }
+    }
 }
 
 /// Starts a new range at `start`, dropping an empty one before it and joining
