@@ -38,6 +38,7 @@ mod producers;
 mod publish;
 mod registry;
 mod run;
+mod runtime;
 mod security;
 mod services;
 mod sharing;

@@ -64,7 +64,6 @@ use Field::{Done, Each, Ignored, In, Refused};
 
 const OTHER_SYSTEM: &str = "it is for another operating system";
 const NOT_YET: &str = "bryo does not do that yet";
-const NO_HOOKS: &str = "bryo runs no hooks yet";
 
 /// runtime-spec, config.md; nothing is said of what is below a refused field.
 const SPEC: &Fields = &[
@@ -140,12 +139,19 @@ const PROCESS: &Fields = &[
 const NO_LABELS: &str = "bryo sets no labels of security modules";
 
 const HOOKS: &Fields = &[
-    ("prestart", Refused(NO_HOOKS)),
-    ("createRuntime", Refused(NO_HOOKS)),
-    ("createContainer", Refused(NO_HOOKS)),
-    ("startContainer", Refused(NO_HOOKS)),
-    ("poststart", Refused(NO_HOOKS)),
-    ("poststop", Refused(NO_HOOKS)),
+    ("prestart", In(HOOK)),
+    ("createRuntime", In(HOOK)),
+    ("createContainer", In(HOOK)),
+    ("startContainer", In(HOOK)),
+    ("poststart", In(HOOK)),
+    ("poststop", In(HOOK)),
+];
+
+const HOOK: &Fields = &[
+    ("path", Done),
+    ("args", Done),
+    ("env", Done),
+    ("timeout", Done),
 ];
 
 /// config-linux.md.

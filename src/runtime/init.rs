@@ -1,14 +1,17 @@
 //! Inside: from the clone to execve, in the order in which the kernel allows
 //! it. Runs in a copy of a single-threaded process.
 
+use super::gate::Gate;
+use super::hooks::Moment;
 use super::message::{Message, StartError, Step};
 use super::outside::{self, Outside};
 use super::plan::{Plan, RootMount};
+use super::process::ProcessPlan;
 use super::stdio::Stdio;
 use super::{reaper, rootfs};
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, lines};
-use crate::sys::channel::Channel;
+use crate::sys::channel::{Channel, send_to};
 use crate::sys::clone::NewProcess;
 use crate::sys::clone::exit_now;
 use crate::sys::fd::{create_in_root, open_in_root};
@@ -45,6 +48,15 @@ pub enum Ids {
     Nobodys,
 }
 
+/// What the last step takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Last<'a> {
+    /// The [page](crate::sys::trampoline) that the process becomes.
+    pub page: &'a OwnedFd,
+    /// Where that waits first, if it does.
+    pub gate: Option<&'a Gate>,
+}
+
 /// Starts the container's command in the calling process; what fails is told
 /// on `channel`.
 pub fn run(
@@ -53,9 +65,9 @@ pub fn run(
     stdio: &Stdio,
     ids: Ids,
     channel: &Channel,
-    page: &OwnedFd,
+    last: Last,
 ) -> ! {
-    let (step, error) = match start(new, plan, stdio, ids, channel, page) {
+    let (step, error) = match start(new, plan, stdio, ids, channel, last) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -76,7 +88,7 @@ fn start(
     stdio: &Stdio,
     ids: Ids,
     channel: &Channel,
-    page: &OwnedFd,
+    last: Last,
 ) -> Stepped<std::convert::Infallible> {
     let creates = |flag: i32| plan.create & flag as u64 != 0;
     let mut warn = |text: String| drop(channel.send(&Message::Warning(text).encode(), None));
@@ -92,7 +104,7 @@ fn start(
             // The kernel allows it for the one line that maps the writer's own
             // ids (user_namespaces(7)).
             Ids::Own => map_ids("self", plan, Setgroups::Denied),
-            Ids::Given | Ids::Nobodys => await_maps(channel),
+            Ids::Given | Ids::Nobodys => hear(channel, &Message::Mapped),
         }
         .at(Step::Map)?;
     }
@@ -118,15 +130,32 @@ fn start(
     };
     let root = rootfs::mount_root(plan, &mut outside).at(root_step)?;
     let (mounts, devices) = rootfs::gather(plan, &mut outside, &mut warn).at(Step::Mount)?;
+    let attach = |entered| {
+        rootfs::attach_all(&root, &mounts, entered).at(Step::Mount)?;
+        rootfs::attach_all(&root, &devices, entered).at(Step::Device)?;
+        match plan.populate_dev {
+            true => rootfs::link_dev(&root).at(Step::Device),
+            false => Ok(()),
+        }
+    };
+    let hooked = plan.hooks.before_root();
+    if hooked {
+        attach(false)?;
+        channel
+            .send(&Message::Mounted.encode(), None)
+            .at(Step::Hook)?;
+        hear(channel, &Message::Proceed).at(Step::Hook)?;
+        let pid = std::process::id() as i32;
+        let ran = plan.hooks.run(Moment::CreateContainer, Some(pid));
+        ran.at(Step::Hook)?;
+    }
     rootfs::enter_root(&root).at(Step::Root)?;
-    // The descriptor is of the mount that is now "/".
-    rootfs::attach_all(&root, &mounts).at(Step::Mount)?;
-    rootfs::attach_all(&root, &devices).at(Step::Device)?;
-    if plan.populate_dev {
-        rootfs::link_dev(&root).at(Step::Device)?;
+    if !hooked {
+        // The descriptor is of the mount that is now "/".
+        attach(true)?;
     }
     if let Some(size) = plan.process.terminal {
-        open_terminal(&new, &root, size, channel, true).at(Step::Device)?;
+        open_terminal(&new, &root, size, &plan.process, channel, true).at(Step::Device)?;
     }
 
     rootfs::write_sysctls(&root, &plan.sysctl).at(Step::Protect)?;
@@ -149,7 +178,8 @@ fn start(
     if plan.init {
         new = reaper::split(new).at(Step::Execute)?;
     }
-    Err(plan.process.execute(&new, page, channel))
+    let Last { page, gate } = last;
+    Err(plan.process.execute(&new, page, channel, gate))
 }
 
 fn end_with_parent() -> Result<()> {
@@ -163,11 +193,11 @@ pub(super) fn map_ids(process: &str, plan: &Plan, setgroups: Setgroups) -> Resul
         .with_context(|| format!("map ids to {:?}, groups to {:?}", lines(uids), lines(gids)))
 }
 
-/// Waits until the process outside has written them.
-fn await_maps(channel: &Channel) -> Result<()> {
+/// Waits until the process outside says that it has done its part.
+fn hear(channel: &Channel, word: &Message) -> Result<()> {
     let received = channel.receive()?.context("bryo was killed")?;
     match Message::decode(&received.data, "") {
-        Some(Message::Mapped) => Ok(()),
+        Some(said) if said == *word => Ok(()),
         other => bail!("unexpected message {other:?}"),
     }
 }
@@ -202,11 +232,12 @@ fn set_identity(plan: &Plan) -> Result<()> {
 
 /// Makes a pseudo-terminal of the container's own the process's controlling
 /// terminal and descriptors 0 to 2, and `/dev/console` if it is the first
-/// process's; sends its master side out.
+/// process's; sends its master side to who is to have it.
 pub fn open_terminal(
     new: &NewProcess,
     root: &OwnedFd,
     size: Option<(u16, u16)>,
+    process: &ProcessPlan,
     channel: &Channel,
     console: bool,
 ) -> Result<()> {
@@ -223,7 +254,13 @@ pub fn open_terminal(
         };
         tty::set_window_size(&slave, &size)?;
     }
-    channel.send(&Message::Console.encode(), Some(master.as_fd()))?;
+    match &process.console {
+        // As runc says it; who takes it looks at the descriptor alone.
+        Some(receiver) => {
+            send_to(receiver, b"/dev/ptmx", Some(master.as_fd())).context("pass the terminal on")?
+        }
+        None => channel.send(&Message::Console.encode(), Some(master.as_fd()))?,
+    }
 
     if console {
         bind_console(root, &slave)?;

@@ -5,9 +5,9 @@ use super::message::{StartError, Step};
 use super::process::ProcessPlan;
 use super::start::{Started, by_helper, hear};
 use super::stdio::Stdio;
+use crate::sys;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{CloneFlags, NewProcess, Parent, clone3_into};
-use crate::sys::{self, trampoline};
 use anyhow::{Context, anyhow};
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags as Namespaces;
@@ -32,7 +32,7 @@ pub fn join(
     group: Option<BorrowedFd<'_>>,
 ) -> Result<Started, StartError> {
     let failed = |e: sys::Error| StartError::new(Step::Join, &e.into());
-    let page = trampoline::prepare().map_err(failed)?;
+    let page = process.page(false).map_err(failed)?;
     let (ours, theirs) = Channel::pair().map_err(failed)?;
     // In the child: a copy of our end would hide this process's death from it.
     let ours = Cell::new(Some(ours));
@@ -68,10 +68,11 @@ pub fn join(
     )?;
     drop(theirs);
     let lost = || StartError::new(Step::Join, &anyhow!("no channel"));
-    hear(child, &ours.take().ok_or_else(lost)?, process)
+    hear(child, &ours.take().ok_or_else(lost)?, process, None)
 }
 
-fn run(
+/// Becomes the command of `process` in a process that is where it belongs.
+pub(super) fn run(
     new: &NewProcess,
     process: &ProcessPlan,
     stdio: &Stdio,
@@ -96,11 +97,11 @@ fn run(
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let terminal = nix::fcntl::open("/", flags, Mode::empty())
             .map_err(|e| anyhow!(e))
-            .and_then(|root| open_terminal(new, &root, size, channel, false));
+            .and_then(|root| open_terminal(new, &root, size, process, channel, false));
         if let Err(e) = terminal {
             give_up(channel, Step::Device, &e);
         }
     }
-    let (step, error) = process.execute(new, page, channel);
+    let (step, error) = process.execute(new, page, channel, None);
     give_up(channel, step, &error)
 }

@@ -45,13 +45,15 @@ pub enum Step {
     WorkingDirectory,
     /// Executing the command.
     Execute,
+    /// Running a hook.
+    Hook,
     /// Writing a file of ours.
     Store,
     /// Reading the spec, which asks for what is not done.
     Unsupported,
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step::Plan,
     Step::Supervise,
     Step::Group,
@@ -69,6 +71,7 @@ const STEPS: [Step; 19] = [
     Step::Credentials,
     Step::WorkingDirectory,
     Step::Execute,
+    Step::Hook,
     Step::Store,
     Step::Unsupported,
 ];
@@ -92,6 +95,7 @@ impl Step {
             Step::Credentials => "set credentials",
             Step::WorkingDirectory => "enter working directory",
             Step::Execute => "execute",
+            Step::Hook => "run hooks",
             Step::Store => "write",
         }
     }
@@ -174,6 +178,10 @@ pub enum Message {
     Tap,
     /// From outside: the id maps are written.
     Mapped,
+    /// All is mounted, and the root not yet entered: it is the hooks' turn.
+    Mounted,
+    /// From outside: the hooks have run.
+    Proceed,
     /// All is ready; execve follows.
     Ready,
     /// The start failed.
@@ -197,6 +205,8 @@ impl Message {
             Message::Listener => data.push(b'L'),
             Message::Tap => data.push(b'T'),
             Message::Mapped => data.push(b'M'),
+            Message::Mounted => data.push(b'H'),
+            Message::Proceed => data.push(b'P'),
             Message::Ready => data.push(b'R'),
             Message::Failed(error) => {
                 data.push(b'F');
@@ -228,6 +238,8 @@ impl Message {
             (b'L', []) => Some(Message::Listener),
             (b'T', []) => Some(Message::Tap),
             (b'M', []) => Some(Message::Mapped),
+            (b'H', []) => Some(Message::Mounted),
+            (b'P', []) => Some(Message::Proceed),
             (b'R', []) => Some(Message::Ready),
             (b'F', rest) => {
                 let (step, rest) = rest.split_first()?;
@@ -256,6 +268,8 @@ mod tests {
             Message::Listener,
             Message::Tap,
             Message::Mapped,
+            Message::Mounted,
+            Message::Proceed,
             Message::Ready,
             Message::Failed(StartError {
                 step: Step::Mount,

@@ -2,6 +2,7 @@
 //! the process is cloned. Pure, so that hostile specs can be thrown at it.
 
 use super::fields::{self, Unsupported};
+use super::hooks::Hooks;
 use super::interface::Interface;
 use super::options::{Attributes, Bind, Options};
 use super::process::{self, ProcessPlan};
@@ -65,6 +66,8 @@ pub struct Plan {
     pub group: Option<OwnedFd>,
     /// The command.
     pub process: ProcessPlan,
+    /// Programs that are run at certain moments.
+    pub hooks: Hooks,
 }
 
 /// A namespace to join.
@@ -409,6 +412,7 @@ impl Plan {
             )?,
             uid_map,
             gid_map,
+            hooks: Hooks::of(spec, bundle)?,
         })
     }
 }

@@ -2,6 +2,7 @@
 //! last steps to execve. Shared by the first process and by `exec`.
 
 use super::fields::{self, Unsupported};
+use super::gate::Gate;
 use super::message::{Message, Step};
 use super::place;
 use super::plan::c_string;
@@ -9,18 +10,20 @@ use super::seccomp::{self, Filter, RootEmulation};
 use crate::sys::channel::Channel;
 use crate::sys::clone::NewProcess;
 use crate::sys::seccomp::install_with_listener;
+use crate::sys::trampoline::Descriptors;
 use crate::sys::{self, cred, trampoline};
 use anyhow::{Context, Result, anyhow, bail};
 use caps::CapSet;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, Gid, Uid};
 use oci_spec::runtime::{
     Capability, LinuxCapabilities, LinuxSeccomp, LinuxSeccompAction, PosixRlimitType, Process,
 };
 use std::borrow::Cow;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -59,13 +62,45 @@ pub struct ProcessPlan {
     pub oom_score_adj: Option<i32>,
     /// Whether it gets a terminal, and how large: columns and rows.
     pub terminal: Option<Option<(u16, u16)>>,
-    /// Descriptors from 3 on that it gets (sd_listen_fds(3)), at most
-    /// [`MOST_SOCKETS`], and what they are called.
+    /// Descriptors from 3 on that it gets (sd_listen_fds(3)), and what they are
+    /// called.
     pub sockets: (u32, Option<CString>),
+    /// The file to execute, where `args` does not name it.
+    pub program: Option<CString>,
+    /// The signal that it gets when the process ends that started it. Without one
+    /// it outlives that; until it executes, or waits at its gate, it never does.
+    pub death_signal: Option<Signal>,
+    /// A connection whose other end gets the master side of its terminal, in the
+    /// place of who starts it.
+    pub console: Option<OwnedFd>,
 }
 
-/// Descriptors that a command can be given beside 0 to 2.
-pub const MOST_SOCKETS: u32 = trampoline::REPORT_FD as u32 - 3;
+impl Default for ProcessPlan {
+    /// One without a command, as who starts it, that ends with that process.
+    fn default() -> Self {
+        ProcessPlan {
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: "/".into(),
+            uid: nix::unistd::getuid(),
+            gid: nix::unistd::getgid(),
+            groups: None,
+            umask: None,
+            rlimits: Vec::new(),
+            capabilities: None,
+            no_new_privileges: false,
+            seccomp: None,
+            emulate_root: None,
+            emulating_seccomp: None,
+            oom_score_adj: None,
+            terminal: None,
+            sockets: (0, None),
+            program: None,
+            death_signal: Some(Signal::SIGKILL),
+            console: None,
+        }
+    }
+}
 
 /// Which system call filter a spec asks for.
 #[derive(Debug, Clone, Copy)]
@@ -261,13 +296,56 @@ impl ProcessPlan {
             emulating_seccomp,
             oom_score_adj: process.oom_score_adj(),
             terminal: process.terminal().unwrap_or(false).then_some(size),
-            sockets: (0, None),
+            ..ProcessPlan::default()
         })
+    }
+
+    /// The plan of a program that is run as who starts it.
+    pub(super) fn plain(program: &CStr, args: &[CString], env: &[CString]) -> Self {
+        ProcessPlan {
+            args: args.to_owned(),
+            env: env.to_owned(),
+            program: Some(program.to_owned()),
+            ..ProcessPlan::default()
+        }
+    }
+
+    /// The plan of `other` as who this one's command is, and with its limits.
+    pub(super) fn lending(&self, other: &ProcessPlan) -> Self {
+        ProcessPlan {
+            args: other.args.clone(),
+            env: other.env.clone(),
+            program: other.program.clone(),
+            uid: self.uid,
+            gid: self.gid,
+            groups: self.groups.clone(),
+            umask: self.umask,
+            rlimits: self.rlimits.clone(),
+            capabilities: self.capabilities,
+            no_new_privileges: self.no_new_privileges,
+            seccomp: self.seccomp.clone(),
+            ..ProcessPlan::default()
+        }
+    }
+
+    /// The page that executes it, which waits first if it is to.
+    pub(super) fn page(&self, waits: bool) -> sys::Result<OwnedFd> {
+        trampoline::prepare(self.descriptors(waits))
+    }
+
+    /// What is the page's comes behind what is the command's.
+    fn descriptors(&self, waits: bool) -> Descriptors {
+        let report = 3 + self.sockets.0 as i32;
+        Descriptors {
+            report,
+            gate: waits.then_some(report + 1),
+        }
     }
 
     /// The name of the command, for messages.
     pub fn name(&self) -> Cow<'_, str> {
-        self.args[0].to_string_lossy()
+        let program = self.program.as_ref().unwrap_or(&self.args[0]);
+        program.to_string_lossy()
     }
 
     /// Sets the score of the calling process for the out-of-memory killer, which
@@ -400,6 +478,9 @@ impl ProcessPlan {
     /// ENOENT when there is none, EACCES when those found cannot be executed.
     pub fn find_program(&self) -> sys::Result<CString> {
         use nix::errno::Errno;
+        if let Some(program) = &self.program {
+            return Ok(program.clone());
+        }
         let name = self.args[0].as_bytes();
         if name.contains(&b'/') {
             return Ok(self.args[0].clone());
@@ -428,6 +509,35 @@ impl ProcessPlan {
         Err(sys::Error::new("execve", self.name(), errno))
     }
 
+    /// Leaves descriptors 0 to 2, the sockets and the page's own as the only ones
+    /// that survive the next execve. Returns the page at a number that is not
+    /// taken for that.
+    fn hand_over(
+        &self,
+        new: &NewProcess,
+        page: &OwnedFd,
+        report: &Channel,
+        gate: Option<&Gate>,
+    ) -> Result<OwnedFd> {
+        let its = self.descriptors(gate.is_some());
+        let free = its.report + 2;
+        let page = sys::fd::duplicate_from(page, free)?;
+        sys::fd::close_on_exec_from(3 + self.sockets.0)?;
+        match (gate, its.gate) {
+            (Some(gate), Some(number)) => {
+                let [wait, report] = [&gate.wait, &gate.report];
+                let (wait, report) = (
+                    sys::fd::duplicate_from(wait, free)?,
+                    sys::fd::duplicate_from(report, free)?,
+                );
+                sys::fd::duplicate_to(new, &wait, number)?;
+                sys::fd::duplicate_to(new, &report, its.report)?;
+            }
+            _ => sys::fd::duplicate_to(new, report, its.report)?,
+        }
+        Ok(page)
+    }
+
     /// The environment, with what is said about sockets.
     fn environment(&self) -> Cow<'_, [CString]> {
         let (count @ 1.., names) = &self.sockets else {
@@ -444,14 +554,16 @@ impl ProcessPlan {
     }
 
     /// Becomes the command: the last steps, none of which returns on success.
-    /// `report` is the channel to bryo, `page` the [`trampoline`].
+    /// `report` is the channel to bryo, `page` the [`trampoline`], which waits at
+    /// `gate` if there is one.
     pub fn execute(
         &self,
         new: &NewProcess,
         page: &OwnedFd,
         report: &Channel,
+        gate: Option<&Gate>,
     ) -> (Step, anyhow::Error) {
-        let page = match hand_over(new, page, report, self.sockets.0) {
+        let page = match self.hand_over(new, page, report, gate) {
             Ok(page) => page,
             Err(e) => return (Step::Execute, e),
         };
@@ -459,7 +571,7 @@ impl ProcessPlan {
             return (Step::Credentials, e);
         }
         // The kernel forgets it when ids change.
-        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+        let _ = nix::sys::prctl::set_pdeathsig(self.death_signal);
         if let Err(e) = self.enter_cwd() {
             return (Step::WorkingDirectory, e);
         }
@@ -473,14 +585,4 @@ impl ProcessPlan {
         let error = trampoline::execute(&page, &program, &self.args, &self.environment());
         (Step::Execute, anyhow!(error))
     }
-}
-
-/// Leaves descriptors 0 to 2, the sockets and the report channel as the only ones that
-/// survive the next execve. Returns the page at a number that is not taken
-/// for that.
-fn hand_over(new: &NewProcess, page: &OwnedFd, report: &Channel, sockets: u32) -> Result<OwnedFd> {
-    let page = sys::fd::duplicate_from(page, trampoline::REPORT_FD + 1)?;
-    sys::fd::close_on_exec_from(3 + sockets)?;
-    sys::fd::duplicate_to(new, report, trampoline::REPORT_FD)?;
-    Ok(page)
 }

@@ -299,15 +299,17 @@ pub fn enter_root(root: &OwnedFd) -> Result<()> {
     nix::unistd::chdir("/").context("enter root")
 }
 
-/// Attaches mounts in order. Missing mount points are made.
-pub fn attach_all(root: &OwnedFd, mounts: &[Gathered<'_>]) -> Result<()> {
+/// Attaches mounts in order. Missing mount points are made. `entered` says whether
+/// the root directory is `root` by now.
+pub fn attach_all(root: &OwnedFd, mounts: &[Gathered<'_>], entered: bool) -> Result<()> {
     for mount in mounts {
-        attach(root, mount).with_context(|| format!("/{}", mount.destination.display()))?;
+        attach(root, mount, entered)
+            .with_context(|| format!("/{}", mount.destination.display()))?;
     }
     Ok(())
 }
 
-fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
+fn attach(root: &OwnedFd, mount: &Gathered<'_>, entered: bool) -> Result<()> {
     let target = match place::open(root, mount.destination, mount.directory) {
         // This process has all capabilities that the container can have.
         Err(why) if mount.options.is_some_and(|o| o.hides) && is_shut(&why) => return Ok(()),
@@ -324,7 +326,9 @@ fn attach(root: &OwnedFd, mount: &Gathered<'_>) -> Result<()> {
         Some(options) => set_options(&mount.tree, options),
         None => Ok(()),
     };
-    let without = set.as_ref().is_err_and(lacks_mount_setattr);
+    // The other way finds what is mounted below by paths from the root directory.
+    let known = entered || mount.options.is_none_or(|o| o.all.is_empty());
+    let without = known && set.as_ref().is_err_and(lacks_mount_setattr);
     if !without {
         set?;
     }

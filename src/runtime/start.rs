@@ -1,7 +1,10 @@
 //! Outside: makes the process, and hears from it until it has become the
-//! container's command.
+//! container's command, at once or in two halves.
 
-use super::init::{self, Ids};
+use super::gate::{Gate, Key};
+use super::hooks::{Hooks, Moment};
+use super::init::{self, Ids, Last};
+use super::join;
 use super::message::{Message, StartError, Step};
 use super::plan::Plan;
 use super::process::ProcessPlan;
@@ -9,9 +12,8 @@ use super::stdio::Stdio;
 use crate::idmap::write::Setgroups;
 use crate::process::{Refused, through};
 use crate::sys::channel::Channel;
-use crate::sys::clone::{Child, Forked, NewProcess, Parent, clone3_into, exit_now};
+use crate::sys::clone::{Child, Forked, NewProcess, Parent, clone3, clone3_into, exit_now};
 use crate::sys::seccomp::{Answer, Listener};
-use crate::sys::trampoline;
 use crate::sys::wait::wait;
 use anyhow::anyhow;
 use nix::errno::Errno;
@@ -20,7 +22,7 @@ use nix::unistd::{getegid, geteuid};
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A process that runs the command it was made for.
+/// A process that runs the command it was made for, or waits to do so.
 #[derive(Debug)]
 pub struct Started {
     /// The process, a child of the caller.
@@ -40,25 +42,96 @@ fn failed(step: Step) -> impl Fn(anyhow::Error) -> StartError {
 }
 
 /// What is done about a process from outside.
-pub type Prepare<'a> = dyn Fn(&Child) -> anyhow::Result<()> + 'a;
+pub type During<'a> = dyn Fn(&Child) -> anyhow::Result<()> + 'a;
 
 /// Starts the first process of a container, with `stdio` as its descriptors 0
 /// to 2 unless the plan has a terminal. Returns when the command has been
 /// executed. The caller must have one thread; the container ends with it.
-/// `prepare` is run once the process has its namespaces and before it does
+/// `during` is run once the process has its namespaces and before it does
 /// anything in them.
 ///
 /// # Errors
 /// The first step that failed; no process is left then.
-pub fn start(plan: &Plan, stdio: &Stdio, prepare: Option<&Prepare>) -> Result<Started, StartError> {
+pub fn start(plan: &Plan, stdio: &Stdio, during: Option<&During>) -> Result<Started, StartError> {
+    let (started, done) = match plan.hooks.any(Moment::StartContainer) {
+        false => {
+            let started = begin(plan, stdio, during, None)?;
+            let done = finish(plan, &started.child);
+            (started, done)
+        }
+        // They are run where the process is, and before it goes on.
+        true => {
+            let (gate, key) = Gate::pair().map_err(failed(Step::Execute))?;
+            let started = begin(plan, stdio, during, Some(&gate))?;
+            drop(gate);
+            let done = release(plan, &started.child, key);
+            (started, done)
+        }
+    };
+    match done {
+        Ok(()) => Ok(started),
+        Err(error) => {
+            reap(&started.child);
+            Err(error)
+        }
+    }
+}
+
+/// The first half of [`start`]: all but to execute the command. The process is
+/// left waiting at `gate`. Until then it ends with the caller whatever its plan
+/// says: so whoever is to be able to find it again notes it `during` that.
+///
+/// # Errors
+/// As of [`start`]. That the command cannot be executed is only seen later, but
+/// not that there is none of that name.
+pub fn prepare(
+    plan: &Plan,
+    stdio: &Stdio,
+    during: Option<&During>,
+    gate: &Gate,
+) -> Result<Started, StartError> {
+    begin(plan, stdio, during, Some(gate))
+}
+
+/// The second half: lets `child`, which was [prepared](prepare) by this process or
+/// another one, execute the command of `plan`. The caller must have one thread.
+///
+/// # Errors
+/// A hook fails, or the command cannot be executed; then the process is killed.
+pub fn release(plan: &Plan, child: &Child, key: Key) -> Result<(), StartError> {
+    let ran = plan.hooks.run_inside(plan, child);
+    let released = ran
+        .map_err(failed(Step::Hook))
+        .and_then(|()| key.release(&plan.process.name()))
+        .and_then(|()| finish(plan, child));
+    if released.is_err() {
+        let _ = crate::sys::pidfd::kill(&child.pidfd, libc::SIGKILL);
+    }
+    released
+}
+
+/// The command is executed: runs the hooks for that.
+fn finish(plan: &Plan, child: &Child) -> Result<(), StartError> {
+    let pid = child.pid.as_raw();
+    let ran = plan.hooks.run(Moment::Poststart, Some(pid));
+    ran.map_err(failed(Step::Hook))
+}
+
+fn begin(
+    plan: &Plan,
+    stdio: &Stdio,
+    during: Option<&During>,
+    gate: Option<&Gate>,
+) -> Result<Started, StartError> {
     let clone_failed = failed(Step::Clone);
-    let page = trampoline::prepare().map_err(|e| clone_failed(e.into()))?;
+    let page = plan.process.page(gate.is_some());
+    let page = page.map_err(|e| clone_failed(e.into()))?;
     let (ours, theirs) = Channel::pair().map_err(|e| clone_failed(e.into()))?;
     // In the child: a copy of our end would hide this process's death from it.
     let ours = Cell::new(Some(ours));
     let alone = plan.maps_alone(geteuid().as_raw(), getegid().as_raw());
     // Who waits for his maps can be kept waiting for more.
-    let own_maps = alone && prepare.is_none();
+    let own_maps = alone && during.is_none();
     let ids = match plan.has_user(geteuid().as_raw(), getegid().as_raw()) {
         _ if own_maps => Ids::Own,
         true => Ids::Given,
@@ -67,7 +140,8 @@ pub fn start(plan: &Plan, stdio: &Stdio, prepare: Option<&Prepare>) -> Result<St
     let awaits_maps = !own_maps && plan.create & libc::CLONE_NEWUSER as u64 != 0;
     let run = |process| -> () {
         drop(ours.take());
-        init::run(process, plan, stdio, ids, &theirs, &page)
+        let last = Last { page: &page, gate };
+        init::run(process, plan, stdio, ids, &theirs, last)
     };
     let child = if plan.join.is_empty() {
         match make(plan, own_maps, Parent::Caller)? {
@@ -87,7 +161,7 @@ pub fn start(plan: &Plan, stdio: &Stdio, prepare: Option<&Prepare>) -> Result<St
     let ours = ours
         .take()
         .ok_or_else(|| clone_failed(anyhow!("no channel")))?;
-    if let Some(Err(error)) = prepare.map(|prepare| prepare(&child)) {
+    if let Some(Err(error)) = during.map(|during| during(&child)) {
         reap(&child);
         return Err(failed(Step::Network)(error));
     }
@@ -95,7 +169,27 @@ pub fn start(plan: &Plan, stdio: &Stdio, prepare: Option<&Prepare>) -> Result<St
         reap(&child);
         return Err(failed(Step::Map)(error.into()));
     }
-    hear(child, &ours, &plan.process)
+    hear(child, &ours, &plan.process, Some(&plan.hooks))
+}
+
+/// Starts `process` where this process is; the caller must have one thread.
+///
+/// # Errors
+/// The first step that failed; no process is left then.
+pub(super) fn here(process: &ProcessPlan, stdio: &Stdio) -> Result<Started, StartError> {
+    let clone_failed = |e: crate::sys::Error| failed(Step::Clone)(e.into());
+    let page = process.page(false).map_err(clone_failed)?;
+    let (ours, theirs) = Channel::pair().map_err(clone_failed)?;
+    match clone3(0, Parent::Caller).map_err(clone_failed)? {
+        Forked::Child(new) => {
+            drop(ours);
+            join::run(&new, process, stdio, &theirs, &page)
+        }
+        Forked::Parent(child) => {
+            drop(theirs);
+            hear(child, &ours, process, None)
+        }
+    }
 }
 
 /// Clones; where the new process cannot map its own ids, its maps are written
@@ -151,12 +245,13 @@ pub(super) fn by_helper(
     })
 }
 
-/// Reads the messages of `child` until it has executed or failed; a failed
-/// one is reaped.
+/// Reads the messages of `child` until it has executed or failed, or waits; a
+/// failed one is reaped. `hooks` are those whose turn it may say it is.
 pub(super) fn hear(
     child: Child,
     channel: &Channel,
     process: &ProcessPlan,
+    hooks: Option<&Hooks>,
 ) -> Result<Started, StartError> {
     let mut console = None;
     let mut tap = None;
@@ -184,20 +279,33 @@ pub(super) fn hear(
             Err(e) if e.errno == Errno::EINTR => continue,
             Err(e) => break StartError::new(Step::Execute, &e.into()),
         };
-        match Message::decode(&received.data, &process.name()) {
-            Some(Message::Console) => console = received.fd,
-            Some(Message::Tap) => tap = received.fd,
-            Some(Message::Listener) => listener = received.fd.map(Listener::new),
-            Some(Message::Ready) => ready = true,
-            Some(Message::Warning(text)) => warnings.push(text),
-            Some(Message::Failed(error)) => break error,
-            Some(Message::Mapped) | None => {
+        match (Message::decode(&received.data, &process.name()), hooks) {
+            (Some(Message::Console), _) => console = received.fd,
+            (Some(Message::Tap), _) => tap = received.fd,
+            (Some(Message::Listener), _) => listener = received.fd.map(Listener::new),
+            (Some(Message::Ready), _) => ready = true,
+            (Some(Message::Warning(text)), _) => warnings.push(text),
+            (Some(Message::Failed(error)), _) => break error,
+            (Some(Message::Mounted), Some(hooks)) => {
+                if let Err(error) = before_root(hooks, &child, channel) {
+                    break failed(Step::Hook)(error);
+                }
+            }
+            (Some(Message::Mapped | Message::Mounted | Message::Proceed) | None, _) => {
                 break StartError::new(Step::Execute, &anyhow!("the process said nonsense"));
             }
         }
     };
     reap(&child);
     Err(error)
+}
+
+/// Runs the hooks that come before the root is entered, and says so.
+fn before_root(hooks: &Hooks, child: &Child, channel: &Channel) -> anyhow::Result<()> {
+    for moment in [Moment::Prestart, Moment::CreateRuntime] {
+        hooks.run(moment, Some(child.pid.as_raw()))?;
+    }
+    Ok(channel.send(&Message::Proceed.encode(), None)?)
 }
 
 /// Until the command runs, calls that the listener hears of are bryo's own

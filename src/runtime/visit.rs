@@ -13,7 +13,7 @@ pub fn mount(plan: &Plan, warn: &mut dyn FnMut(String)) -> Result<OwnedFd> {
     rootfs::isolate(plan.root_propagation)?;
     let root = rootfs::mount_root(plan, &mut None)?;
     let (mounts, _) = rootfs::gather(plan, &mut None, warn)?;
-    rootfs::attach_all(&root, &mounts)?;
+    rootfs::attach_all(&root, &mounts, false)?;
     if plan.root_readonly {
         rootfs::make_root_readonly(&root)?;
     }

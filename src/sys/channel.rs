@@ -41,22 +41,7 @@ impl Channel {
     /// Sends a message, with a descriptor if one is given. A closed other end
     /// is EPIPE, never a signal.
     pub fn send(&self, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
-        let iov = [IoSlice::new(data)];
-        let raw = fd.map(|fd| [fd.as_raw_fd()]);
-        let rights = raw.as_ref().map(|r| ControlMessage::ScmRights(r));
-        let control = rights.as_slice();
-        loop {
-            match sendmsg::<()>(
-                self.0.as_raw_fd(),
-                &iov,
-                control,
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            ) {
-                Err(nix::errno::Errno::EINTR) => continue,
-                other => return other.map(drop).call("sendmsg", String::new),
-            }
-        }
+        send_to(&self.0, data, fd)
     }
 
     /// Waits for a message; `None` when the other end is closed.
@@ -71,6 +56,21 @@ impl Channel {
     /// [`receive`](Self::receive).
     pub fn receive_up_to(&self, most: usize) -> Result<Option<Received>> {
         receive_from(&self.0, most)
+    }
+}
+
+/// Sends a message over any connection of Unix's, see [`send`](Channel::send).
+pub fn send_to(socket: impl AsFd, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    let socket = socket.as_fd().as_raw_fd();
+    let iov = [IoSlice::new(data)];
+    let raw = fd.map(|fd| [fd.as_raw_fd()]);
+    let rights = raw.as_ref().map(|r| ControlMessage::ScmRights(r));
+    let control = rights.as_slice();
+    loop {
+        match sendmsg::<()>(socket, &iov, control, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => return other.map(drop).call("sendmsg", String::new),
+        }
     }
 }
 

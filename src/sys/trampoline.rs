@@ -8,20 +8,40 @@
 //! anonymous memory, which executes the container's command: what
 //! `/proc/self/exe` can name is that page, private to the process.
 
+//!
+//! It may wait before it does: at rest, a container that is made and not yet
+//! started is this page.
+
 use super::error::{Context, Error, Result};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// The descriptor on which the page reports a failed execve, as four bytes
-/// of errno in native order. It is close-on-exec by then. Below it is room for
-/// sockets that are passed on.
-pub const REPORT_FD: i32 = 19;
+/// Descriptors of the page's own, at numbers that are the command's no more when
+/// it is executed. They must not be close-on-exec before the page runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Descriptors {
+    /// On which it reports a failed execve, as four bytes of errno in native
+    /// order.
+    pub report: i32,
+    /// From which it reads a byte first, if it is to wait. Without a byte, at the
+    /// end or on an error, it ends with code 127.
+    pub gate: Option<i32>,
+}
 
 // The stack at entry: argc, argv[0] (the path to execute), argv[1..] (its
-// arguments), NULL, the environment. In C:
-//   fcntl(19, F_SETFD, FD_CLOEXEC) != 0 || execve(argv[0], argv + 1, envp);
-//   write(19, &errno, 4); _exit(127);
+// arguments), NULL, the environment. In C, with `report` and `gate` in the two
+// words at the end:
+//   char byte;
+//   if (fcntl(report, F_SETFD, FD_CLOEXEC) == 0) {
+//     if (gate >= 0) {
+//       fcntl(gate, F_SETFD, FD_CLOEXEC);
+//       while ((got = read(gate, &byte, 1)) == -EINTR);
+//       if (got != 1) _exit(127);
+//     }
+//     execve(argv[0], argv + 1, envp);
+//   }
+//   write(report, &errno, 4); _exit(127);
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     ".pushsection .rodata.bryo_trampoline, \"a\", @progbits",
@@ -29,30 +49,51 @@ std::arch::global_asm!(
     ".global bryo_trampoline_end",
     "bryo_trampoline_start:",
     "mov eax, 72",
-    "mov edi, 19",
+    "mov edi, dword ptr [rip + .Lbryo_report]",
     "mov esi, 2",
     "mov edx, 1",
     "syscall",
     "test eax, eax",
-    "jnz 2f",
+    "jnz .Lbryo_failed",
+    "mov edi, dword ptr [rip + .Lbryo_gate]",
+    "test edi, edi",
+    "js .Lbryo_execute",
+    "mov eax, 72",
+    "syscall",
+    ".Lbryo_wait:",
+    "xor eax, eax",
+    "lea rsi, [rsp - 8]",
+    "syscall",
+    "cmp eax, 1",
+    "je .Lbryo_execute",
+    "cmp eax, -4",
+    "je .Lbryo_wait",
+    "jmp .Lbryo_end",
+    ".Lbryo_execute:",
     "mov rdi, [rsp + 8]",
     "lea rsi, [rsp + 16]",
     "mov rax, [rsp]",
     "lea rdx, [rsp + rax * 8 + 16]",
     "mov eax, 59",
     "syscall",
-    "2:",
+    ".Lbryo_failed:",
     "neg eax",
     "push rax",
     "mov eax, 1",
-    "mov edi, 19",
+    "mov edi, dword ptr [rip + .Lbryo_report]",
     "mov rsi, rsp",
     "mov edx, 4",
     "syscall",
+    ".Lbryo_end:",
     "mov eax, 231",
     "mov edi, 127",
     "syscall",
     "ud2",
+    ".balign 4",
+    ".Lbryo_report:",
+    ".long 0",
+    ".Lbryo_gate:",
+    ".long 0",
     "bryo_trampoline_end:",
     ".popsection",
 );
@@ -60,15 +101,32 @@ std::arch::global_asm!(
 #[cfg(target_arch = "aarch64")]
 std::arch::global_asm!(
     ".pushsection .rodata.bryo_trampoline, \"a\", %progbits",
+    ".balign 4",
     ".global bryo_trampoline_start",
     ".global bryo_trampoline_end",
     "bryo_trampoline_start:",
     "mov x8, #25",
-    "mov x0, #19",
+    "ldr w0, .Lbryo_report",
     "mov x1, #2",
     "mov x2, #1",
     "svc #0",
-    "cbnz x0, 2f",
+    "cbnz x0, .Lbryo_failed",
+    "ldr w9, .Lbryo_gate",
+    "tbnz w9, #31, .Lbryo_execute",
+    "mov w0, w9",
+    "svc #0",
+    "mov x8, #63",
+    ".Lbryo_wait:",
+    "mov w0, w9",
+    "sub x1, sp, #16",
+    "mov x2, #1",
+    "svc #0",
+    "cmp x0, #1",
+    "b.eq .Lbryo_execute",
+    "cmn x0, #4",
+    "b.eq .Lbryo_wait",
+    "b .Lbryo_end",
+    ".Lbryo_execute:",
     "ldr x9, [sp]",
     "ldr x0, [sp, #8]",
     "add x1, sp, #16",
@@ -76,18 +134,23 @@ std::arch::global_asm!(
     "add x2, x2, #16",
     "mov x8, #221",
     "svc #0",
-    "2:",
+    ".Lbryo_failed:",
     "neg x0, x0",
     "str x0, [sp, #-16]!",
     "mov x8, #64",
-    "mov x0, #19",
+    "ldr w0, .Lbryo_report",
     "mov x1, sp",
     "mov x2, #4",
     "svc #0",
+    ".Lbryo_end:",
     "mov x8, #94",
     "mov x0, #127",
     "svc #0",
     "brk #1",
+    ".Lbryo_report:",
+    ".long 0",
+    ".Lbryo_gate:",
+    ".long 0",
     "bryo_trampoline_end:",
     ".popsection",
 );
@@ -106,7 +169,7 @@ const MACHINE: u16 = 62;
 const MACHINE: u16 = 183;
 
 /// The page as an ELF executable: headers, one segment, the code above.
-fn image() -> Vec<u8> {
+fn image(descriptors: Descriptors) -> Vec<u8> {
     let start = &raw const bryo_trampoline_start;
     let end = &raw const bryo_trampoline_end;
     // SAFETY: both symbols bound one array of bytes in .rodata.
@@ -136,7 +199,9 @@ fn image() -> Vec<u8> {
     for word in [0u64, 0, 0, 0, 0, 16] {
         elf.extend(word.to_le_bytes());
     }
-    elf.extend(code);
+    elf.extend(&code[..code.len() - 8]);
+    elf.extend(descriptors.report.to_ne_bytes());
+    elf.extend(descriptors.gate.unwrap_or(-1).to_ne_bytes());
     elf
 }
 
@@ -144,7 +209,7 @@ fn image() -> Vec<u8> {
 ///
 /// # Errors
 /// EACCES where `vm.memfd_noexec` forbids executable memory files.
-pub fn prepare() -> Result<OwnedFd> {
+pub fn prepare(descriptors: Descriptors) -> Result<OwnedFd> {
     let flags = |exec: u32| libc::MFD_CLOEXEC | exec;
     let create = |flags: u32| {
         // SAFETY: the name is NUL-terminated.
@@ -160,7 +225,7 @@ pub fn prepare() -> Result<OwnedFd> {
         .call("memfd_create", || "executable")?;
     // SAFETY: a new descriptor that is ours.
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-    let image = image();
+    let image = image(descriptors);
     match nix::unistd::write(&fd, &image).call("write", || "memory file")? {
         n if n == image.len() => Ok(fd),
         _ => Err(Error::new("write", "memory file", Errno::EIO)),
@@ -168,8 +233,7 @@ pub fn prepare() -> Result<OwnedFd> {
 }
 
 /// Becomes the page, which executes `path` with `args` and `env` and reports
-/// a failure on [`REPORT_FD`]. That descriptor must not be close-on-exec.
-/// Returns only on failure.
+/// a failure on the [descriptor](Descriptors) for that. Returns only on failure.
 pub fn execute(page: &OwnedFd, path: &CStr, args: &[CString], env: &[CString]) -> Error {
     let mut argv: Vec<*const libc::c_char> = Vec::with_capacity(args.len() + 2);
     argv.push(path.as_ptr());
@@ -198,8 +262,12 @@ mod tests {
 
     #[test]
     fn the_page_is_a_small_elf_file() {
-        let image = image();
+        let image = image(Descriptors {
+            report: 3,
+            gate: Some(4),
+        });
         assert_eq!(&image[..4], b"\x7fELF");
+        assert_eq!(image[image.len() - 8..], [3, 0, 0, 0, 4, 0, 0, 0]);
         assert!(image.len() < 512, "{} bytes", image.len());
     }
 }

@@ -143,6 +143,8 @@ impl Reply {
             | Message::Listener
             | Message::Tap
             | Message::Mapped
+            | Message::Mounted
+            | Message::Proceed
             | Message::Ready => None,
         }
     }

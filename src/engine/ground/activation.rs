@@ -2,7 +2,6 @@
 //! opened for the container.
 
 use crate::error::refuse;
-use crate::runtime::process::MOST_SOCKETS;
 use anyhow::Result;
 
 /// Sockets that are passed on: descriptors from 3 on.
@@ -13,6 +12,9 @@ pub struct Sockets {
     /// What they are called, colons between, if that was said.
     pub names: Option<String>,
 }
+
+/// More is taken for a mistake.
+const MOST_SOCKETS: u32 = 16;
 
 impl Sockets {
     /// Those that were passed to this process, by its environment.

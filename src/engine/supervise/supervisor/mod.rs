@@ -568,11 +568,11 @@ impl Life {
         }
         let id = &self.container.record.id;
         let connect = |child: &Child| self.places.connect(id, child.pid);
-        let prepare: Option<&runtime::start::Prepare> = match self.places.is_empty() {
+        let during: Option<&runtime::start::During> = match self.places.is_empty() {
             true => None,
             false => Some(&connect),
         };
-        Ok(runtime::start(&plan, stdio, prepare))
+        Ok(runtime::start(&plan, stdio, during))
     }
 
     /// Records the end; returns what is to be deleted.
