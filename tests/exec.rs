@@ -219,6 +219,43 @@ fn a_terminal() {
 }
 
 #[test]
+fn a_terminal_can_be_left() {
+    let sandbox = Sandbox::with_busybox();
+    let running = sandbox.start("c", &[]);
+    let execs = || sandbox.inspect("c")["ExecIDs"].clone();
+    assert_eq!(execs(), serde_json::Value::Null);
+    let flags = ["exec", "-it", "--detach-keys", "ctrl-a,d", "c"];
+    let script = "echo ready; while ! test -e /go; do sleep 0.05; done; touch /went";
+    let mut terminal = Terminal::start(sandbox.bryo(flags).args(["sh", "-c", script]));
+    terminal.expect("ready");
+    assert_eq!(execs().as_array().map(Vec::len), Some(1));
+    terminal.send("\u{1}d");
+    assert_eq!(terminal.wait(), 0);
+    // It goes on.
+    assert_eq!(execs().as_array().map(Vec::len), Some(1));
+    shell(&sandbox, "touch /go");
+    wait_for("the end of the command", || execs().is_null().then_some(()));
+    assert_eq!(shell(&sandbox, "ls /went"), "/went");
+    let events = sandbox.bryo(["events", "--until", "0s", "--format", "{{.Action}}"]);
+    let events = events.stdout();
+    let count = |action: &str| events.lines().filter(|line| *line == action).count();
+    for action in ["exec_create", "exec_start", "exec_die"] {
+        assert_eq!(count(action), 3, "{action}: {events}");
+    }
+
+    // Whoever is killed takes it with him.
+    let script = "echo ready; exec sleep 4711";
+    let exec = sandbox.bryo(["exec", "-t", "c", "sh", "-c", script]);
+    let mut killed = exec.spawn();
+    killed.expect_line("ready");
+    killed.signal(Signal::SIGKILL);
+    killed.wait().expect(128 + 9);
+    wait_for("the end of the command", || execs().is_null().then_some(()));
+    assert!(!shell(&sandbox, "ps").contains("4711"));
+    end(&sandbox, running);
+}
+
+#[test]
 fn the_program_bryo_is_not_seen() {
     let sandbox = Sandbox::with_busybox();
     let running = sandbox.start("c", &[]);

@@ -24,6 +24,7 @@ mod image;
 mod imagechaos;
 mod info;
 mod kernels;
+mod library;
 mod life;
 mod limits;
 mod misbehaviour;

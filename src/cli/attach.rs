@@ -1,9 +1,11 @@
 //! `bryo attach`.
 
 use super::Context;
+use super::streams::input_is_a_terminal;
 use crate::engine::container::control::WantedStreams;
 use crate::engine::container::events::{self, Action};
 use crate::engine::container::record::State;
+use crate::engine::ground::caller::Caller;
 use crate::engine::request::detach_keys;
 use crate::engine::supervise::attach::{End, attachment, join};
 use crate::error::refuse;
@@ -42,10 +44,12 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     }
     let wanted = WantedStreams {
         input: !args.no_stdin,
-        output: true,
-        errors: true,
+        ..WantedStreams::OUTPUTS
     };
-    let mut attachment = attachment(&container, wanted)?;
+    if container.record.keeping.tty && container.record.keeping.interactive && wanted.input {
+        input_is_a_terminal()?;
+    }
+    let mut attachment = attachment(&container, Caller::command()?, wanted)?;
     attachment.detach_keys = detach_keys;
     attachment.keep_signals = !args.sig_proxy;
     events::emit(&containers, Action::Attach, &container, &[]);

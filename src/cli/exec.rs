@@ -1,8 +1,14 @@
 //! `bryo exec`.
 
 use super::Context;
-use crate::engine::request::environment;
-use crate::engine::supervise::exec::{ExecOptions, exec, exec_detached};
+use super::error;
+use super::streams::{input_is_a_terminal, window_size};
+use crate::engine::container::control::WantedStreams;
+use crate::engine::ground::caller::Caller;
+use crate::engine::request::exec::ExecRequest;
+use crate::engine::request::{detach_keys, environment};
+use crate::engine::supervise::attach::End;
+use crate::engine::supervise::exec::{How, create, exec, start};
 use crate::error::{Kind, OrKind};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -20,6 +26,9 @@ pub struct Args {
     /// Leave the command running
     #[arg(short, long, conflicts_with = "interactive")]
     detach: bool,
+    /// Keys that leave a command with a terminal
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
+    detach_keys: String,
     /// Keep standard input open
     #[arg(short, long)]
     interactive: bool,
@@ -45,9 +54,11 @@ pub struct Args {
 
 /// Runs the command; its exit code is ours.
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
-    let mut container = context.containers()?.find(&args.container)?;
+    let detach_keys = detach_keys::parse(&args.detach_keys)?;
+    let containers = context.containers()?;
+    let mut container = containers.find(&args.container)?;
     let user = args.user.as_deref().map(str::parse);
-    let options = ExecOptions {
+    let request = ExecRequest {
         command: args.command.clone(),
         env: environment::read(&args.env_file, &args.env).or_kind(Kind::Invalid)?,
         workdir: args.workdir.clone(),
@@ -55,9 +66,27 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         interactive: args.interactive,
         tty: args.tty,
         privileged: args.privileged,
+        window_size: args.tty.then(window_size).flatten(),
     };
-    match args.detach {
-        true => exec_detached(&mut container, &options, &context.inherited).map(|()| 0),
-        false => exec(&mut container, &options),
+    if args.tty && args.interactive {
+        input_is_a_terminal()?;
+    }
+    let caller = Caller::command()?;
+    if !args.tty && !args.detach {
+        return exec(&containers, &mut container, &request, caller);
+    }
+    let how = How {
+        attach: (!args.detach).then_some(WantedStreams {
+            input: args.interactive,
+            ..WantedStreams::OUTPUTS
+        }),
+        foreground: !args.detach,
+        detach_keys,
+        inherited: context.inherited.clone(),
+    };
+    let exec = create(&containers, &mut container, request)?;
+    match start(&containers, container, exec, &how, caller, &error::warn)? {
+        End::Exited(code) => Ok(code),
+        End::Left => Ok(0),
     }
 }

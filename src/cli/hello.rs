@@ -1,9 +1,9 @@
 //! What the image `hello` runs: what a container sees of itself.
 
 use crate::engine::create::root::{HOST_MAPS, HOST_NAMESPACES};
-use crate::engine::supervise::attach::stdin_is_terminal;
 use anyhow::{Context, Result};
 use std::fs;
+use std::io::IsTerminal;
 
 /// Prints ids, namespaces, mounts, capabilities, limits and network.
 pub fn run() -> Result<()> {
@@ -15,7 +15,14 @@ pub fn run() -> Result<()> {
     row("uid map", &id_map(HOST_MAPS[0], "/proc/self/uid_map"));
     row("gid map", &id_map(HOST_MAPS[1], "/proc/self/gid_map"));
     row("host name", &crate::sys::machine::name());
-    row("terminal", if stdin_is_terminal() { "yes" } else { "no" });
+    row(
+        "terminal",
+        if std::io::stdin().is_terminal() {
+            "yes"
+        } else {
+            "no"
+        },
+    );
     namespaces()?;
     privileges()?;
     mounts()?;

@@ -4,10 +4,11 @@ use super::Context;
 use super::error;
 use super::limits;
 use super::output;
-use super::streams::{StreamName, wanted};
+use super::streams::{StreamName, input_is_a_terminal, wanted, window_size};
 use crate::engine::container::containers::{Container, Containers, Lock};
 use crate::engine::container::keeping::Keeping;
 use crate::engine::create::options::RunOptions;
+use crate::engine::ground::caller::Caller;
 use crate::engine::host::share::Share;
 use crate::engine::log::{self, Driver, LogConfig};
 use crate::engine::operate::launch::{self, Launch};
@@ -369,7 +370,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<i32> {
         options.keeping.log.driver = Driver::None;
     }
     if !args.detach && options.tty && options.interactive && wanted.input {
-        crate::engine::supervise::attach::terminal_settings()?;
+        input_is_a_terminal()?;
     }
     let store = context.store()?;
     let (container, lock, spec) = args.container.create(&store, &options)?;
@@ -383,7 +384,16 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<i32> {
         sockets: context.sockets.clone(),
     };
     let containers = Containers::open(&store);
-    match launch::launch(&containers, container, lock, spec, &how, &error::warn)? {
+    let caller = Caller::command()?;
+    match launch::launch(
+        &containers,
+        container,
+        lock,
+        spec,
+        &how,
+        caller,
+        &error::warn,
+    )? {
         End::Exited(code) => Ok(code),
         End::Left => {
             if args.detach {
@@ -499,6 +509,7 @@ impl Args {
             auto_remove: self.rm,
             interactive: self.interactive,
             tty: self.tty,
+            window_size: self.tty.then(window_size).flatten(),
             command: self.image_and_command[1..].to_vec(),
             entrypoint: one(&self.entrypoint, process::entrypoint)?,
             env: environment::read(&self.env_file, &self.env)?,
@@ -518,7 +529,7 @@ impl Args {
             devices: self.devices()?,
             ulimits: all(&self.ulimit, ulimit::parse)?,
             sysctls: pairs::pairs("sysctl", &self.sysctl)?,
-            shm_size: size::bytes(&self.shm_size)?,
+            shm_size: Some(size::bytes(&self.shm_size)?),
             network,
             ports: publish::parse_all(&self.publish)?,
             publish_all: self.publish_all,

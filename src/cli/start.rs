@@ -3,9 +3,11 @@
 use super::Context;
 use super::error;
 use super::output;
+use super::streams::input_is_a_terminal;
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::container::control::WantedStreams;
 use crate::engine::container::record::State;
+use crate::engine::ground::caller::Caller;
 use crate::engine::operate::launch::Launch;
 use crate::engine::operate::lifecycle;
 use crate::engine::request::detach_keys;
@@ -44,8 +46,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let how = Launch {
         attach: attach.then_some(WantedStreams {
             input: args.interactive,
-            output: true,
-            errors: true,
+            ..WantedStreams::OUTPUTS
         }),
         detach_keys: detach_keys::parse(&args.detach_keys)?,
         inherited: context.inherited.clone(),
@@ -60,7 +61,14 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         false => args.containers.clone(),
     };
     super::each(&names, |name| {
-        lifecycle::start(&containers, containers.find(name)?, &how, &error::warn)?;
+        let caller = Caller::command()?;
+        lifecycle::start(
+            &containers,
+            containers.find(name)?,
+            &how,
+            caller,
+            &error::warn,
+        )?;
         Ok(output::line(name)?)
     })?;
     Ok(0)
@@ -75,7 +83,12 @@ fn start_attached(containers: &Containers, container: Container, how: &Launch) -
             container.state.name()
         );
     }
-    match lifecycle::start(containers, container, how, &error::warn)? {
+    let keeping = &container.record.keeping;
+    if keeping.tty && keeping.interactive && how.attach.is_some_and(|wanted| wanted.input) {
+        input_is_a_terminal()?;
+    }
+    let caller = Caller::command()?;
+    match lifecycle::start(containers, container, how, caller, &error::warn)? {
         End::Exited(code) => Ok(code),
         End::Left => Ok(0),
     }

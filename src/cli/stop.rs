@@ -5,6 +5,7 @@ use super::error;
 use super::output;
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::container::events::{self, Action};
+use crate::engine::ground::caller::Caller;
 use crate::engine::operate::launch::Launch;
 use crate::engine::operate::lifecycle::{self, Stopping};
 use crate::error::refuse;
@@ -76,7 +77,8 @@ pub fn restart(args: &RestartArgs, context: &Context) -> Result<()> {
             );
         }
         let container = containers.find(&container.record.id)?;
-        lifecycle::start(&containers, container.clone(), &how, &error::warn)?;
+        let caller = Caller::command()?;
+        lifecycle::start(&containers, container.clone(), &how, caller, &error::warn)?;
         events::emit(&containers, Action::Restart, &container, &[]);
         Ok(output::line(name)?)
     })

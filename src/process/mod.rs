@@ -16,4 +16,4 @@ pub use end::{Reported, code, exit_code};
 pub use id::ProcessId;
 pub use null::{open_null, release_stdio};
 pub use resident::{Resident, Until};
-pub use spawn::{Refused, orphan, spawn, through};
+pub use spawn::{Refused, fork_orphan, orphan, spawn, through};

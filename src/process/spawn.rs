@@ -1,9 +1,11 @@
 //! Making processes: directly, and by a helper.
 
-use crate::error::Fault;
+use crate::error::{Fault, refuse};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, CloneFlags, Forked, NewProcess, Parent, clone3, exit_now};
 use anyhow::{Context, Error, Result, anyhow};
+use nix::errno::Errno;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::os::fd::AsFd;
 
@@ -51,7 +53,7 @@ pub fn through(
     };
     drop(theirs);
     let received = ours.receive().map_err(lost)?;
-    let _ = nix::sys::wait::waitpid(helper.pid, None);
+    let _ = waitpid(helper.pid, None);
     let killed = || Refused::Lost(anyhow!("the process that makes it was killed"));
     let received = received.ok_or_else(killed)?;
     let pid = received.data.strip_prefix(PID);
@@ -93,4 +95,25 @@ pub fn orphan(namespaces: CloneFlags, act: impl FnOnce(NewProcess)) -> Result<Ch
             Refused::Lost(error) => error,
         })
         .context("start a process")
+}
+
+/// Makes a process that is nobody's child: there it returns the proof of that,
+/// here nothing.
+///
+/// # Errors
+/// There can be no more processes.
+pub fn fork_orphan() -> Result<Option<NewProcess>> {
+    let what = "start a process";
+    match clone3(0, Parent::Caller).context(what)? {
+        Forked::Child(_) => match clone3(0, Parent::Caller) {
+            Ok(Forked::Child(process)) => Ok(Some(process)),
+            Ok(Forked::Parent(_)) => exit_now(0),
+            Err(error) => exit_now(error.errno as i32),
+        },
+        Forked::Parent(maker) => match waitpid(maker.pid, None).context("wait")? {
+            WaitStatus::Exited(_, 0) => Ok(None),
+            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)).context(what),
+            _ => refuse!(Internal, "the process that makes it was killed"),
+        },
+    }
 }

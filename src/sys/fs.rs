@@ -1,10 +1,10 @@
 //! File-system calls that nix does not wrap, files that are nobody else's, and
 //! paths by their words.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -98,6 +98,20 @@ pub fn write_private(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
 /// Makes a directory that only its owner may enter, and those above it.
 pub fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// Makes a directory that everybody may enter and list, whatever the caller's
+/// mask is.
+pub fn make_public(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).create(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o755))
+}
+
+/// As [`std::fs::write`], for everybody to read, whatever the caller's mask is.
+pub fn write_public(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(bytes.as_ref())
 }
 
 /// Makes `to` share all data of `from` (`FICLONE`), where the file system can.

@@ -202,6 +202,20 @@ pub struct WantedStreams {
     pub errors: bool,
 }
 
+impl WantedStreams {
+    /// What the container prints.
+    pub const OUTPUTS: WantedStreams = WantedStreams {
+        input: false,
+        output: true,
+        errors: true,
+    };
+    /// All three.
+    pub const ALL: WantedStreams = WantedStreams {
+        input: true,
+        ..WantedStreams::OUTPUTS
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

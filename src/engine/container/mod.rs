@@ -4,6 +4,7 @@ pub mod asking;
 pub mod containers;
 pub mod control;
 pub mod events;
+pub mod execs;
 pub mod health;
 pub mod keeping;
 pub mod record;

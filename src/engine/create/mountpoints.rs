@@ -3,10 +3,8 @@
 //! from having them made in its own changes.
 
 use crate::image::remove::remove_tree;
+use crate::sys::fs::{make_public, write_public};
 use anyhow::{Context, Result};
-use nix::sys::stat::{Mode, umask};
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
@@ -35,24 +33,14 @@ pub fn tree(root: &Path) -> Result<PathBuf> {
     Ok(tree)
 }
 
+/// What the container sees is not the caller's mask (umask(2)).
 fn make(tree: &Path) -> std::io::Result<()> {
-    // The caller's mask is not for what the container sees.
-    let mask = umask(Mode::from_bits_truncate(0o022));
-    let made = fill(tree);
-    umask(mask);
-    made
-}
-
-fn fill(tree: &Path) -> std::io::Result<()> {
+    make_public(tree)?;
     for name in DIRECTORIES {
-        let mut builder = DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o755)
-            .create(tree.join(name))?;
+        make_public(&tree.join(name))?;
     }
     for name in crate::engine::create::spec::ETC_FILES {
-        File::create(tree.join("etc").join(name))?;
+        write_public(&tree.join("etc").join(name), [])?;
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub struct RunOptions {
     pub interactive: bool,
     /// `-t`: a terminal.
     pub tty: bool,
+    /// Rows and columns of the terminal at first.
+    pub window_size: Option<(u16, u16)>,
     /// Command and arguments, in place of the image's `Cmd`.
     pub command: Vec<String>,
     /// In place of the image's `Entrypoint`; empty for none.
@@ -75,8 +77,8 @@ pub struct RunOptions {
     pub ulimits: Vec<(PosixRlimitType, u64, u64)>,
     /// Kernel parameters.
     pub sysctls: BTreeMap<String, String>,
-    /// Size of `/dev/shm` in bytes.
-    pub shm_size: u64,
+    /// Size of `/dev/shm` in bytes; docker's 64 MiB if that was not said.
+    pub shm_size: Option<u64>,
     /// Network.
     pub network: Network,
     /// Published ports.

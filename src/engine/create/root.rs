@@ -14,11 +14,12 @@ use crate::image::progress::Progress;
 use crate::image::source::{self, Source};
 use crate::image::store::{Image, Store};
 use crate::image::view::View;
-use crate::sys::fs::make_private;
+use crate::sys::fs::{make_private, make_public};
 use anyhow::{Context, Result};
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A root file system, ready to be mounted.
@@ -211,7 +212,7 @@ fn hello(store: &Path, mapping: &Mapping) -> Result<Resolved> {
     if !dir.join("bryo").exists() {
         make_private(&builtin)?;
         let new = builtin.join(format!(".{key}.{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o755).create(&new)?;
+        make_public(&new)?;
         let copy = || -> std::io::Result<()> {
             let mut options = std::fs::OpenOptions::new();
             let mut file = options
@@ -220,6 +221,7 @@ fn hello(store: &Path, mapping: &Mapping) -> Result<Resolved> {
                 .mode(0o755)
                 .open(new.join("bryo"))?;
             std::io::copy(&mut &this, &mut file)?;
+            file.set_permissions(Permissions::from_mode(0o755))?;
             drop(file);
             std::fs::rename(&new, &dir)
         };

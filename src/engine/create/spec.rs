@@ -83,6 +83,9 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// Docker's size of `/dev/shm`, in bytes.
+const SHM_SIZE: u64 = 64 << 20;
+
 /// Whatever the caller's is, as with docker.
 const DEFAULT_UMASK: u32 = 0o022;
 
@@ -283,7 +286,7 @@ fn writes_cgroups(options: &RunOptions, systemd: bool) -> bool {
 fn system_mounts(options: &RunOptions, systemd: bool) -> Result<Vec<Mount>> {
     let ro = if options.privileged { "rw" } else { "ro" };
     let rro = if options.privileged { "rrw" } else { "rro" };
-    let shm_size = format!("size={}", options.shm_size);
+    let shm_size = format!("size={}", options.shm_size.unwrap_or(SHM_SIZE));
     let mut mounts = vec![
         match options.pid {
             Sharing::Private => mount("/proc", "proc", None, &["nosuid", "noexec", "nodev"])?,

@@ -37,8 +37,13 @@ impl Sockets {
         Ok(Sockets { count, names })
     }
 
+    /// Their descriptors.
+    pub fn numbers(&self) -> std::ops::Range<i32> {
+        3..3 + self.count as i32
+    }
+
     /// Whether this descriptor is one of them.
     pub fn has(&self, number: i32) -> bool {
-        (3..3 + self.count as i32).contains(&number)
+        self.numbers().contains(&number)
     }
 }

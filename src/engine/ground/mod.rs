@@ -1,6 +1,7 @@
 //! What everything in the engine stands on.
 
 pub mod activation;
+pub mod caller;
 pub mod config;
 pub mod confine;
 pub mod detach;

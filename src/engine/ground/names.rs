@@ -72,6 +72,12 @@ pub fn new_id() -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// Whether this is a whole id.
+pub fn is_id(text: &str) -> bool {
+    let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == 64 && text.bytes().all(digit)
+}
+
 /// The target of the symbolic link that stands for a name: the id in 43
 /// characters. ext4 keeps up to 59 in the inode itself; a longer target takes
 /// a block, and to free that takes longer than all else that ends a container.

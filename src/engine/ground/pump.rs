@@ -1,10 +1,10 @@
-//! Between a container's pipes and the caller's own descriptors 0 to 2, which
-//! no container gets: bytes are moved by splice(2) where both sides allow it,
-//! else copied.
+//! Between a container's pipes and the caller's own streams, which no container
+//! gets: bytes are moved by splice(2) where both sides allow it, else copied.
 
+use crate::engine::ground::caller::Caller;
 use crate::engine::ground::pipes::{self, Ours};
 use crate::runtime::Stdio;
-use crate::sys::fd::{readable_bytes, set_nonblocking, standard};
+use crate::sys::fd::{readable_bytes, set_nonblocking};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SpliceFFlags, fcntl, splice};
@@ -28,8 +28,8 @@ const LITTLE: usize = 1 << 14;
 
 /// Carries the streams.
 #[derive(Debug)]
-pub struct Pump {
-    lanes: Vec<Lane>,
+pub struct Pump<'a> {
+    lanes: Vec<Lane<'a>>,
     /// Input waits until the container runs.
     input_held: bool,
     /// What could not be written, and why.
@@ -38,10 +38,10 @@ pub struct Pump {
 
 /// One direction.
 #[derive(Debug)]
-struct Lane {
+struct Lane<'a> {
     name: &'static str,
-    source: End,
-    sink: End,
+    source: End<'a>,
+    sink: End<'a>,
     /// Which side is waited for.
     waits: Side,
     /// How bytes are moved.
@@ -57,9 +57,9 @@ struct Lane {
 }
 
 #[derive(Debug)]
-enum End {
+enum End<'a> {
     Ours(OwnedFd),
-    Outer(BorrowedFd<'static>),
+    Outer(BorrowedFd<'a>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ enum Means {
     Send,
 }
 
-impl AsFd for End {
+impl AsFd for End<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             End::Ours(fd) => fd.as_fd(),
@@ -86,15 +86,15 @@ impl AsFd for End {
     }
 }
 
-impl Pump {
-    /// Makes pipes for a container, to carry its streams from and to this
-    /// process's; one for both outputs where these are the same, so that their
+impl<'a> Pump<'a> {
+    /// Makes pipes for a container, to carry its streams from and to the
+    /// caller's, with or without `input`; one for both outputs where these are the same, so that their
     /// order stays.
     ///
     /// # Errors
     /// Too many descriptors are open.
-    pub fn new(input: bool) -> Result<(Pump, Stdio)> {
-        let [stdout, stderr] = [1, 2].map(|number| fstat(standard(number)).ok());
+    pub fn new(caller: &Caller<'a>, input: bool) -> Result<(Pump<'a>, Stdio)> {
+        let [stdout, stderr] = [caller.output, caller.errors].map(|fd| fstat(fd).ok());
         let same = |a: &FileStat, b: &FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
         let merged = matches!((&stdout, &stderr), (Some(a), Some(b)) if same(a, b));
         let (ours, theirs) = pipes::make(input, merged)?;
@@ -104,16 +104,15 @@ impl Pump {
             errors,
         } = ours;
         let mut lanes = Vec::with_capacity(3);
-        let out = |fd, number, name, stat| {
-            Lane::new(name, End::Ours(fd), End::Outer(standard(number)), stat)
-        };
-        lanes.push(out(output, 1, "standard output", stdout)?);
+        let out =
+            |ours, outer, name, stat| Lane::new(name, End::Ours(ours), End::Outer(outer), stat);
+        lanes.push(out(output, caller.output, "standard output", stdout)?);
         if let Some(errors) = errors {
-            lanes.push(out(errors, 2, "standard error", stderr)?);
+            lanes.push(out(errors, caller.errors, "standard error", stderr)?);
         }
         if let Some(input) = input {
-            let stat = fstat(standard(0)).ok();
-            let source = End::Outer(standard(0));
+            let stat = fstat(caller.input).ok();
+            let source = End::Outer(caller.input);
             lanes.push(Lane::new("standard input", source, End::Ours(input), stat)?);
         }
         let pump = Pump {
@@ -195,8 +194,13 @@ impl Pump {
     }
 }
 
-impl Lane {
-    fn new(name: &'static str, source: End, sink: End, outer: Option<FileStat>) -> Result<Lane> {
+impl<'a> Lane<'a> {
+    fn new(
+        name: &'static str,
+        source: End<'a>,
+        sink: End<'a>,
+        outer: Option<FileStat>,
+    ) -> Result<Lane<'a>> {
         let kind = outer.map_or(SFlag::empty(), |stat| {
             SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
         });

@@ -2,18 +2,19 @@
 //! attached to it or not.
 
 use crate::engine::container::containers::{Container, Containers, Lock};
-use crate::engine::container::control::WantedStreams;
+use crate::engine::container::control::{Reply, WantedStreams};
 use crate::engine::ground::activation::Sockets;
+use crate::engine::ground::caller::Caller;
 use crate::engine::ground::pump::Pump;
-use crate::engine::supervise::attach::{self, Attachment, End, terminal_settings};
+use crate::engine::supervise::attach::{self, Attachment, End};
 use crate::engine::supervise::supervisor::Supervisor;
+use crate::runtime::{StartError, Step};
 use crate::sys::channel::Channel;
-use crate::sys::clone::{Forked, Parent, clone3};
-use crate::sys::fd::close_inherited;
-use crate::sys::signal::SignalFd;
+use crate::sys::clone::exit_now;
 use crate::sys::socket;
 use anyhow::{Context, Result};
 use oci_spec::runtime::Spec;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// How a container is started.
 #[derive(Debug, Clone, Default)]
@@ -44,13 +45,14 @@ pub fn launch(
     lock: Lock,
     spec: Spec,
     how: &Launch,
+    caller: Caller<'_>,
     warn: &dyn Fn(&str),
 ) -> Result<End> {
     let keeping = &container.record.keeping;
     let wanted = how.attach;
     let input = wanted.is_some_and(|w| w.input) && keeping.interactive;
     let terminal = match keeping.tty && input {
-        true => Some(terminal_settings()?),
+        true => caller.terminal(),
         false => None,
     };
     let tty = keeping.tty;
@@ -59,7 +61,7 @@ pub fn launch(
     let direct = how.foreground && !tty && !keeping.is_logged() && !container.may_come_again();
     let (pump, carried) = match direct {
         true => {
-            let (pump, carried) = Pump::new(input)?;
+            let (pump, carried) = Pump::new(&caller, input)?;
             (Some(pump), Some(carried))
         }
         false => (None, None),
@@ -72,14 +74,33 @@ pub fn launch(
         }
         None => (None, None),
     };
-    let signals = SignalFd::new()?;
-    match clone3(0, Parent::Caller).context("start the supervisor")? {
-        Forked::Child(process) => {
+    match caller.make_process().context("start the supervisor")? {
+        Some(process) => {
             drop((ours, data, pump));
-            if !how.foreground {
-                let others = how.inherited.iter().filter(|fd| !how.sockets.has(**fd));
-                close_inherited(&process, &others.copied().collect::<Vec<_>>());
-            }
+            let made = (|| {
+                let terminal = match terminal {
+                    Some(settings) => Some((settings, caller.input.try_clone_to_owned()?)),
+                    None => None,
+                };
+                let mut kept = vec![lock.as_fd().as_raw_fd(), theirs.as_fd().as_raw_fd()];
+                kept.extend(attached.iter().map(|(fd, _)| fd.as_raw_fd()));
+                let carried = carried.iter().flat_map(|stdio| &stdio.0);
+                kept.extend(carried.map(|fd| fd.as_raw_fd()));
+                kept.extend(terminal.iter().map(|(_, fd)| fd.as_raw_fd()));
+                kept.extend(how.sockets.numbers());
+                let others = how.inherited.iter().copied();
+                let others = others.filter(|fd| !how.foreground && !how.sockets.has(*fd));
+                caller.leave(&process, &kept, &others.collect::<Vec<_>>())?;
+                Ok((terminal, caller.signals()?))
+            })();
+            let (terminal, signals) = match made {
+                Ok(made) => made,
+                Err(error) => {
+                    let error = StartError::new(Step::Supervise, &error);
+                    let _ = theirs.send(&Reply::Failed(error).encode(), None);
+                    exit_now(1)
+                }
+            };
             let supervisor = Supervisor {
                 process,
                 containers: containers.clone(),
@@ -96,13 +117,13 @@ pub fn launch(
             };
             supervisor.run()
         }
-        Forked::Parent(_) => {
+        None => {
             drop((theirs, attached, carried, lock));
             let attachment = Attachment {
+                caller,
                 control: ours,
                 data,
                 pump,
-                signals,
                 input,
                 tty,
                 terminal,

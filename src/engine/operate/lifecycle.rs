@@ -6,6 +6,7 @@ use crate::engine::container::containers::{Container, Containers, Lock, not_foun
 use crate::engine::container::control::{Reply, Request};
 use crate::engine::container::events::{self, Action};
 use crate::engine::container::record::State;
+use crate::engine::ground::caller::Caller;
 use crate::engine::operate::launch::{Launch, launch};
 use crate::engine::request::restart::Restart;
 use crate::engine::supervise::attach::End;
@@ -28,6 +29,7 @@ pub fn start(
     containers: &Containers,
     mut container: Container,
     how: &Launch,
+    caller: Caller<'_>,
     warn: &dyn Fn(&str),
 ) -> Result<End> {
     match &container.state {
@@ -55,7 +57,7 @@ pub fn start(
     container.ask_stop(false)?;
     container.history.restarts = 0;
     let spec = container.spec()?;
-    launch(containers, container, lock, spec, how, warn)
+    launch(containers, container, lock, spec, how, caller, warn)
 }
 
 /// The lock of a container that does not run; another command may be about

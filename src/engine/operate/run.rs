@@ -25,10 +25,10 @@ use crate::image::progress::Progress;
 use crate::image::store::Store;
 use crate::image::view;
 use crate::runtime::seccomp;
-use crate::sys::{machine, tty};
+use crate::sys::fs::{make_public, write_public};
+use crate::sys::machine;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid};
 use oci_spec::runtime::{Capabilities, LinuxSeccomp, Spec};
 use std::net::{IpAddr, Ipv4Addr};
@@ -263,10 +263,7 @@ fn facts(
         }
         _ => None,
     };
-    let size = options
-        .tty
-        .then(|| tty::window_size(std::io::stdout()).ok())
-        .flatten();
+    let size = options.window_size.filter(|_| options.tty);
     Ok(Facts {
         id: id.to_owned(),
         directory: creation.directory().to_owned(),
@@ -281,7 +278,7 @@ fn facts(
         user,
         capabilities,
         seccomp,
-        terminal: size.map(|s| (s.ws_col, s.ws_row)),
+        terminal: size.map(|(rows, columns)| (columns, rows)),
     })
 }
 
@@ -405,12 +402,9 @@ fn write_files(
     spec: &Spec,
 ) -> Result<()> {
     let dir = creation.staging();
-    // The caller's mask is not for what the container sees.
-    let mask = nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     // Nobody but the user gets as far as to these directories from outside.
     for name in ["upper", "work"] {
-        let mode = Mode::from_bits_truncate(0o755);
-        nix::unistd::mkdir(&dir.join(name), mode).with_context(|| format!("create {name}"))?;
+        make_public(&dir.join(name)).with_context(|| format!("create {name}"))?;
     }
     let name = spec.hostname().clone().unwrap_or_default();
     let host_network = options.network == Network::Host;
@@ -432,8 +426,7 @@ fn write_files(
             etc::resolv_conf(&options.dns, &options.network, &resolv),
         ),
     ] {
-        std::fs::write(dir.join(file), text).with_context(|| format!("write {file}"))?;
+        write_public(&dir.join(file), text).with_context(|| format!("write {file}"))?;
     }
-    nix::sys::stat::umask(mask);
     Ok(())
 }

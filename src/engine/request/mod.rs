@@ -15,6 +15,7 @@ pub mod device;
 pub mod dns;
 pub mod emulation;
 pub mod environment;
+pub mod exec;
 pub mod flags;
 pub mod health;
 pub mod hosts;

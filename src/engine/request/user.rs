@@ -3,6 +3,7 @@
 //! ([`user`](crate::engine::ground::user)).
 
 use anyhow::{Error, Result, bail};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,14 +32,15 @@ impl FromStr for IdOrName {
     }
 }
 
-/// `--user USER[:GROUP]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `--user USER[:GROUP]`. Records keep it as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct UserOption {
     /// The user; root if nobody is named.
     pub user: IdOrName,
     /// The group; the user's own, with all others of his, if none is named.
     pub group: Option<IdOrName>,
-    /// As it was written, which records keep.
+    /// As it was written.
     text: String,
 }
 
@@ -79,6 +81,20 @@ impl FromStr for UserOption {
             group: group.map(str::parse).transpose()?,
             text: text.to_owned(),
         })
+    }
+}
+
+impl TryFrom<String> for UserOption {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<UserOption> {
+        text.parse()
+    }
+}
+
+impl From<UserOption> for String {
+    fn from(user: UserOption) -> String {
+        user.text
     }
 }
 

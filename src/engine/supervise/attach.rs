@@ -1,39 +1,43 @@
 //! The side of the caller: its terminal and its signals are the container's
 //! until that ends, or until it is left.
 
-use crate::engine::container::control::{Data, MAX_DATA, Reply, Request};
+use crate::engine::container::containers::Container;
+use crate::engine::container::control::{Data, MAX_DATA, Reply, Request, WantedStreams};
+use crate::engine::container::execs::Exec;
+use crate::engine::ground::caller::Caller;
 use crate::engine::ground::detach::Keys;
+use crate::engine::ground::names::short;
 use crate::engine::ground::pump::Pump;
+use crate::engine::log::Stream;
+use crate::error::refuse;
 use crate::runtime::StartError;
 use crate::sys::channel::Channel;
 use crate::sys::clone::Child;
 use crate::sys::signal::SignalFd;
-use crate::sys::{pidfd, socket, tty, wait};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::sys::{pidfd, socket, wait};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcsetattr};
 use nix::unistd::{read, write};
-use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Being attached to a container.
+/// Being attached to a container, or to a command in one.
 #[derive(Debug)]
-pub struct Attachment {
+pub struct Attachment<'a> {
+    /// Who is attached.
+    pub caller: Caller<'a>,
     /// Its supervisor.
     pub control: Channel,
     /// What carries its streams, if its supervisor holds them.
     pub data: Option<OwnedFd>,
     /// What carries them otherwise.
-    pub pump: Option<Pump>,
-    /// The caller's signals, held since before the start: none may be lost
-    /// or end the caller alone.
-    pub signals: SignalFd,
+    pub pump: Option<Pump<'a>>,
     /// Whether standard input goes to it.
     pub input: bool,
     /// Whether the container has a terminal.
     pub tty: bool,
-    /// The caller's terminal as it was, if the container has one.
+    /// The caller's terminal as it was, if it is to be the container's.
     pub terminal: Option<Termios>,
     /// Keys that end it.
     pub detach_keys: Vec<u8>,
@@ -62,21 +66,12 @@ const BROKEN_PIPE: i32 = 128 + libc::SIGPIPE;
 ///
 /// # Errors
 /// A [`StartError`] if it did not start; the death of its supervisor.
-pub fn follow(attachment: Attachment, warn: &dyn Fn(&str)) -> Result<End> {
-    let relay = Relay {
-        keys: Keys::new(&attachment.detach_keys),
-        input_open: false,
-        pending: None,
-        data_open: attachment.data.is_some(),
-        exited: None,
-        at: attachment,
-        raw: None,
-    };
-    relay.carry(warn)
+pub fn follow(attachment: Attachment<'_>, warn: &dyn Fn(&str)) -> Result<End> {
+    Relay::new(attachment).carry(warn)
 }
 
-struct Relay {
-    at: Attachment,
+struct Relay<'a> {
+    at: Attachment<'a>,
     keys: Keys,
     input_open: bool,
     /// Input that the supervisor has no room for yet.
@@ -84,7 +79,7 @@ struct Relay {
     data_open: bool,
     exited: Option<i32>,
     /// The caller's terminal while it is transparent.
-    raw: Option<Raw>,
+    raw: Option<Raw<'a>>,
 }
 
 /// What has happened.
@@ -98,7 +93,19 @@ struct Ready {
     carried: Vec<PollFlags>,
 }
 
-impl Relay {
+impl<'a> Relay<'a> {
+    fn new(attachment: Attachment<'a>) -> Relay<'a> {
+        Relay {
+            keys: Keys::new(&attachment.detach_keys),
+            input_open: false,
+            pending: None,
+            data_open: attachment.data.is_some(),
+            exited: None,
+            at: attachment,
+            raw: None,
+        }
+    }
+
     fn carry(mut self, warn: &dyn Fn(&str)) -> Result<End> {
         loop {
             if let (Some(code), false) = (self.exited, self.data_open)
@@ -135,34 +142,35 @@ impl Relay {
     }
 
     fn wait(&self) -> Result<Ready> {
-        let stdin = std::io::stdin();
         let none = PollFlags::empty();
-        let mut fds = vec![(self.at.signals.as_fd(), PollFlags::POLLIN)];
         let control = match self.exited {
             None => Some(self.at.control.as_fd()),
             Some(_) => None,
         };
         let data = self.at.data.as_ref().filter(|_| self.data_open);
+        let typed = self.input_open && self.pending.is_none();
+        let signals = self.at.caller.signals.as_ref();
         let places = [
+            signals.map(|fd| (fd.as_fd(), PollFlags::POLLIN)),
             control.map(|fd| (fd, PollFlags::POLLIN)),
             data.map(|fd| {
                 let mut events = PollFlags::POLLIN;
                 events.set(PollFlags::POLLOUT, self.pending.is_some());
                 (fd.as_fd(), events)
             }),
-            (self.input_open && self.pending.is_none()).then(|| (stdin.as_fd(), PollFlags::POLLIN)),
+            typed.then_some((self.at.caller.input, PollFlags::POLLIN)),
         ];
-        fds.extend(places.iter().flatten());
+        let mut fds: Vec<_> = places.iter().flatten().copied().collect();
         let own = fds.len();
         fds.extend(self.at.pump.iter().flat_map(Pump::watched));
         let mut seen = wait::wait(fds, None).context("poll")?;
         let carried = seen.split_off(own);
-        let mut seen = seen.into_iter().skip(1);
+        let mut seen = seen.into_iter();
         let mut next = |place: usize| match places[place] {
             Some(_) => seen.next().unwrap_or(none),
             None => none,
         };
-        let (control, data, input) = (next(0), next(1), next(2));
+        let (_, control, data, input) = (next(0), next(1), next(2), next(3));
         Ok(Ready {
             told: !control.is_empty(),
             output: data.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR),
@@ -178,7 +186,7 @@ impl Relay {
     }
 
     fn pass_signals(&mut self) -> Result<Option<End>> {
-        let signals: Vec<i32> = pending(&self.at.signals).collect();
+        let signals: Vec<i32> = pending(self.at.caller.signals.as_ref()).collect();
         for signal in signals {
             let ends = ENDING.contains(&signal);
             if signal == libc::SIGWINCH && self.at.tty {
@@ -196,27 +204,30 @@ impl Relay {
     }
 
     fn copy_size(&self) {
-        if let Ok(size) = tty::window_size(std::io::stdout()) {
-            self.request(Request::Resize(size.ws_row, size.ws_col));
+        if let Some((rows, columns)) = self.at.caller.window_size() {
+            self.request(Request::Resize(rows, columns));
         }
     }
 
     /// Hears what the supervisor says; true if that is all there is to hear.
     fn listen(&mut self, warn: &dyn Fn(&str)) -> Result<bool> {
         let Some(message) = self.at.control.receive()? else {
-            bail!("the container's supervisor was killed, and the container with it");
+            refuse!(
+                Unavailable,
+                "the container's supervisor was killed, and the container with it"
+            );
         };
         match Reply::decode(&message.data).context("the supervisor said nonsense")? {
             Reply::Warning(text) => warn(&text),
             Reply::Started => return self.begin().map(|()| !self.at.stays),
-            Reply::Failed(error) => return Err(anyhow!(error)),
+            Reply::Failed(error) => return Err(error.into()),
             Reply::Exited(code) => {
                 self.exited = Some(code);
                 if let Some(pump) = &mut self.at.pump {
                     pump.end();
                 }
             }
-            Reply::Refused(text) => bail!(text),
+            Reply::Refused(text) => refuse!(Conflict, "{text}"),
             Reply::Done => {}
         }
         Ok(false)
@@ -225,7 +236,7 @@ impl Relay {
     /// The container runs: its streams are carried from here on.
     fn begin(&mut self) -> Result<()> {
         if let Some(settings) = &self.at.terminal {
-            self.raw = Some(Raw::set(settings)?);
+            self.raw = Some(Raw::set(self.at.caller.input, settings)?);
         }
         self.input_open = self.at.input && self.data_open;
         if let Some(pump) = &mut self.at.pump {
@@ -259,12 +270,8 @@ impl Relay {
             };
             if let Some(Data::Output(stream, text)) = Data::decode(&buffer[..count]) {
                 let written = match stream {
-                    crate::engine::log::Stream::Stdout => {
-                        write_all(std::io::stdout().as_fd(), text)
-                    }
-                    crate::engine::log::Stream::Stderr => {
-                        write_all(std::io::stderr().as_fd(), text)
-                    }
+                    Stream::Stdout => write_all(self.at.caller.output, text),
+                    Stream::Stderr => write_all(self.at.caller.errors, text),
                 };
                 if written == Err(Errno::EPIPE) {
                     return false;
@@ -277,7 +284,7 @@ impl Relay {
     /// Sends what was typed; true if that was the keys to leave by.
     fn copy_input(&mut self) -> bool {
         let mut buffer = [0; 16384];
-        let (message, left) = match read(std::io::stdin(), &mut buffer) {
+        let (message, left) = match read(self.at.caller.input, &mut buffer) {
             Ok(0) | Err(_) => {
                 self.input_open = false;
                 (Data::InputEnd.encode(), false)
@@ -305,38 +312,68 @@ impl Relay {
 }
 
 /// Attaches to a container that runs.
-pub fn attachment(
-    container: &crate::engine::container::containers::Container,
-    wanted: crate::engine::container::control::WantedStreams,
-) -> Result<Attachment> {
+///
+/// # Errors
+/// It has ended; who carries its streams lets nobody else have them.
+pub fn attachment<'a>(
+    container: &Container,
+    caller: Caller<'a>,
+    wanted: WantedStreams,
+) -> Result<Attachment<'a>> {
     let keeping = &container.record.keeping;
-    let input = wanted.input && keeping.interactive;
-    let terminal = match keeping.tty && input {
-        true => Some(crate::engine::supervise::attach::terminal_settings()?),
+    let what = format!("container {}", container.record.name);
+    let (interactive, tty) = (keeping.interactive, keeping.tty);
+    let connect = || container.connect();
+    attachment_to(&what, connect, (interactive, tty), caller, wanted)
+}
+
+/// Attaches to a command that runs in one.
+///
+/// # Errors
+/// It has ended.
+pub fn attachment_of_exec<'a>(
+    exec: &Exec,
+    caller: Caller<'a>,
+    wanted: WantedStreams,
+) -> Result<Attachment<'a>> {
+    let what = format!("exec instance {}", short(&exec.id));
+    let (interactive, tty) = (exec.request.interactive, exec.request.tty);
+    let connect = || exec.connect();
+    attachment_to(&what, connect, (interactive, tty), caller, wanted)
+}
+
+fn attachment_to<'a>(
+    what: &str,
+    connect: impl Fn() -> Result<OwnedFd>,
+    (interactive, tty): (bool, bool),
+    caller: Caller<'a>,
+    wanted: WantedStreams,
+) -> Result<Attachment<'a>> {
+    let input = wanted.input && interactive;
+    let terminal = match tty && input {
+        true => caller.terminal(),
         false => None,
     };
-    let data = Channel::from(container.connect()?);
+    // Before its streams: of an end between the two is heard.
+    let control = Channel::from(connect()?);
+    control.send(&Request::Wait.encode(), None)?;
+    let data = Channel::from(connect()?);
     data.send(
         &Request::Attach(input, wanted.output, wanted.errors).encode(),
         None,
     )?;
-    let lost = || format!("container {} has just ended", container.record.name);
     match data.receive()?.and_then(|m| Reply::decode(&m.data)) {
         Some(Reply::Done) => {}
-        Some(Reply::Refused(text)) => {
-            bail!("attach to container {}: {text}", container.record.name)
-        }
-        _ => bail!(lost()),
+        Some(Reply::Refused(text)) => refuse!(Conflict, "attach to {what}: {text}"),
+        _ => refuse!(Conflict, "{what} has just ended"),
     }
-    let control = Channel::from(container.connect()?);
-    control.send(&Request::Wait.encode(), None)?;
     Ok(Attachment {
+        caller,
         control,
         data: Some(data.into()),
         pump: None,
-        signals: SignalFd::new()?,
         input,
-        tty: keeping.tty,
+        tty,
         terminal,
         detach_keys: Vec::new(),
         keep_signals: false,
@@ -345,36 +382,32 @@ pub fn attachment(
 }
 
 /// Carries the streams of a container that runs.
-pub fn join(attachment: Attachment) -> Result<End> {
-    let mut relay = Relay {
-        keys: Keys::new(&attachment.detach_keys),
-        input_open: false,
-        pending: None,
-        data_open: true,
-        exited: None,
-        at: attachment,
-        raw: None,
-    };
+pub fn join(attachment: Attachment<'_>) -> Result<End> {
+    let mut relay = Relay::new(attachment);
     relay.begin()?;
     relay.carry(&|_| {})
 }
 
 /// Waits for a process that this one started itself (`exec`), and carries its
 /// streams until it ends. What it leaves behind has nobody to print to then.
-pub fn carry_child(child: &Child, signals: &SignalFd, mut pump: Pump) -> Result<i32> {
+pub fn carry_child(child: &Child, signals: Option<&SignalFd>, mut pump: Pump<'_>) -> Result<i32> {
     pump.begin();
     let mut code = None;
     loop {
         if let (Some(code), true) = (code, pump.is_done()) {
             return pump.finish().map(|()| code);
         }
-        let mut fds = vec![(signals.as_fd(), PollFlags::POLLIN)];
-        if code.is_none() {
-            fds.push((child.pidfd.as_fd(), PollFlags::POLLIN));
-        }
-        let own = fds.len();
-        fds.extend(pump.watched());
+        let places = [
+            signals.map(AsFd::as_fd),
+            code.is_none().then(|| child.pidfd.as_fd()),
+        ];
+        let own = places.iter().flatten().map(|fd| (*fd, PollFlags::POLLIN));
+        let fds: Vec<_> = own.chain(pump.watched()).collect();
         let seen = wait::wait(fds, None).context("poll")?;
+        let mut seen = seen.into_iter();
+        let mut next = |place: Option<_>| place.and_then(|_| seen.next());
+        let _ = next(places[0]);
+        let ended = next(places[1]).is_some_and(|events| !events.is_empty());
         for signal in pending(signals) {
             let ends = ENDING.contains(&signal);
             match code {
@@ -384,8 +417,8 @@ pub fn carry_child(child: &Child, signals: &SignalFd, mut pump: Pump) -> Result<
                 _ => drop(pidfd::kill(&child.pidfd, signal)),
             }
         }
-        pump.serve(&seen[own..]);
-        if code.is_none() && !seen[1].is_empty() {
+        pump.serve(seen.as_slice());
+        if ended {
             let status = nix::sys::wait::waitpid(child.pid, None).context("wait")?;
             code = Some(crate::process::exit_code(status));
             pump.end();
@@ -393,166 +426,35 @@ pub fn carry_child(child: &Child, signals: &SignalFd, mut pump: Pump) -> Result<
     }
 }
 
-/// As [`carry_child`], for one with a terminal.
-pub fn wait_for_child(
-    started: crate::runtime::Started,
-    signals: &SignalFd,
-    interactive: bool,
-    terminal: Option<&Termios>,
-) -> Result<i32> {
-    let mut session = Session::new(interactive);
-    if let Some(master) = started.console {
-        session.open(master, terminal)?;
-    }
-    let child = started.child;
-    loop {
-        let events = session.poll(child.pidfd.as_fd(), signals)?;
-        for signal in pending(signals) {
-            if !session.resized(signal) {
-                // It may have ended by now.
-                let _ = pidfd::kill(&child.pidfd, signal);
-            }
-        }
-        session.copy(&events);
-        if events.told {
-            session.drain();
-            let status = nix::sys::wait::waitpid(child.pid, None).context("wait")?;
-            return Ok(crate::process::exit_code(status));
-        }
-    }
-}
-
 /// Signals to be passed on: not those about our own children and pipes.
-fn pending(signals: &SignalFd) -> impl Iterator<Item = i32> + '_ {
+fn pending(signals: Option<&SignalFd>) -> impl Iterator<Item = i32> + '_ {
     let ours = [libc::SIGCHLD, libc::SIGPIPE, libc::SIGURG];
-    std::iter::from_fn(|| signals.next()).filter(move |s| !ours.contains(s))
-}
-
-/// The caller's terminal while it is the container's.
-struct Session {
-    interactive: bool,
-    master: Option<OwnedFd>,
-    raw: Option<Raw>,
-    input_open: bool,
-}
-
-/// What has happened.
-struct Events {
-    told: bool,
-    input: bool,
-    output: bool,
-}
-
-impl Session {
-    fn new(interactive: bool) -> Session {
-        Session {
-            interactive,
-            master: None,
-            raw: None,
-            input_open: false,
-        }
-    }
-
-    /// Takes the container's terminal, and makes the caller's transparent.
-    fn open(&mut self, master: OwnedFd, settings: Option<&Termios>) -> Result<()> {
-        if let Some(settings) = settings {
-            self.raw = Some(Raw::set(settings)?);
-        }
-        self.input_open = self.interactive;
-        self.master = Some(master);
-        // It may have changed since the container was asked for.
-        self.copy_size();
-        Ok(())
-    }
-
-    fn copy_size(&self) {
-        if let (Some(master), Ok(size)) = (&self.master, tty::window_size(std::io::stdout())) {
-            let _ = tty::set_window_size(master, &size);
-        }
-    }
-
-    /// Whether the signal told of a new window size, which is passed on.
-    fn resized(&self, signal: i32) -> bool {
-        let resized = signal == libc::SIGWINCH;
-        if resized {
-            self.copy_size();
-        }
-        resized && self.master.is_some()
-    }
-
-    fn poll(&self, told: BorrowedFd<'_>, signals: &SignalFd) -> Result<Events> {
-        let stdin = std::io::stdin();
-        let mut fds = vec![told, signals.as_fd()];
-        if let Some(master) = &self.master {
-            fds.push(master.as_fd());
-            if self.input_open {
-                fds.push(stdin.as_fd());
-            }
-        }
-        let fds = fds.into_iter().map(|fd| (fd, PollFlags::POLLIN));
-        let seen = wait::wait(fds, None).context("poll")?;
-        let ready = |n: usize| seen.get(n).is_some_and(|events| !events.is_empty());
-        Ok(Events {
-            told: ready(0),
-            output: ready(2),
-            input: ready(3),
-        })
-    }
-
-    fn copy(&mut self, events: &Events) {
-        let Some(master) = &self.master else { return };
-        let mut buffer = [0; 16384];
-        if events.input {
-            match read(std::io::stdin(), &mut buffer) {
-                Ok(0) | Err(_) => {
-                    // The end of the input, typed into the terminal.
-                    let _ = write(master, &[4]);
-                    self.input_open = false;
-                }
-                Ok(n) => drop(write_all(master.as_fd(), &buffer[..n])),
-            }
-        }
-        if events.output {
-            match read(master, &mut buffer) {
-                Ok(n) if n > 0 => drop(write_all(std::io::stdout().as_fd(), &buffer[..n])),
-                // Nobody has the other side open any more.
-                _ => self.master = None,
-            }
-        }
-    }
-
-    /// Prints what the container wrote before it ended.
-    fn drain(&mut self) {
-        while let Some(master) = &self.master {
-            if !wait::is_readable(master) {
-                return;
-            }
-            self.copy(&Events {
-                told: false,
-                input: false,
-                output: true,
-            });
-        }
-    }
+    std::iter::from_fn(move || signals?.next()).filter(move |s| !ours.contains(s))
 }
 
 /// The caller's terminal while it passes everything on; it is as it was
 /// before when this goes.
 #[derive(Debug)]
-struct Raw(Termios);
+struct Raw<'a> {
+    fd: BorrowedFd<'a>,
+    before: Termios,
+}
 
-impl Raw {
-    fn set(before: &Termios) -> Result<Raw> {
+impl<'a> Raw<'a> {
+    fn set(fd: BorrowedFd<'a>, before: &Termios) -> Result<Raw<'a>> {
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
-        tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw).context("set terminal to raw")?;
-        Ok(Raw(before.clone()))
+        tcsetattr(fd, SetArg::TCSANOW, &raw).context("set terminal to raw")?;
+        Ok(Raw {
+            fd,
+            before: before.clone(),
+        })
     }
 }
 
-impl Drop for Raw {
+impl Drop for Raw<'_> {
     fn drop(&mut self) {
-        let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &self.0);
+        let _ = tcsetattr(self.fd, SetArg::TCSANOW, &self.before);
     }
 }
 
@@ -566,20 +468,6 @@ fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The settings of the caller's terminal.
-pub fn terminal_settings() -> Result<Termios> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        bail!("-i and -t together need a terminal as standard input: leave out -t");
-    }
-    tcgetattr(stdin.as_fd()).context("read terminal settings")
-}
-
-/// Whether standard input is a terminal.
-pub fn stdin_is_terminal() -> bool {
-    std::io::stdin().is_terminal()
 }
 
 /// The start error in `error`, if it is one.

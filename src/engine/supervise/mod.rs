@@ -3,4 +3,6 @@
 pub mod attach;
 pub mod cleaner;
 pub mod exec;
+mod hub;
+mod streams;
 pub mod supervisor;

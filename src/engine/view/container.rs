@@ -3,6 +3,7 @@
 use super::network::Settings;
 use crate::cgroup::place::Manager;
 use crate::engine::container::containers;
+use crate::engine::container::execs::Exec;
 use crate::engine::container::health::{Health, HealthCheck};
 use crate::engine::container::record::{self, History};
 use crate::engine::container::volumes::Volumes;
@@ -49,6 +50,9 @@ pub struct Container {
     pub image_name: String,
     /// How often its policy started it again.
     pub restart_count: u32,
+    /// Commands of `exec` in it that are looked after.
+    #[serde(rename = "ExecIDs")]
+    pub exec_ids: Option<Vec<String>>,
     /// The file of its log.
     pub log_path: Option<String>,
     /// The machine that it was created on.
@@ -247,6 +251,8 @@ impl Container {
         let placed = confinement.placed.as_ref();
         let runs = container.state.process().is_some();
         let mut command = record.command.iter().cloned();
+        let execs = Exec::running(container).into_iter().map(|exec| exec.id);
+        let execs: Vec<String> = execs.collect();
         Ok(Container {
             id: record.id.clone(),
             created: record.created,
@@ -261,6 +267,7 @@ impl Container {
             image: record.image_id.clone(),
             image_name: record.image.clone(),
             restart_count: container.history.restarts,
+            exec_ids: (!execs.is_empty()).then_some(execs),
             log_path: (record.keeping.log.file()).map(|file| path(&container.dir.join(file))),
             host: record.host.clone(),
             config: Config::of(container, &spec),

@@ -9,6 +9,7 @@
 pub mod container;
 pub mod df;
 pub mod event;
+pub mod exec;
 pub mod failure;
 pub mod history;
 pub mod image;

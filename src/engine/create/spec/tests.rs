@@ -441,7 +441,7 @@ fn all() -> RunOptions {
         systemd: SystemdMode::Always,
         writable_cgroups: true,
         network: Network::User(UserNetwork::default()),
-        shm_size: 1 << 20,
+        shm_size: Some(1 << 20),
         ..RunOptions::default()
     }
 }

@@ -5,10 +5,8 @@
 
 mod checker;
 mod groups;
-mod hub;
 mod network;
 mod run;
-mod streams;
 
 use crate::engine::container::containers::{Container, Containers, Lock};
 use crate::engine::container::control::{self, Reply, Request, WantedStreams};
@@ -28,6 +26,8 @@ use crate::engine::network::usernet::translator::{self, Translator};
 use crate::engine::network::{holder, publish};
 use crate::engine::request::network::Network;
 use crate::engine::request::restart::Restart;
+use crate::engine::supervise::hub::{Asked, Hub};
+use crate::engine::supervise::streams::Streams;
 use crate::error::{refusal, refuse};
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
@@ -39,7 +39,6 @@ use crate::sys::signal::SignalFd;
 use crate::sys::wait::wait;
 use crate::sys::{socket, title};
 use anyhow::{Context, Result};
-use hub::{Asked, Hub};
 use jiff::Timestamp;
 use network::Places;
 use nix::errno::Errno;
@@ -54,7 +53,6 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use streams::Streams;
 
 /// What a supervisor is made for.
 #[derive(Debug)]
@@ -80,8 +78,8 @@ pub struct Supervisor {
     pub foreground: bool,
     /// Sockets that the container gets.
     pub sockets: Sockets,
-    /// The caller's terminal as it was, restored if the caller dies.
-    pub terminal: Option<Termios>,
+    /// The caller's terminal, and as it was: restored if the caller dies.
+    pub terminal: Option<(Termios, OwnedFd)>,
     /// This process's signals.
     pub signals: SignalFd,
 }
@@ -126,7 +124,7 @@ impl Supervisor {
             carried,
             foreground,
             sockets,
-            terminal: None,
+            terminal,
             signals,
             logger: None,
             told: false,
@@ -140,7 +138,7 @@ impl Supervisor {
             confined: false,
             filtered: false,
         };
-        let trash = match life.live(&process, terminal) {
+        let trash = match life.live(&process) {
             Ok(trash) => trash,
             Err(error) => {
                 let error = StartError::new(Step::Supervise, &error);
@@ -212,11 +210,7 @@ struct Life {
 
 impl Life {
     /// Returns what is to be deleted.
-    fn live(&mut self, process: &NewProcess, terminal: Option<Termios>) -> Result<Vec<PathBuf>> {
-        if let Some(settings) = terminal {
-            let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
-            self.terminal = Some((settings, fd));
-        }
+    fn live(&mut self, process: &NewProcess) -> Result<Vec<PathBuf>> {
         // Nothing of the caller's is kept busy.
         release_stdio(process)?;
         if !self.foreground {

@@ -3,9 +3,7 @@
 use super::Life;
 use super::checker::Checker;
 use super::end_orphans;
-use super::hub::Asked;
 use super::reap_others;
-use super::streams::{Read, Streams};
 use crate::cgroup::events::MemoryEvents;
 use crate::engine::container::control::{Reply, Request};
 use crate::engine::container::events::{self, Action};
@@ -14,6 +12,8 @@ use crate::engine::emulation::Emulator;
 use crate::engine::log::{Logger, Stream};
 use crate::engine::network::usernet::translator::Translator;
 use crate::engine::request::health::OnFailure;
+use crate::engine::supervise::hub::Asked;
+use crate::engine::supervise::streams::{Read, Streams};
 use crate::process::exit_code;
 use crate::sys::clone::Child;
 use crate::sys::{pidfd, socket, wait};
