@@ -49,6 +49,31 @@ fn a_container_has_an_interface_addresses_and_routes_at_once() {
 }
 
 #[test]
+fn what_others_call_a_network_of_its_own_is_the_default() {
+    let sandbox = Sandbox::with_busybox();
+    for peer in ["bridge", "pasta", "slirp4netns"] {
+        let run = ["--network", peer, "busybox", "cat", "/etc/resolv.conf"];
+        let output = sandbox.run(&run).expect(0);
+        assert!(output.stdout.contains("nameserver 10.0.2.2"), "{output}");
+        let said = format!("warning: --network {peer}: bryo's own user-mode network");
+        assert!(output.stderr.starts_with(&said), "{output}");
+        let create = sandbox.bryo(["network", "create", peer]).output();
+        assert!(
+            create.stderr.contains("stands for something else"),
+            "{create}"
+        );
+    }
+    let options = [
+        "--network",
+        "slirp4netns:allow_host_loopback=true",
+        "busybox",
+        "true",
+    ];
+    let refused = sandbox.run(&options).expect(125);
+    assert!(refused.stderr.contains("docs/networking.md"), "{refused}");
+}
+
+#[test]
 fn inspect_shows_a_containers_own_address_where_docker_has_it() {
     let sandbox = Sandbox::with_busybox();
     let run = sandbox.bryo([

@@ -37,8 +37,8 @@ const FLAGS: &[Row] = &[
     (&["-v", "./dir:x"], "x is not an absolute path", "as /data"),
     (
         &["-v", "./dir:/x:nonsense"],
-        "nonsense",
-        "of a bind mount is unknown",
+        "volume './dir:/x:nonsense'",
+        "ro, rw",
     ),
     (&["-v", "a b:/x"], "a b", "letters, digits"),
     (
@@ -53,7 +53,7 @@ const FLAGS: &[Row] = &[
     ),
     (
         &["--ulimit", "nofile=9999999999"],
-        "RLIMIT_NOFILE",
+        "nofile=9999999999:9999999999",
         "can only be lowered",
     ),
     (

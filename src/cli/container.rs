@@ -49,6 +49,8 @@ enum Verb {
     Ls(ps::Args),
     /// Let no process of the containers go on
     Pause(pause::Args),
+    /// Show what ports a container publishes
+    Port(port::Args),
     /// Remove containers that do not run
     Prune(Prune),
     /// Give a container another name
@@ -108,6 +110,7 @@ impl Args {
             Verb::Logs(args) => Command::Logs(args),
             Verb::Ls(args) => Command::Ps(args),
             Verb::Pause(args) => Command::Pause(args),
+            Verb::Port(args) => Command::Port(args),
             Verb::Rename(args) => Command::Rename(args),
             Verb::Restart(args) => Command::Restart(args),
             Verb::Rm(args) => Command::Rm(args),

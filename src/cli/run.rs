@@ -463,6 +463,11 @@ impl Args {
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         let (aliases, addresses) = (&self.network_alias, [&self.ip, &self.ip6]);
         let (network, networks) = network::read(&self.network, aliases, addresses)?;
+        if let Some(peer) = self.network.iter().find_map(|text| network::foreign(text)) {
+            error::warn(&format!(
+                "--network {peer}: bryo's own user-mode network, the default, is in its place"
+            ));
+        }
         let of_networks = match networks.is_empty() {
             true => Vec::new(),
             false => dns.addresses()?,

@@ -199,7 +199,8 @@ fn asks_a_listener(profile: &LinuxSeccomp) -> bool {
     actions.any(|action| action == LinuxSeccompAction::ScmpActNotify)
 }
 
-fn resource(kind: PosixRlimitType) -> Resource {
+/// The limit of setrlimit(2) that the specification calls so.
+pub fn resource(kind: PosixRlimitType) -> Resource {
     match kind {
         PosixRlimitType::RlimitCpu => Resource::RLIMIT_CPU,
         PosixRlimitType::RlimitFsize => Resource::RLIMIT_FSIZE,

@@ -19,16 +19,19 @@ use crate::engine::request::publish::{self, Port};
 use crate::engine::request::security::SeccompOption;
 use crate::engine::request::signal::StopSignal;
 use crate::engine::request::user::{Groups, UserOption};
+use crate::error::refuse;
 use crate::image::copy::copy_root;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
 use crate::image::store::Store;
 use crate::image::view;
+use crate::runtime::process::resource;
 use crate::runtime::seccomp;
 use crate::sys::fs::{make_public, write_public};
 use crate::sys::machine;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
+use nix::sys::resource::getrlimit;
 use nix::unistd::{getegid, geteuid};
 use oci_spec::runtime::{Capabilities, LinuxSeccomp, Spec};
 use std::net::{IpAddr, Ipv4Addr};
@@ -65,14 +68,20 @@ pub fn create(
     let wants_ports = options.publish_all || !options.ports.is_empty();
     match &options.network {
         Network::User(_) | Network::Named => {}
-        Network::None if wants_ports => bail!("-p: there is no network; leave out --network none"),
+        Network::None if wants_ports => {
+            refuse!(Invalid, "-p: there is no network; leave out --network none")
+        }
         Network::Container(_) | Network::Namespace(_) if wants_ports => {
-            bail!("-p: ports are published by who makes the network; here it is shared")
+            refuse!(
+                Invalid,
+                "-p: ports are published by who makes the network; here it is shared"
+            )
         }
         _ if wants_ports => warn("-p: the network is the host's, its ports are as they are"),
         _ => {}
     }
     let options = &options;
+    check_ulimits(options)?;
     let added_hosts = added_hosts(options, &networks)?;
     let mapping = Mapping::decide(&options.userns, options.root_emulation, store, warn)?;
     let store = &store.clone().with_flavour(mapping.flavour());
@@ -85,7 +94,10 @@ pub fn create(
         Subject::Rootfs(path) => root::direct(path)?,
     };
     if !options.share.is_empty() && resolved.root.parts.is_none() {
-        bail!("--share is for the image host: -v shows an image's container what it names");
+        refuse!(
+            Invalid,
+            "--share is for the image host: -v shows an image's container what it names"
+        );
     }
     resolved.root.volatile = options.auto_remove;
     let id = names::new_id();
@@ -144,6 +156,24 @@ pub fn create(
     prepared.publish()?;
     events::emit(&containers, Action::Create, &container, &[]);
     Ok((container, lock, spec))
+}
+
+/// Sees to it that no hard limit is to be raised, which takes a privilege
+/// (setrlimit(2)) that nobody has in a user namespace.
+fn check_ulimits(options: &RunOptions) -> Result<()> {
+    for (kind, soft, hard) in &options.ulimits {
+        let (_, own) = getrlimit(resource(*kind)).context("getrlimit")?;
+        if *hard > own {
+            let name = kind.to_string().to_ascii_lowercase();
+            let name = name.trim_start_matches("rlimit_");
+            refuse!(
+                Forbidden,
+                "--ulimit {name}={soft}:{hard}: your own hard limit is {own}, and it can only be \
+                 lowered"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Whether the network at which ports of a container are published has IPv6.
@@ -246,7 +276,8 @@ fn facts(
     }
     let has_groups = !user.groups.is_empty();
     if !groups.is_empty() && mapping.owners().is_none() {
-        bail!(
+        refuse!(
+            Invalid,
             "--group-add: with one id there are no groups but yours, in which you are anyway \
              (keep-groups); --userns range has more, where you have subordinate ids"
         );

@@ -4,6 +4,7 @@
 
 use super::names;
 use crate::error;
+use crate::runtime::options::Options;
 use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -219,6 +220,15 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
     }
     let destination = absolute(destination).with_context(|| fail("destination"))?;
     let options = bind_words(words);
+    // A bind mount has no parameters of a file system.
+    let unknown = Options::parse(&options)?.parameters.into_iter().next();
+    if let Some((word, _)) = unknown {
+        let word = word.to_string_lossy();
+        bail!(fail(&format!(
+            "option '{word}' is unknown: there are ro, rw, U, copy, nocopy, z and those of mount(8) \
+             for bind mounts"
+        )));
+    }
     match source {
         Some(path) if path.starts_with(['/', '.', '~']) => Ok(MountOption::Bind {
             source: absolute_source(path).with_context(|| fail("source"))?,

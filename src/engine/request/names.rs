@@ -17,20 +17,10 @@ pub fn container(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what cannot be a network's name, or is one of bryo's own modes.
+/// Refuses what cannot be a network's name, or stands for something else.
 pub fn network(name: &str) -> Result<()> {
     container(name).with_context(|| format!("network '{name}'"))?;
-    if [
-        "host",
-        "none",
-        "user",
-        "container",
-        "ns",
-        "private",
-        "default",
-    ]
-    .contains(&name)
-    {
+    if super::network::is_reserved(name) {
         bail!("network '{name}': this name stands for something else");
     }
     Ok(())

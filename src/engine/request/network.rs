@@ -2,6 +2,7 @@
 
 use super::attachment::Attachment;
 use super::user_network::UserNetwork;
+use crate::error::refuse;
 use anyhow::{Context, Error, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -36,14 +37,34 @@ pub enum Network {
 /// The modes of bryo's own: what may stand before the options.
 const MODES: [&str; 6] = ["default", "host", "none", "user", "container", "ns"];
 
+/// What docker and podman call networks of a container's own; `user` is that here.
+const PEERS: [&str; 3] = ["bridge", "pasta", "slirp4netns"];
+
+/// Whether no network can be called so.
+pub fn is_reserved(name: &str) -> bool {
+    name == "private" || MODES.contains(&name) || PEERS.contains(&name)
+}
+
+/// Docker's or podman's word, if `--network` has one that is taken for bryo's
+/// default; who asked is to be told.
+pub fn foreign(text: &str) -> Option<&'static str> {
+    PEERS.into_iter().find(|peer| text == *peer)
+}
+
 impl FromStr for Network {
     type Err = Error;
 
-    /// Reads a mode of bryo's own with its options.
+    /// Reads a mode of bryo's own with its options, or what others call one.
     fn from_str(text: &str) -> Result<Network> {
         let (kind, options) = text.split_once(':').unwrap_or((text, ""));
         match kind {
             "default" if options.is_empty() => Ok(Network::Default),
+            _ if foreign(text).is_some() => Ok(Network::Default),
+            peer if PEERS.contains(&peer) => refuse!(
+                Unsupported,
+                "--network {text}: the options of {peer} are not known here; those of \
+                 user[:OPTIONS], which is in its place, are in docs/networking.md"
+            ),
             "host" if options.is_empty() => Ok(Network::Host),
             "none" if options.is_empty() => Ok(Network::None),
             "user" => Ok(Network::User(options.parse()?)),
@@ -103,10 +124,10 @@ impl Network {
     }
 }
 
-/// Whether a `--network` is one of bryo's own modes, and no network's name.
+/// Whether a `--network` is a mode, and no network's name.
 fn is_mode(text: &str) -> bool {
     let kind = text.split(':').next().unwrap_or(text);
-    MODES.contains(&kind)
+    MODES.contains(&kind) || PEERS.contains(&kind)
 }
 
 /// What all values of `--network` ask for together, with what the other flags
@@ -180,6 +201,14 @@ mod tests {
             assert_eq!(text.parse::<Network>().unwrap(), wanted);
             assert_eq!(wanted.to_string(), text);
         }
+        for peer in ["bridge", "pasta", "slirp4netns"] {
+            assert_eq!(peer.parse::<Network>().unwrap(), Network::Default);
+            assert_eq!(foreign(peer), Some(peer));
+            assert!(is_reserved(peer) && read(&[peer.into()], &[], [&None; 2]).is_ok());
+            let options = format!("{peer}:mtu=1500").parse::<Network>().unwrap_err();
+            assert!(options.to_string().contains(&format!("options of {peer}")));
+        }
+        assert!(foreign("default").is_none() && is_reserved("default") && !is_reserved("web"));
         for text in [
             "",
             "web",
