@@ -124,7 +124,7 @@ fn a_wrong_setting_is_one_error() {
         ),
         (
             "shm-size = \"64x\"",
-            "run.shm-size: size '64x': a number with",
+            "run.shm-size: '64x' is no amount of bytes",
         ),
         (
             "log-driver = \"syslog\"",

@@ -31,6 +31,31 @@ pub enum Manager {
     Disabled,
 }
 
+impl Manager {
+    /// The words for them.
+    pub const WORDS: [&str; 4] = ["auto", "systemd", "cgroupfs", "disabled"];
+
+    /// Which one a word stands for.
+    pub fn of(word: &str) -> Manager {
+        match word {
+            "systemd" => Manager::Systemd,
+            "cgroupfs" => Manager::Cgroupfs,
+            "disabled" => Manager::Disabled,
+            _ => Manager::Auto,
+        }
+    }
+
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Manager::Auto => "auto",
+            Manager::Systemd => "systemd",
+            Manager::Cgroupfs => "cgroupfs",
+            Manager::Disabled => "disabled",
+        }
+    }
+}
+
 /// The groups of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
@@ -207,20 +232,22 @@ enum GroupPath<'a> {
     Plain(&'a str),
 }
 
+/// Whether a part of a path or of a unit's name is one.
+pub fn is_word(part: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || "-_.@\\".contains(c);
+    !part.is_empty() && part.len() < 200 && part.chars().all(word) && !part.starts_with('.')
+}
+
 fn parse(path: &str) -> Result<GroupPath<'_>> {
-    let plain = |part: &str| {
-        let word = |c: char| c.is_ascii_alphanumeric() || "-_.@\\".contains(c);
-        !part.is_empty() && part.len() < 200 && part.chars().all(word) && !part.starts_with('.')
-    };
     let parts: Vec<&str> = path.split(':').collect();
     match parts.as_slice() {
         [slice, prefix, name]
-            if plain(slice) && slice.ends_with(".slice") && plain(prefix) && plain(name) =>
+            if is_word(slice) && slice.ends_with(".slice") && is_word(prefix) && is_word(name) =>
         {
             Ok(GroupPath::Unit(slice, prefix, name))
         }
         [path]
-            if path.split('/').all(|part| part.is_empty() || plain(part)) && !path.is_empty() =>
+            if path.split('/').all(|part| part.is_empty() || is_word(part)) && !path.is_empty() =>
         {
             Ok(GroupPath::Plain(path))
         }

@@ -4,12 +4,11 @@
 use super::confirm::confirm;
 use super::*;
 use crate::engine::container::containers::Container;
-use crate::engine::ground::times::parse_time;
 use crate::engine::operate::changes::written;
 use crate::engine::operate::lifecycle;
+use crate::engine::request::filter::{BY_AGE, Filters};
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view::words::size;
-use anyhow::Context as _;
 use jiff::Timestamp;
 
 /// Manage containers
@@ -140,7 +139,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
 }
 
 fn prune(args: &Prune, context: &Context) -> Result<()> {
-    let filters = Filters::parse(&args.filter)?;
+    let filters = Filters::read(&args.filter, BY_AGE, Timestamp::now())?;
     let question = "This removes all containers that do not run.";
     if !args.force && !confirm(question)? {
         return Ok(());
@@ -149,8 +148,11 @@ fn prune(args: &Prune, context: &Context) -> Result<()> {
     let mut gone = Vec::new();
     let mut total = 0;
     let all = containers.list()?.into_iter();
-    let idle = all.filter(|c| !c.state.is_active() && filters.pass(c));
-    let idle: Vec<Container> = idle.collect();
+    let mut idle: Vec<Container> = all.filter(|c| !c.state.is_active()).collect();
+    idle.retain(|c| {
+        let (labels, created) = (&c.record.labels, c.record.created);
+        filters.all().all(|filter| filter.holds(labels, created))
+    });
     for container in &idle {
         let size = written(container);
         // Somebody may have started or removed it by now.
@@ -168,41 +170,4 @@ fn prune(args: &Prune, context: &Context) -> Result<()> {
     }
     output::line(format!("Total reclaimed space: {}", size(total)))?;
     empty_trash_behind(&context.store()?)
-}
-
-/// Which containers are meant.
-struct Filters<'a> {
-    until: Option<Timestamp>,
-    /// Label, and whether it has to be there.
-    labels: Vec<(&'a str, bool)>,
-}
-
-impl<'a> Filters<'a> {
-    fn parse(texts: &'a [String]) -> Result<Filters<'a>> {
-        let mut filters = Filters {
-            until: None,
-            labels: Vec::new(),
-        };
-        for text in texts {
-            let fail = || format!("filter '{text}': there are until=, label= and label!=");
-            match text.split_once('=').with_context(fail)? {
-                ("until", time) => filters.until = Some(parse_time(time, Timestamp::now())?),
-                ("label", label) => filters.labels.push((label, true)),
-                ("label!", label) => filters.labels.push((label, false)),
-                _ => anyhow::bail!(fail()),
-            }
-        }
-        Ok(filters)
-    }
-
-    fn pass(&self, container: &Container) -> bool {
-        let record = &container.record;
-        let has = |label: &str| match label.split_once('=') {
-            Some((key, value)) => record.labels.get(key).is_some_and(|found| found == value),
-            None => record.labels.contains_key(label),
-        };
-        let mut labels = self.labels.iter();
-        self.until.is_none_or(|time| record.created < time)
-            && labels.all(|(label, wanted)| has(label) == *wanted)
-    }
 }

@@ -4,12 +4,12 @@ use super::Context;
 use super::format::{self, Form};
 use super::output;
 use crate::engine::container::events::{Event, Reader};
-use crate::engine::ground::times::parse_time;
 use crate::engine::ground::watch::Watch;
+use crate::engine::request::filter::{Filters, OF_EVENTS};
+use crate::engine::request::time::parse_time;
 use crate::engine::view;
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 
 /// Show what happens to containers, volumes and images
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let now = Timestamp::now();
     let time = |text: &Option<String>| text.as_deref().map(|t| parse_time(t, now)).transpose();
     let (since, until) = (time(&args.since)?, time(&args.until)?);
-    let filters = filters(&args.filter)?;
+    let filters = Filters::read(&args.filter, OF_EVENTS, now)?;
     let root = context.store()?.root().to_owned();
     let past = since.is_some() || until.is_some() || args.no_stream;
     let watch = Watch::new()?;
@@ -49,7 +49,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             if until.is_some_and(|until| event.time > until) {
                 return Ok(());
             }
-            if !early && passes(&event, &filters) {
+            if !early && filters.pass(|filter| Ok(event.holds(filter)))? {
                 print(&event, &args.format)?;
             }
         }
@@ -59,39 +59,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         watch.wait();
     }
-}
-
-fn filters(texts: &[String]) -> Result<BTreeMap<&str, Vec<&str>>> {
-    let mut filters: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for text in texts {
-        let fail = || format!("filter '{text}': KEY=VALUE is wanted");
-        let (key, value) = text.split_once('=').with_context(fail)?;
-        if !["container", "event", "image", "label", "type"].contains(&key) {
-            bail!("filter '{text}': there are container, event, image, label and type");
-        }
-        filters.entry(key).or_default().push(value);
-    }
-    Ok(filters)
-}
-
-fn passes(event: &Event, filters: &BTreeMap<&str, Vec<&str>>) -> bool {
-    let attribute = |key: &str| event.attributes.get(key).map(String::as_str);
-    filters.iter().all(|(key, values)| {
-        let one = |value: &&str| match *key {
-            "container" => attribute("name") == Some(value) || event.id.starts_with(*value),
-            "event" => event.action == *value,
-            "image" if event.kind == "image" => {
-                attribute("name") == Some(value) || event.id == *value
-            }
-            "image" => attribute("image") == Some(value),
-            "type" => event.kind == *value,
-            _ => match value.split_once('=') {
-                Some((key, value)) => attribute(key) == Some(value),
-                None => attribute(value).is_some(),
-            },
-        };
-        values.iter().any(one)
-    })
 }
 
 fn print(event: &Event, form: &Form) -> Result<()> {

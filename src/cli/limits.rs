@@ -1,8 +1,10 @@
 //! The flags of limits, which `run`, `create` and `update` share.
 
+use super::words;
 use crate::cgroup::place::Manager;
-use crate::cgroup::units;
 use crate::engine::create::limits::{LimitOptions, check};
+use crate::engine::request::amount;
+use crate::engine::request::group::{Cgroups, Parent, Strictness};
 use crate::engine::request::limits as request;
 use anyhow::{Result, bail};
 use oci_spec::runtime::LinuxResources;
@@ -13,7 +15,7 @@ use oci_spec::runtime::LinuxResources;
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// Processors, as 1.5
-    #[arg(long, value_name = "NUMBER", value_parser = units::cpus, allow_hyphen_values = true,
+    #[arg(long, value_name = "NUMBER", value_parser = amount::cpus, allow_hyphen_values = true,
         conflicts_with_all = ["cpu_quota", "cpu_period"])]
     cpus: Option<i64>,
     /// Weight against others, 2 to 262144; 1024 is usual
@@ -37,17 +39,17 @@ pub struct Limits {
     cpuset_mems: Option<String>,
 
     /// Memory, as 512m
-    #[arg(short, long, value_name = "BYTES", value_parser = units::memory, allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "BYTES", value_parser = amount::memory, allow_hyphen_values = true)]
     memory: Option<i64>,
     /// Memory and swap together, -1 for any swap; twice the memory if not
     /// said
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes_or_unlimited, allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES", value_parser = amount::limit_or_any, allow_hyphen_values = true)]
     memory_swap: Option<i64>,
     /// Memory that is taken last when the machine runs short of it
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES", value_parser = amount::limit, allow_hyphen_values = true)]
     memory_reservation: Option<u64>,
     /// Memory above which it is slowed down and has to give some back
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES", value_parser = amount::limit, allow_hyphen_values = true)]
     memory_high: Option<u64>,
     /// Only for control groups of version 1
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
@@ -58,7 +60,7 @@ pub struct Limits {
     oom_kill_disable: Option<bool>,
 
     /// Processes and threads, -1 for any number
-    #[arg(long, value_name = "NUMBER", value_parser = units::pids, allow_hyphen_values = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = amount::pids, allow_hyphen_values = true)]
     pids_limit: Option<i64>,
 
     /// Weight of its input and output, 10 to 1000
@@ -95,21 +97,21 @@ pub struct Place {
     /// Who makes the control group: auto, systemd (a scope), cgroupfs (bryo)
     /// or disabled
     #[arg(long, value_name = "MANAGER", default_value = "auto",
-        value_parser = ["auto", "systemd", "cgroupfs", "disabled"])]
-    cgroup_manager: String,
+        value_parser = words(Manager::WORDS, Manager::of))]
+    cgroup_manager: Manager,
     /// Whether it has a control group: enabled, no-conmon, disabled, or split
     /// for one below the caller's
     #[arg(long, value_name = "MODE", default_value = "enabled",
-        value_parser = ["enabled", "disabled", "no-conmon", "split"])]
-    cgroups: String,
+        value_parser = words(Cgroups::WORDS, Cgroups::of))]
+    cgroups: Cgroups,
     /// The slice that it is in, or a path of the hierarchy
     #[arg(long, value_name = "SLICE|PATH")]
-    cgroup_parent: Option<String>,
+    cgroup_parent: Option<Parent>,
     /// What to do about limits that cannot be had: required (an error) or
     /// best-effort (a warning)
     #[arg(long, value_name = "MODE", default_value = "required",
-        value_parser = ["required", "best-effort"])]
-    limits: String,
+        value_parser = words(Strictness::WORDS, Strictness::of))]
+    limits: Strictness,
 }
 
 impl Limits {
@@ -155,8 +157,8 @@ impl Limits {
             pids_limit: self.pids_limit,
             blkio_weight: self.blkio_weight,
             blkio_weight_device: weights.collect::<Result<_>>()?,
-            device_read_bps: disks("device-read-bps", &self.device_read_bps, units::bytes)?,
-            device_write_bps: disks("device-write-bps", &self.device_write_bps, units::bytes)?,
+            device_read_bps: disks("device-read-bps", &self.device_read_bps, amount::limit)?,
+            device_write_bps: disks("device-write-bps", &self.device_write_bps, amount::limit)?,
             device_read_iops: disks(
                 "device-read-iops",
                 &self.device_read_iops,
@@ -178,12 +180,7 @@ pub fn options(limits: &Limits, place: &Place) -> Result<LimitOptions> {
     let mut resources = LinuxResources::default();
     limits.read()?.apply(&mut resources)?;
     let asked = resources != LinuxResources::default();
-    let manager = match (place.cgroups.as_str(), place.cgroup_manager.as_str()) {
-        ("disabled", _) | (_, "disabled") => Manager::Disabled,
-        ("split", _) | (_, "cgroupfs") => Manager::Cgroupfs,
-        (_, "systemd") => Manager::Systemd,
-        _ => Manager::Auto,
-    };
+    let manager = place.cgroups.manager(place.cgroup_manager);
     if asked {
         check(&resources)?;
         if manager == Manager::Disabled {
@@ -194,6 +191,6 @@ pub fn options(limits: &Limits, place: &Place) -> Result<LimitOptions> {
         resources: asked.then_some(resources),
         manager,
         parent: place.cgroup_parent.clone(),
-        best_effort: place.limits == "best-effort",
+        strictness: place.limits,
     })
 }

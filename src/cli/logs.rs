@@ -3,10 +3,10 @@
 use super::Context;
 use super::output::closed_is_fine;
 use crate::engine::container::containers::{Container, Containers};
-use crate::engine::ground::times::parse_time;
 use crate::engine::ground::watch::Watch;
 use crate::engine::log::Stream;
 use crate::engine::log::read::{Entry, Reader};
+use crate::engine::request::time::parse_time;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use std::io::{self, BufWriter, Write};

@@ -10,7 +10,6 @@ mod container;
 mod copy;
 mod cp;
 mod create;
-mod devices;
 mod diff;
 mod doctor;
 mod error;

@@ -10,8 +10,10 @@ use crate::engine::container::containers::Containers;
 use crate::engine::network::definition::Wishes;
 use crate::engine::network::subnet::Subnet;
 use crate::engine::network::{Attachment, Definition, Networks, change, members, trace};
+use crate::engine::request::filter::{self, Filters};
 use crate::engine::view::network::{Network, Row};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use std::fs::File;
 use std::io::Write;
 use std::net::IpAddr;
@@ -270,25 +272,11 @@ fn create(args: &Create, networks: &Networks) -> Result<()> {
 }
 
 fn ls(args: &Ls, networks: &Networks, containers: &Containers) -> Result<()> {
-    let mut all = networks.list()?;
-    for text in &args.filter {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        match key {
-            "name" => all.retain(|n| n.name.contains(value)),
-            "id" => all.retain(|n| n.id.starts_with(value)),
-            "driver" => all.retain(|_| value == "bridge"),
-            "label" => all.retain(|n| has_label(n, value)),
-            "dangling" => {
-                let wanted = matches!(value, "true" | "1");
-                let mut kept = Vec::new();
-                for network in all {
-                    if members::on(containers, &network.name)?.is_empty() == wanted {
-                        kept.push(network);
-                    }
-                }
-                all = kept;
-            }
-            _ => bail!("--filter {text}: there are name=, id=, label=, dangling= and driver="),
+    let filters = Filters::read(&args.filter, filter::OF_NETWORKS, Timestamp::now())?;
+    let mut all = Vec::new();
+    for network in networks.list()? {
+        if filters.pass(|filter| members::holds(filter, &network, containers))? {
+            all.push(network);
         }
     }
     let row = |network: &Definition| Row::of(network, args.no_trunc);
@@ -350,21 +338,14 @@ fn rm(args: &Rm, networks: &Networks, containers: &Containers) -> Result<()> {
 }
 
 fn prune(args: &Prune, networks: &Networks, containers: &Containers) -> Result<()> {
-    let mut all = networks.list()?;
-    for text in &args.filter {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        match key {
-            "label" => all.retain(|n| has_label(n, value)),
-            "label!" => all.retain(|n| !has_label(n, value)),
-            _ => bail!("--filter {text}: there are label= and label!="),
-        }
-    }
+    let filters = Filters::read(&args.filter, filter::LABELS, Timestamp::now())?;
     if !args.force && !confirm("This removes all networks that no container is on.")? {
         return Ok(());
     }
     let mut gone = Vec::new();
-    for network in all {
-        if members::on(containers, &network.name)?.is_empty() {
+    for network in networks.list()? {
+        let meant = filters.all().all(|label| label.holds_of(&network.labels));
+        if meant && members::on(containers, &network.name)?.is_empty() {
             networks.remove(&network, containers)?;
             gone.push(network.name);
         }
@@ -374,11 +355,4 @@ fn prune(args: &Prune, networks: &Networks, containers: &Containers) -> Result<(
         gone.iter().try_for_each(output::line)?;
     }
     Ok(())
-}
-
-fn has_label(network: &Definition, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((key, value)) => network.labels.get(key).is_some_and(|found| found == value),
-        None => network.labels.contains_key(wanted),
-    }
 }

@@ -1,18 +1,18 @@
 //! `bryo image prune` and `bryo system prune`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
 
 use super::Context;
 use super::confirm::confirm;
 use super::output;
-use crate::engine::container::containers::{Container, Containers};
+use crate::engine::container::containers::Containers;
 use crate::engine::container::events;
 use crate::engine::container::volumes::Volumes;
 use crate::engine::create::images::{self, Filters};
-use crate::engine::ground::times::parse_time;
 use crate::engine::operate::changes::written;
 use crate::engine::operate::lifecycle;
+use crate::engine::request::filter;
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view::words;
 use crate::image::store::{Removed, Store};
@@ -118,22 +118,12 @@ pub fn system(args: &SystemArgs, context: &Context) -> Result<()> {
 
 /// Removes containers that do not run; returns how many bytes they had.
 fn stopped(filters: &[String], containers: &Containers) -> Result<u64> {
-    let mut until = None;
-    let mut labels = Vec::new();
-    for filter in filters {
-        match filter.split_once('=') {
-            Some(("until", time)) => until = Some(parse_time(time, Timestamp::now())?),
-            Some(("label" | "label!", _)) => labels.push(filter.as_str()),
-            // What only images can have keeps every container.
-            Some(("dangling" | "reference" | "before" | "since" | "id", _)) => return Ok(0),
-            _ => bail!("filter '{filter}': there are until, label and label!"),
-        }
-    }
+    let filters = filter::Filters::read(filters, filter::OF_SYSTEM, Timestamp::now())?;
     let mut bytes = 0;
     for mut container in containers.list()? {
-        let old = until.is_none_or(|time| container.record.created < time);
-        let meant = labels.iter().all(|label| has_label(&container, label));
-        if container.state.is_active() || !old || !meant {
+        let (labels, created) = (&container.record.labels, container.record.created);
+        let meant = filters.all().all(|filter| filter.holds(labels, created));
+        if container.state.is_active() || !meant {
             continue;
         }
         let size = written(&container);
@@ -146,16 +136,4 @@ fn stopped(filters: &[String], containers: &Containers) -> Result<u64> {
         }
     }
     Ok(bytes)
-}
-
-/// Whether a filter `label[!]=KEY[=VALUE]` holds.
-fn has_label(container: &Container, filter: &str) -> bool {
-    let (key, wanted) = filter.split_once('=').unwrap_or((filter, ""));
-    let (name, value) = match wanted.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (wanted, None),
-    };
-    let found = container.record.labels.get(name);
-    let has = found.is_some_and(|found| value.is_none_or(|value| found == value));
-    has != key.ends_with('!')
 }

@@ -531,10 +531,10 @@ impl Args {
                 drop: all(&self.cap_drop, capabilities::parse)?,
             },
             privileged: self.privileged,
-            devices: self.devices()?,
+            devices: all(&self.device, device::parse)?,
             ulimits: all(&self.ulimit, ulimit::parse)?,
             sysctls: pairs::pairs("sysctl", &self.sysctl)?,
-            shm_size: Some(size::bytes(&self.shm_size)?),
+            shm_size: Some(size::bytes(&self.shm_size).context("--shm-size")?),
             network,
             ports: publish::parse_all(&self.publish)?,
             publish_all: self.publish_all,
@@ -578,19 +578,6 @@ impl Args {
             unmask: security.unmask,
             writable_cgroups: security.writable_cgroups,
         })
-    }
-
-    fn devices(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
-        let mut devices = Vec::new();
-        if self.privileged {
-            devices.extend(
-                super::devices::host_devices()
-                    .into_iter()
-                    .map(|d| (d.clone(), d)),
-            );
-        }
-        devices.extend(all(&self.device, device::parse)?);
-        Ok(devices)
     }
 }
 

@@ -6,12 +6,14 @@ use super::error;
 use super::format::{self, Form};
 use super::output;
 use super::output::Table;
-use crate::engine::container::volumes::{Volume, Volumes, parse_filter};
+use crate::engine::container::volumes::Volumes;
 use crate::engine::ground::names;
+use crate::engine::request::filter::{self, Filters};
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view;
 use crate::engine::view::words::size;
 use anyhow::Result;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// Manage volumes: directories that outlive containers
@@ -147,20 +149,8 @@ fn create(args: &Create, volumes: &Volumes) -> Result<()> {
 
 fn ls(args: &Ls, volumes: &Volumes) -> Result<()> {
     volumes.sweep()?;
-    let users = volumes.users();
-    let mut all = volumes.list()?;
-    for text in &args.filter {
-        let keys = ["name", "label", "dangling", "anonymous", "driver"];
-        let (key, value) = parse_filter(text, &keys)?;
-        let truth = matches!(value, "true" | "1");
-        all.retain(|volume| match key {
-            "name" => volume.name.contains(value),
-            "label" => has_label(volume, value),
-            "dangling" => users.contains_key(&volume.name) != truth,
-            "anonymous" => volume.anonymous == truth,
-            _ => value == "local",
-        });
-    }
+    let filters = Filters::read(&args.filter, filter::OF_VOLUMES, Timestamp::now())?;
+    let all = volumes.filtered(&filters)?;
     if args.quiet {
         return all.iter().try_for_each(|v| Ok(output::line(&v.name)?));
     }
@@ -206,21 +196,14 @@ fn rm(args: &Rm, volumes: &Volumes) -> Result<()> {
 
 fn prune(args: &Prune, volumes: &Volumes) -> Result<()> {
     let which = if args.all { "all" } else { "all anonymous" };
-    let filters = args
-        .filter
-        .iter()
-        .map(|text| parse_filter(text, &["label", "label!"]))
-        .collect::<Result<Vec<_>>>()?;
+    let filters = Filters::read(&args.filter, filter::LABELS, Timestamp::now())?;
     let question = format!("This removes {which} volumes that no container uses.");
     if !args.force && !confirm(&question)? {
         return Ok(());
     }
     volumes.sweep()?;
     let gone = volumes.prune(|volume| {
-        (args.all || volume.anonymous)
-            && filters
-                .iter()
-                .all(|(key, value)| has_label(volume, value) == (*key == "label"))
+        (args.all || volume.anonymous) && filters.all().all(|label| label.holds_of(&volume.labels))
     })?;
     if !gone.is_empty() {
         output::line("Deleted Volumes:")?;
@@ -234,11 +217,4 @@ fn prune(args: &Prune, volumes: &Volumes) -> Result<()> {
         "Total reclaimed space: {}",
         size(total)
     ))?)
-}
-
-fn has_label(volume: &Volume, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((key, value)) => volume.labels.get(key).is_some_and(|found| found == value),
-        None => volume.labels.contains_key(wanted),
-    }
 }

@@ -3,6 +3,7 @@
 //! of [`MAX_SIZE`].
 
 use crate::engine::container::containers::{Container, Containers};
+use crate::engine::request::filter::EventFilter;
 use crate::image::store::{Removed, Store};
 use crate::sys::fs::private;
 use anyhow::{Context, Result};
@@ -88,6 +89,25 @@ pub struct Event {
     pub id: String,
     /// Name, image, labels, and what else is known.
     pub attributes: BTreeMap<String, String>,
+}
+
+impl Event {
+    /// Whether a filter holds of it.
+    pub fn holds(&self, filter: &EventFilter) -> bool {
+        let attribute = |key: &str| self.attributes.get(key).map(String::as_str);
+        match filter {
+            EventFilter::Container(name) => {
+                attribute("name") == Some(name) || self.id.starts_with(name)
+            }
+            EventFilter::Event(action) => self.action == *action,
+            EventFilter::Image(name) if self.kind == "image" => {
+                attribute("name") == Some(name) || self.id == *name
+            }
+            EventFilter::Image(name) => attribute("image") == Some(name),
+            EventFilter::Label(label) => label.holds(attribute),
+            EventFilter::Type(kind) => self.kind == *kind,
+        }
+    }
 }
 
 /// Records that something happened to a container. That this fails keeps

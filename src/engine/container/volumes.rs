@@ -12,6 +12,7 @@ use crate::engine::container::events;
 use crate::engine::ground::json::{read_json, replace_json, write_json};
 use crate::engine::ids::userns::Mapping;
 use crate::engine::machine::storage::bytes_below;
+use crate::engine::request::filter::{Filters, VolumeFilter};
 use crate::engine::request::mounts::{Kind, Mounted};
 use crate::engine::request::names;
 use crate::error;
@@ -20,7 +21,7 @@ use crate::image::copy::{chown_tree, copy_directory};
 use crate::image::store::Store;
 use crate::sys::fs::private;
 use crate::sys::replace::is_unwritable;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -323,6 +324,30 @@ impl Volumes {
         users
     }
 
+    /// Those that pass.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub fn filtered(&self, filters: &Filters<VolumeFilter>) -> Result<Vec<Volume>> {
+        let users = self.users();
+        let mut passed = Vec::new();
+        for volume in self.list()? {
+            let holds = |filter: &VolumeFilter| {
+                Ok(match filter {
+                    VolumeFilter::Anonymous(wanted) => volume.anonymous == *wanted,
+                    VolumeFilter::Dangling(wanted) => users.contains_key(&volume.name) != *wanted,
+                    VolumeFilter::Driver(name) => name == "local",
+                    VolumeFilter::Label(label) => label.holds_of(&volume.labels),
+                    VolumeFilter::Name(part) => volume.name.contains(part),
+                })
+            };
+            if filters.pass(holds)? {
+                passed.push(volume);
+            }
+        }
+        Ok(passed)
+    }
+
     /// Removes volumes that no container uses; with `force` what is not there
     /// is no error.
     pub fn remove(&self, name: &str, force: bool) -> Result<()> {
@@ -457,20 +482,4 @@ fn lock_file(path: &Path, how: FlockArg) -> Result<Flock<File>> {
         .truncate(false)
         .open(path)?;
     Flock::lock(file, how).map_err(|(_, errno)| errno.into())
-}
-
-/// Reads a filter of `volume ls` and `volume prune`: a key and its value.
-///
-/// # Errors
-/// A key that is not among `keys`.
-pub fn parse_filter<'a>(text: &'a str, keys: &[&str]) -> Result<(&'a str, &'a str)> {
-    let (key, value) = text
-        .split_once('=')
-        .with_context(|| format!("filter '{text}': KEY=VALUE is wanted"))?;
-    ensure!(
-        keys.contains(&key),
-        "filter '{text}': there are {}",
-        keys.join(", ")
-    );
-    Ok((key, value))
 }

@@ -4,7 +4,8 @@
 use crate::engine::container::containers::Container;
 use crate::engine::container::record::{Record, State};
 use crate::engine::network::members::wanted;
-use crate::error::refuse;
+use crate::engine::request::filter::{self, Label};
+use crate::error::{refusal, refuse};
 use crate::image::reference::Reference;
 use crate::image::store::Store;
 use anyhow::{Context, Result};
@@ -41,13 +42,13 @@ impl Filters {
     pub fn parse(texts: &[String], all: &[Container], store: &Store) -> Result<Filters> {
         let mut filters = Filters::default();
         for text in texts {
-            let fail = || format!("filter '{text}': KEY=VALUE is wanted");
-            let (key, value) = text.split_once('=').with_context(fail)?;
+            let (key, value) = filter::pair(text)?;
             let created = || {
                 let named = all.iter().find(|c| c.record.name == value);
                 let meant = || all.iter().find(|c| c.record.id.starts_with(value));
                 let found = named.or_else(meant).map(|c| c.record.created);
-                found.with_context(|| format!("filter '{text}': no such container: {value}"))
+                let none = || refusal!(NotFound, "filter '{text}': No such container: {value}");
+                found.ok_or_else(none)
             };
             match key {
                 "before" => filters.before = Some(created()?),
@@ -133,10 +134,7 @@ fn passes(container: &Container, key: &str, value: &str) -> bool {
                 (false, false) => name.contains(plain),
             }
         }
-        "label" => match value.split_once('=') {
-            Some((key, value)) => record.labels.get(key).is_some_and(|found| found == value),
-            None => record.labels.contains_key(value),
-        },
+        "label" => Label::read(value).holds_of(&record.labels),
         "volume" => {
             let place = std::path::Path::new(value);
             let mut mounts = record.mounts.iter();

@@ -1,8 +1,9 @@
 //! Which images are meant: docker's filters, and who uses what.
 
 use crate::engine::container::containers::Containers;
-use crate::engine::ground::times::parse_time;
+use crate::engine::request::filter::{self, Label};
 use crate::engine::request::mounts::Kind;
+use crate::engine::request::time::parse_time;
 use crate::error;
 use crate::error::refuse;
 use crate::image::store::{Image, ImageSummary, Store};
@@ -15,8 +16,7 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug, Clone, Default)]
 pub struct Filters {
     dangling: Option<bool>,
-    /// Key and value of labels; and whether they must be missing instead.
-    labels: Vec<(String, Option<String>, bool)>,
+    labels: Vec<Label>,
     /// Made before, and after.
     before: Option<Timestamp>,
     since: Option<Timestamp>,
@@ -32,28 +32,22 @@ impl Filters {
     pub fn parse(texts: &[String], all: &[ImageSummary], now: Timestamp) -> Result<Filters> {
         let mut filters = Filters::default();
         for text in texts {
-            let fail = || format!("filter '{text}': KEY=VALUE is wanted");
-            let (key, value) = text.split_once('=').with_context(fail)?;
+            let (key, value) = filter::pair(text)?;
             let created = || {
-                let found = all.iter().find(|image| is_called(image, value));
-                let found =
-                    found.with_context(|| format!("filter '{text}': no such image: {value}"))?;
-                made(found).with_context(|| format!("image {value} does not say when it was made"))
+                let Some(found) = all.iter().find(|image| is_called(image, value)) else {
+                    refuse!(NotFound, "filter '{text}': No such image: {value}")
+                };
+                let unknown = || format!("image {value} does not say when it was made");
+                made(found).with_context(unknown)
             };
             match key {
-                "dangling" => match value {
-                    "true" | "1" => filters.dangling = Some(true),
-                    "false" | "0" => filters.dangling = Some(false),
-                    _ => refuse!(Invalid, "filter '{text}': true or false is wanted"),
-                },
-                "label" | "label!" => {
-                    let (name, wanted) = match value.split_once('=') {
-                        Some((name, wanted)) => (name, Some(wanted.to_owned())),
-                        None => (value, None),
-                    };
-                    let missing = key.ends_with('!');
-                    filters.labels.push((name.to_owned(), wanted, missing));
+                "dangling" => {
+                    let wanted =
+                        filter::truth(value).map_err(|e| e.context(format!("filter '{text}'")));
+                    filters.dangling = Some(wanted?);
                 }
+                "label" => filters.labels.push(Label::read(value)),
+                "label!" => filters.labels.push(Label::missing(value)),
                 "before" => filters.before = earliest(filters.before, created()?),
                 "until" => filters.before = earliest(filters.before, parse_time(value, now)?),
                 "since" | "after" => {
@@ -84,11 +78,7 @@ impl Filters {
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        let label = |(name, wanted, missing): &(String, Option<String>, bool)| {
-            let found = labels.get(name.as_str());
-            let has = found.is_some_and(|found| wanted.as_ref().is_none_or(|w| w == found));
-            has != *missing
-        };
+        let label = |label: &Label| label.holds(|key| labels.get(key).copied());
         let id = image.id.digest();
         let made = made(image);
         self.dangling

@@ -12,6 +12,7 @@ use crate::engine::ground::mountinfo;
 use crate::engine::machine::groups::{Cgroups, WANTED};
 use crate::engine::machine::remedy::{self, Advice};
 use crate::engine::machine::text::CgroupLayout;
+use crate::engine::request::group::{Parent, Strictness};
 use crate::error::refuse;
 use anyhow::{Context, Result, anyhow};
 use oci_spec::runtime::{LinuxResources, Spec};
@@ -37,20 +38,19 @@ pub struct LimitOptions {
     /// Who makes the control group.
     pub manager: Manager,
     /// `--cgroup-parent`.
-    pub parent: Option<String>,
-    /// `--limits best-effort`.
-    pub best_effort: bool,
+    pub parent: Option<Parent>,
+    /// `--limits`.
+    pub strictness: Strictness,
 }
 
 impl LimitOptions {
-    /// Who makes the group, as an annotation.
-    pub fn manager_annotation(&self) -> Option<&'static str> {
-        match self.manager {
-            Manager::Auto => None,
-            Manager::Systemd => Some("systemd"),
-            Manager::Cgroupfs => Some("cgroupfs"),
-            Manager::Disabled => Some("disabled"),
-        }
+    /// What the spec says of it, where that is not the rule.
+    pub fn annotations(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let manager =
+            (self.manager != Manager::Auto).then_some((ANNOTATION_MANAGER, self.manager.word()));
+        let strictness = (self.strictness != Strictness::Required)
+            .then_some((ANNOTATION_LIMITS, self.strictness.word()));
+        manager.into_iter().chain(strictness)
     }
 
     /// The spec's `cgroupsPath` for container `id`: in systemd's words, which
@@ -58,13 +58,9 @@ impl LimitOptions {
     pub fn path(&self, id: &str) -> Option<String> {
         match (&self.parent, self.manager) {
             (_, Manager::Disabled) => None,
-            (Some(path), _) if !path.ends_with(".slice") => {
-                Some(format!("{}/bryo-{id}", path.trim_end_matches('/')))
-            }
-            (parent, _) => {
-                let slice = parent.as_deref().unwrap_or(SLICE);
-                Some(format!("{slice}:bryo:{id}"))
-            }
+            (None, _) => Some(default_path(id)),
+            (Some(Parent::Slice(slice)), _) => Some(format!("{slice}:bryo:{id}")),
+            (Some(Parent::Path(path)), _) => Some(format!("{path}/bryo-{id}")),
         }
     }
 }
@@ -131,12 +127,7 @@ fn annotation<'a>(spec: &'a Spec, key: &str) -> Option<&'a str> {
 
 /// Who makes the control group of a container with this spec.
 pub fn manager(spec: &Spec) -> Manager {
-    match annotation(spec, ANNOTATION_MANAGER) {
-        Some("systemd") => Manager::Systemd,
-        Some("cgroupfs") => Manager::Cgroupfs,
-        Some("disabled") => Manager::Disabled,
-        _ => Manager::Auto,
-    }
+    annotation(spec, ANNOTATION_MANAGER).map_or(Manager::Auto, Manager::of)
 }
 
 /// Whether processes of the container may make groups below its own.
@@ -177,7 +168,8 @@ pub fn confine(
 ) -> Result<Confinement> {
     let manager = manager(spec);
     let settings = settings(spec)?;
-    let best_effort = annotation(spec, ANNOTATION_LIMITS) == Some("best-effort");
+    let best_effort =
+        annotation(spec, ANNOTATION_LIMITS).map(Strictness::of) == Some(Strictness::BestEffort);
     let without = |why: String| Confinement {
         without: Some(why),
         ..Confinement::default()

@@ -1,7 +1,6 @@
 //! From options and an image to an OCI runtime spec. Pure: what must be
 //! looked up on the machine comes in as [`Facts`].
 
-use crate::engine::create::limits::{ANNOTATION_LIMITS, ANNOTATION_MANAGER};
 use crate::engine::create::options::RunOptions;
 use crate::engine::create::root::{ImageDefaults, Root};
 use crate::engine::create::systemd;
@@ -33,6 +32,8 @@ use std::path::{Path, PathBuf};
 pub struct Facts {
     /// The container's id.
     pub id: String,
+    /// Device nodes of the host that it has because it is privileged.
+    pub devices: Vec<PathBuf>,
     /// The container's directory.
     pub directory: PathBuf,
     /// Where the root file system is mounted.
@@ -118,11 +119,8 @@ pub fn build(
     if options.init {
         annotations.insert(ANNOTATION_INIT.into(), "true".into());
     }
-    if let Some(manager) = options.limits.manager_annotation() {
-        annotations.insert(ANNOTATION_MANAGER.into(), manager.into());
-    }
-    if options.limits.best_effort {
-        annotations.insert(ANNOTATION_LIMITS.into(), "best-effort".into());
+    for (key, value) in options.limits.annotations() {
+        annotations.insert(key.into(), value.into());
     }
     if systemd {
         annotations.insert(systemd::ANNOTATION.into(), "true".into());
@@ -151,13 +149,13 @@ pub fn build(
         let interface = serde_json::to_string(&user.interface())?;
         annotations.insert(ANNOTATION_INTERFACE.into(), interface);
     }
-    if !options.devices.is_empty() {
-        let pairs = options.devices.iter();
-        let pairs = pairs.map(|(host, inside)| format!("{}:{}", host.display(), inside.display()));
-        annotations.insert(
-            ANNOTATION_DEVICES.into(),
-            pairs.collect::<Vec<_>>().join(","),
-        );
+    let of_host = facts.devices.iter().map(|device| (device, device));
+    let asked_for = options.devices.iter().map(|(host, inside)| (host, inside));
+    let devices = of_host.chain(asked_for);
+    let devices = devices.map(|(host, inside)| format!("{}:{}", host.display(), inside.display()));
+    let devices: Vec<String> = devices.collect();
+    if !devices.is_empty() {
+        annotations.insert(ANNOTATION_DEVICES.into(), devices.join(","));
     }
 
     let mut spec = SpecBuilder::default()

@@ -12,6 +12,5 @@ pub mod paths;
 pub mod pipes;
 pub mod policy;
 pub mod pump;
-pub mod times;
 pub mod user;
 pub mod watch;

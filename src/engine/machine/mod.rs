@@ -5,6 +5,7 @@
 //! judges what was found, [`remedy`] has the words for what is missing; errors
 //! of other commands use the same words.
 
+pub mod devices;
 pub mod diagnosis;
 pub mod groups;
 pub mod ids;

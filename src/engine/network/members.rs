@@ -2,11 +2,13 @@
 //! (and in what was changed since), what they have in `network.json` of their
 //! directory, which holds while they run.
 
+use super::definition::Definition;
 use super::lease::Lease;
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::container::record::State;
 use crate::engine::ground::json::replace_json;
 use crate::engine::request::attachment::Attachment;
+use crate::engine::request::filter::NetworkFilter;
 use anyhow::Result;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,6 +27,24 @@ pub fn on(containers: &Containers, network: &str) -> Result<Vec<String>> {
     let is_on = |c: &Container| wanted(c).iter().any(|a| a.network == network);
     let all = containers.list()?.into_iter();
     Ok(all.filter(is_on).map(|c| c.record.name).collect())
+}
+
+/// Whether a filter holds of a network.
+///
+/// # Errors
+/// The containers cannot be listed.
+pub fn holds(
+    filter: &NetworkFilter,
+    network: &Definition,
+    containers: &Containers,
+) -> Result<bool> {
+    Ok(match filter {
+        NetworkFilter::Dangling(wanted) => on(containers, &network.name)?.is_empty() == *wanted,
+        NetworkFilter::Driver(name) => name == "bridge",
+        NetworkFilter::Id(start) => network.id.starts_with(start),
+        NetworkFilter::Label(label) => label.holds_of(&network.labels),
+        NetworkFilter::Name(part) => network.name.contains(part),
+    })
 }
 
 /// What a container has, or had when it last ran.

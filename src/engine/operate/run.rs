@@ -297,6 +297,7 @@ fn facts(
     let size = options.window_size.filter(|_| options.tty);
     Ok(Facts {
         id: id.to_owned(),
+        devices: crate::engine::machine::devices::of_privileged(options.privileged),
         directory: creation.directory().to_owned(),
         mount_point: containers.mount_point(),
         mount_points: mountpoints::tree(containers.root())?,

@@ -4,9 +4,9 @@
 
 use super::user::{Groups, UserOption};
 use super::{
-    capabilities, detach_keys, device, environment, health, hosts, limits, log, mounts, names,
-    namespaces, network, pairs, process, publish, pull, restart, security, signal, size, ulimit,
-    userns,
+    amount, capabilities, detach_keys, device, environment, group, health, hosts, limits, log,
+    mounts, names, namespaces, network, pairs, process, publish, pull, restart, security, signal,
+    size, ulimit, userns,
 };
 use crate::cgroup::units;
 use crate::image::platform::Platform;
@@ -63,7 +63,7 @@ pub const FLAGS: &[Flag] = &[
     flag("cap-drop", |t| capabilities::parse(t).map(drop)),
     flag("cgroup-conf", |t| limits::cgroup_conf(t).map(drop)),
     flag("cgroup-manager", text),
-    flag("cgroup-parent", text),
+    flag("cgroup-parent", |t| t.parse::<group::Parent>().map(drop)),
     flag("cgroupns", |t| {
         namespaces::Sharing::read("cgroupns", t).map(drop)
     }),
@@ -73,7 +73,7 @@ pub const FLAGS: &[Flag] = &[
     flag("cpu-quota", |t| limits::quota(t).map(drop)),
     flag("cpu-shares", |t| limits::shares(t).map(drop)),
     flag("cpu-weight", |t| limits::weight(t).map(drop)),
-    flag("cpus", |t| units::cpus(t).map(drop)),
+    flag("cpus", |t| amount::cpus(t).map(drop)),
     flag("cpuset-cpus", |t| units::set(t).map(drop)),
     flag("cpuset-mems", |t| units::set(t).map(drop)),
     keyed("detach-keys", "run.detach-keys", |t| {
@@ -81,13 +81,13 @@ pub const FLAGS: &[Flag] = &[
     }),
     flag("device", |t| device::parse(t).map(drop)),
     flag("device-read-bps", |t| {
-        limits::of_disk("device-read-bps", t, units::bytes).map(drop)
+        limits::of_disk("device-read-bps", t, amount::limit).map(drop)
     }),
     flag("device-read-iops", |t| {
         limits::of_disk("device-read-iops", t, limits::operations).map(drop)
     }),
     flag("device-write-bps", |t| {
-        limits::of_disk("device-write-bps", t, units::bytes).map(drop)
+        limits::of_disk("device-write-bps", t, amount::limit).map(drop)
     }),
     flag("device-write-iops", |t| {
         limits::of_disk("device-write-iops", t, limits::operations).map(drop)
@@ -129,10 +129,10 @@ pub const FLAGS: &[Flag] = &[
         log::LogConfig::read(Some(t), &[]).map(drop)
     }),
     flag("log-opt", text),
-    flag("memory", |t| units::memory(t).map(drop)),
-    flag("memory-high", |t| units::bytes(t).map(drop)),
-    flag("memory-reservation", |t| units::bytes(t).map(drop)),
-    flag("memory-swap", |t| units::bytes_or_unlimited(t).map(drop)),
+    flag("memory", |t| amount::memory(t).map(drop)),
+    flag("memory-high", |t| amount::limit(t).map(drop)),
+    flag("memory-reservation", |t| amount::limit(t).map(drop)),
+    flag("memory-swap", |t| amount::limit_or_any(t).map(drop)),
     flag("memory-swappiness", text),
     flag("mount", |t| mounts::parse_mount(t).map(drop)),
     flag("name", names::container),
@@ -144,7 +144,7 @@ pub const FLAGS: &[Flag] = &[
     flag("oom-score-adj", text),
     flag("pid", |t| namespaces::Sharing::read("pid", t).map(drop)),
     flag("pidfile", text),
-    flag("pids-limit", |t| units::pids(t).map(drop)),
+    flag("pids-limit", |t| amount::pids(t).map(drop)),
     flag("platform", |t| t.parse::<Platform>().map(drop)),
     flag("publish", |t| publish::parse(t).map(drop)),
     keyed("pull", "run.pull", |t| pull::policy(t).map(drop)),
@@ -205,6 +205,7 @@ mod tests {
             ("annotation", "a=b", "a"),
             ("cap-add", "chown", "fly"),
             ("cap-drop", "ALL", "fly"),
+            ("cgroup-parent", "a.slice", "a:b"),
             ("cgroupns", "host", "container:x"),
             ("cpus", "1.5", "-1"),
             ("cpuset-cpus", "0-2,5", "2-0"),

@@ -1,6 +1,7 @@
 //! The flags of limits that `run`, `create` and `update` share, and the part of
 //! an OCI spec that they make. Pure, but for a look at which disk a path is.
 
+use super::amount;
 use crate::cgroup::limits::check_name;
 use crate::cgroup::units;
 use anyhow::{Context, Result, bail};
@@ -201,30 +202,30 @@ fn throttles(list: &[(Disk, u64)]) -> Result<Option<Vec<LinuxThrottleDevice>>> {
 pub fn shares(text: &str) -> Result<u64> {
     match text {
         "0" => Ok(0),
-        _ => units::number(text, 2, 262_144),
+        _ => amount::number(text, 2, 262_144),
     }
 }
 
 /// `--cpu-weight`.
 pub fn weight(text: &str) -> Result<u64> {
-    units::number(text, 1, 10_000)
+    amount::number(text, 1, 10_000)
 }
 
 /// `--blkio-weight`.
 pub fn blkio(text: &str) -> Result<u16> {
-    units::number(text, 10, 1000).map(|n| n as u16)
+    amount::number(text, 10, 1000).map(|n| n as u16)
 }
 
 /// `--cpu-period`, in microseconds.
 pub fn period(text: &str) -> Result<u64> {
-    units::number(text, 1000, 1_000_000)
+    amount::number(text, 1000, 1_000_000)
 }
 
 /// `--cpu-quota`, in microseconds; -1 for any.
 pub fn quota(text: &str) -> Result<i64> {
     match text {
         "-1" => Ok(-1),
-        _ => units::number(text, 1000, 1 << 40).map(|n| n as i64),
+        _ => amount::number(text, 1000, 1 << 40).map(|n| n as i64),
     }
 }
 
@@ -263,7 +264,7 @@ pub fn of_disk<T>(flag: &str, text: &str, read: impl Fn(&str) -> Result<T>) -> R
 
 /// How many operations a second.
 pub fn operations(text: &str) -> Result<u64> {
-    units::number(text, 1, u64::MAX)
+    amount::number(text, 1, u64::MAX)
 }
 
 /// Reads a `--hugetlb`: the size of pages, and the bytes in pages of it.
@@ -278,7 +279,7 @@ pub fn hugetlb(text: &str) -> Result<(String, u64)> {
     if !["KB", "MB", "GB"].contains(&unit) || unit == size {
         bail!("--hugetlb {text}: '{size}' is no size of pages: 2MB and 1GB are some");
     }
-    let bytes = units::bytes(limit).with_context(|| format!("--hugetlb {text}"))?;
+    let bytes = amount::limit(limit).with_context(|| format!("--hugetlb {text}"))?;
     Ok((size.to_owned(), bytes))
 }
 
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(hugetlb("2MB=1g").unwrap(), ("2MB".into(), 1 << 30));
         let conf = cgroup_conf("memory.high=1=2").unwrap();
         assert_eq!(conf, ("memory.high".into(), "1=2".into()));
-        let disk = |text: &str| of_disk("device-read-bps", text, units::bytes).unwrap_err();
+        let disk = |text: &str| of_disk("device-read-bps", text, amount::limit).unwrap_err();
         for (error, said) in [
             (
                 hugetlb("2MB"),

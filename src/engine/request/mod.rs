@@ -8,6 +8,7 @@
 //! modules, and nothing asks the machine whether it can be had, but for looks at
 //! whether files of the host exist that are to be in the container.
 
+pub mod amount;
 pub mod attachment;
 pub mod capabilities;
 pub mod detach_keys;
@@ -16,7 +17,9 @@ pub mod dns;
 pub mod emulation;
 pub mod environment;
 pub mod exec;
+pub mod filter;
 pub mod flags;
+pub mod group;
 pub mod health;
 pub mod hosts;
 pub mod limits;
@@ -34,6 +37,7 @@ pub mod security;
 pub mod signal;
 pub mod size;
 pub mod systemd;
+pub mod time;
 pub mod ulimit;
 pub mod user;
 pub mod user_network;

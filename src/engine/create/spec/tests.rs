@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 fn facts() -> Facts {
     Facts {
         id: "0123456789abcdef".repeat(4),
+        devices: Vec::new(),
         directory: "/store/containers/c".into(),
         mount_point: "/store/rootfs".into(),
         mount_points: "/store/mountpoints".into(),
@@ -343,6 +344,20 @@ fn annotations_say_what_oci_has_no_words_for() {
     assert_eq!(plain[ANNOTATION_SECCOMP], "default");
     assert_eq!(plain[ANNOTATION_EMULATE_ROOT], "true");
     assert!(!plain.contains_key(ANNOTATION_INIT));
+    assert!(!plain.contains_key(ANNOTATION_DEVICES));
+    let with_devices = Facts {
+        devices: vec!["/dev/fuse".into()],
+        ..facts()
+    };
+    let asked_for = RunOptions {
+        devices: vec![("/dev/null".into(), "/dev/x".into())],
+        ..RunOptions::default()
+    };
+    let devices = annotations(&asked_for, &with_devices);
+    assert_eq!(
+        devices[ANNOTATION_DEVICES],
+        "/dev/fuse:/dev/fuse,/dev/null:/dev/x"
+    );
     // Where there are ids, nothing need be emulated.
     let several = Facts {
         owners: Some("auto"),

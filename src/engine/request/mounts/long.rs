@@ -319,7 +319,10 @@ mod tests {
                 "src=v,dst=/x,tmpfs-size=1m",
                 "tmpfs-size is not for a mount of type volume",
             ),
-            ("type=tmpfs,dst=/x,tmpfs-size=big", "size 'big'"),
+            (
+                "type=tmpfs,dst=/x,tmpfs-size=big",
+                "tmpfs-size: 'big' is no amount",
+            ),
             ("type=tmpfs,dst=/x,tmpfs-mode=9", "octal"),
             ("type=bind,src=/etc,dst=/x,bind-propagation=odd", "rslave"),
             (

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-/// The device nodes of the host that a privileged container gets: all but
-/// terminals and what every container has anyway.
-pub fn host_devices() -> Vec<PathBuf> {
+/// The device nodes of the host that a container gets if it is privileged: all
+/// but terminals and what every container has anyway.
+pub fn of_privileged(privileged: bool) -> Vec<PathBuf> {
     use std::os::unix::fs::FileTypeExt;
     let mut devices = Vec::new();
-    let mut directories = vec![PathBuf::from("/dev")];
+    let mut directories: Vec<PathBuf> = privileged.then(|| "/dev".into()).into_iter().collect();
     while let Some(dir) = directories.pop() {
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             let (path, Ok(kind)) = (entry.path(), entry.file_type()) else {

@@ -1,5 +1,6 @@
 //! Points and spans of time as docker's users type them. Pure.
 
+use crate::error::{Kind, OrKind};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
@@ -7,7 +8,14 @@ pub use crate::image::duration::parse_duration;
 
 /// Reads a point in time: RFC 3339, a date with or without time (UTC),
 /// seconds since 1970, or how long before `now` it was.
+///
+/// # Errors
+/// Of [`Kind::Invalid`]: it is none of these.
 pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
+    time(text, now).or_kind(Kind::Invalid)
+}
+
+fn time(text: &str, now: Timestamp) -> Result<Timestamp> {
     let fail =
         || format!("time '{text}': RFC 3339, seconds since 1970 or a duration like 10m is wanted");
     if let Ok(time) = text.parse::<Timestamp>() {
