@@ -63,6 +63,7 @@ const SCRIPT: &str = r#"
 = d rm old
 ! d rm nosuch
 = d run -d --name web --network none busybox sh -c 'trap "exit 6" TERM; echo up; while :; do sleep 0.1; done' | wc -c
+= until d logs web | grep -q up; do sleep 0.1; done
 = d ps --format '{{.Names}}'
 = d exec web echo in
 = d exec -e B=2 -w /tmp web sh -c 'echo $B; pwd; exit 5'

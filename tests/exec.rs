@@ -375,7 +375,16 @@ fn commands_start_with_default_signals_whoever_starts_them() {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         children.unwrap_or_default().split_whitespace().count()
     };
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    let mut begun = std::collections::BTreeSet::new();
+    wait_for("twenty checks more", || {
+        let log = sandbox.inspect("c")["State"]["Health"]["Log"].clone();
+        let starts = log
+            .as_array()?
+            .iter()
+            .map(|check| check["Start"].to_string());
+        begun.extend(starts);
+        (begun.len() > 20).then_some(())
+    });
     assert!(health.iter().map(below).max() < Some(10), "{health:?}");
     bryo(&["restart", "-t", "0", "c"]);
     let all = bryo(&["logs", "c"]);

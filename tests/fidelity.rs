@@ -2,7 +2,7 @@
 //! names of a file, files that are not as long as they say, holes.
 
 use crate::common::archive::{Layer, busybox_layer, image};
-use crate::common::{Podman, Sandbox, granted};
+use crate::common::{Podman, Sandbox, granted, wait_for};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -444,7 +444,11 @@ fn an_image_is_exported_the_same_from_every_store() {
                     tar --owner=3 --group=4 --sort=name -cf ../tree.tar d";
         sandbox.command("sh").args(["-c", make]).output().expect(0);
         // Another time for all that is made with it.
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        let made = |name: &str| fs::metadata(sandbox.work().join(name)).unwrap().mtime_nsec();
+        wait_for("another time", || {
+            sandbox.write("now", "");
+            (made("now") != made("tree.tar")).then_some(())
+        });
         let import = sandbox.bryo(["import", "--userns", userns, "tree.tar", "tree"]);
         import.output().expect(0);
         let volume = sandbox.work().join("volume");

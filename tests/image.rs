@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::common::wait_for;
 use bryo::image::copy::flatten;
@@ -1211,7 +1211,10 @@ fn nothing_waits_for_a_load_but_removal() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(200));
+    wait_for("it to begin", || {
+        let mut begun = fs::read_dir(sandbox.root().join("tmp")).unwrap();
+        begun.next().map(drop)
+    });
     sandbox.ok(&["images"]);
     sandbox.ok(&["import", &file, "z"]);
     sandbox.ok(&["tag", "z", "w"]);

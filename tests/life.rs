@@ -138,17 +138,27 @@ fn created_started_stopped_restarted() {
 #[test]
 fn stop_signals_and_timeouts() {
     let sandbox = Sandbox::with_busybox();
-    let script = "trap 'exit 5' USR1; trap '' TERM; while :; do sleep 1000 & wait; done";
+    let script =
+        "trap 'exit 5' USR1; trap '' TERM; echo ready; while :; do sleep 1000 & wait; done";
     let flags = ["--stop-signal=USR1", "--stop-timeout=60"];
+    // A signal before the traps are set would have another end.
+    let ready = |runs: usize| {
+        wait_for("its traps", || {
+            (log(&sandbox, "c").matches("ready").count() == runs).then_some(())
+        });
+    };
     detached(&sandbox, "c", &flags, script);
+    ready(1);
     sandbox.bryo(["stop", "c"]).output().expect(0);
     assert_eq!(sandbox.inspect("c")["State"]["ExitCode"], 5);
     sandbox.bryo(["start", "c"]).output().expect(0);
+    ready(2);
     // Deaf to this one: killed when the time is over.
     let stop = sandbox.bryo(["stop", "--signal=TERM", "-t", "0", "c"]);
     stop.output().expect(0);
     assert_eq!(sandbox.inspect("c")["State"]["ExitCode"], 137);
     sandbox.bryo(["start", "c"]).output().expect(0);
+    ready(3);
     let waiting = sandbox.bryo(["wait", "c"]).spawn();
     sandbox.bryo(["kill", "-s", "USR1", "c"]).output().expect(0);
     assert_eq!(waiting.wait().expect(0).stdout, "5\n");

@@ -464,13 +464,16 @@ fn connections_that_wait_cost_nothing() {
     require_tool("python3", "python3");
     let sandbox = Sandbox::new();
     // One that is closed on one side, one whose reader does not read.
+    let mut held = Vec::new();
     let (closed, unread) = [true, false]
         .map(|close| {
+            let (hold, over) = std::sync::mpsc::channel::<()>();
+            held.push(hold);
             serve_once(move |client| {
                 if close {
                     client.shutdown(Shutdown::Write).unwrap();
                 }
-                thread::sleep(Duration::from_secs(60));
+                let _ = over.recv();
             })
         })
         .into();
@@ -506,6 +509,7 @@ time.sleep(1000)"
     // It does look now and then whether there is room again.
     let spent = ticks() - before;
     assert!(spent <= 10, "{spent} ticks of a hundredth of a second");
+    drop(held);
     sandbox.bryo(["kill", "c"]).output().expect(0);
     running.wait();
     sandbox.bryo(["rm", "c"]).output().expect(0);
@@ -574,7 +578,7 @@ fn a_killed_translator_is_replaced() {
         all.next()
     };
     let first = wait_for("translator", || translator(0));
-    thread::sleep(Duration::from_millis(300));
+    process::wait_until_lived(first, Duration::from_millis(1200));
     let pid = nix::unistd::Pid::from_raw(first);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     wait_for("another", || translator(first));

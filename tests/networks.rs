@@ -1,6 +1,6 @@
 //! Named networks, by real programs in containers.
 
-use crate::common::{Sandbox, require_tool, wait_for};
+use crate::common::{Sandbox, process, require_tool, wait_for};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 
@@ -308,10 +308,10 @@ fn the_way_out_is_a_translator_for_all() {
     );
     // What is killed is replaced: the translator on the same interface, then
     // all of it.
-    std::thread::sleep(std::time::Duration::from_secs(1));
     for name in ["bryo-net", "bryo-network"] {
         // That of the other network may be there still.
         for pid in processes(&sandbox, name) {
+            process::wait_until_lived(pid, std::time::Duration::from_millis(1200));
             let _ = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
         }
         for container in ["one", "two"] {
@@ -415,9 +415,9 @@ fn ports_are_published_from_networks() {
     assert!(page.ends_with(&format!(":{gateway}]\n")), "{page}");
     // Nothing but the port of who is there: another container's does not
     // reach it, and what is killed in between is replaced.
-    std::thread::sleep(std::time::Duration::from_secs(1));
     for name in ["bryo-net", "bryo-network"] {
         for pid in processes(&sandbox, name) {
+            process::wait_until_lived(pid, std::time::Duration::from_millis(1200));
             let pid = nix::unistd::Pid::from_raw(pid);
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         }

@@ -1,6 +1,6 @@
 //! Real services and their clients through the translator: what people run.
 
-use crate::common::{Sandbox, debian_tar, field, process, require_tool, wait_for};
+use crate::common::{Sandbox, debian_tar, field, process, require_tool, wait_for, wait_for_rest};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -301,8 +301,8 @@ for line in sys.stdin:
             ended.then_some(())
         });
         // What is reported at rest is so before memory is given back.
-        thread::sleep(Duration::from_millis(1500));
-        holds(translator)
+        let rest = Duration::from_millis(1200);
+        wait_for_rest("memory to be given back", rest, || holds(translator))
     };
     let before = at_rest(1);
     turns("10000\n");

@@ -38,6 +38,24 @@ const FLOORS: [&str; 13] = [
 /// How long a source file may get, not counting its tests.
 const MAX_LINES: usize = 700;
 
+/// The files of tests that may sleep, and for what. Whoever waits for something
+/// waits for that, with `wait_for`: how long it takes depends on the machine.
+const SLEEPERS: &[(&str, &str)] = &[
+    ("tests/common/hostile.rs", "a server that does not answer"),
+    ("tests/common/mod.rs", "the pace at which is looked"),
+    ("tests/common/sandbox.rs", "the pace at which is looked"),
+    ("tests/crash.rs", "killed at points in time"),
+    ("tests/image.rs", "killed at points in time"),
+    ("tests/imagechaos.rs", "killed at random"),
+    ("tests/life.rs", "the pace of random kills"),
+    ("tests/limits.rs", "that nothing happens"),
+    ("tests/network.rs", "a slow reader; what is spent in a time"),
+    ("tests/services.rs", "slow readers and writers"),
+    ("tests/streams.rs", "a slow reader"),
+    ("tests/vm.rs", "the pace at which a whole system is asked"),
+    ("tests/volumes.rs", "killed at points in time"),
+];
+
 /// The documents whose paths are checked.
 const DOCUMENTS: &[&str] = &[
     "README.md",
@@ -54,6 +72,32 @@ const DOCUMENTS: &[&str] = &[
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ];
+
+#[test]
+fn tests_wait_for_what_they_need() {
+    let mut faults = Vec::new();
+    let mut sleepers = BTreeSet::new();
+    for path in rust_files("tests") {
+        if code(&read(&path)).contains("sleep(") {
+            sleepers.insert(path.display().to_string());
+        }
+    }
+    let known: BTreeSet<String> = SLEEPERS
+        .iter()
+        .map(|(path, _)| (*path).to_owned())
+        .collect();
+    for path in sleepers.difference(&known) {
+        faults.push(format!(
+            "{path} sleeps: wait for what has to be, or say in SLEEPERS for what"
+        ));
+    }
+    for path in known.difference(&sleepers) {
+        faults.push(format!(
+            "{path} does not sleep any more: SLEEPERS need not have it"
+        ));
+    }
+    report(faults);
+}
 
 #[test]
 fn imports_go_down() {
@@ -332,8 +376,13 @@ fn report(faults: Vec<String>) {
 
 /// Every Rust file of the program, relative to the repository.
 fn sources() -> Vec<PathBuf> {
+    rust_files("src")
+}
+
+/// Every Rust file below a directory, relative to the repository.
+fn rust_files(top: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut directories = vec![PathBuf::from("src")];
+    let mut directories = vec![PathBuf::from(top)];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(root().join(&directory)).unwrap() {
             let entry = entry.unwrap();
@@ -345,7 +394,7 @@ fn sources() -> Vec<PathBuf> {
             }
         }
     }
-    assert!(files.len() > 5, "no sources under {}", root().display());
+    assert!(files.len() > 5, "no sources under {top}");
     files.sort();
     files
 }

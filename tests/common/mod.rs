@@ -157,6 +157,18 @@ pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Waits until what `look` sees has been the same for so long; panics if it never
+/// is. For what has to be at rest, and for nothing that can be waited for.
+#[track_caller]
+pub fn wait_for_rest<T: PartialEq>(what: &str, rest: Duration, mut look: impl FnMut() -> T) -> T {
+    wait_for(what, || {
+        let before = look();
+        thread::sleep(rest);
+        let now = look();
+        (now == before).then_some(now)
+    })
+}
+
 /// The value of a line `name: value`, as `/proc/self/status` has them.
 #[track_caller]
 pub fn field<'a>(text: &'a str, name: &str) -> &'a str {
