@@ -215,7 +215,18 @@ fn limits_that_cannot_be_had_are_errors() {
         warned.stderr.contains("memory.max is not in force"),
         "{warned}"
     );
-    // Nothing is left of the one that was refused.
+    // Nothing is left of the ones that were refused; the name is free to follow
+    // the hint with.
+    let named = |flags: &[&str]| {
+        let run = sandbox
+            .bryo(["run", "--name", "c", "-m", "64m"])
+            .args(flags);
+        run.args(["busybox", "true"]).output()
+    };
+    named(&[]).expect(125);
+    assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
+    named(&["--limits", "best-effort"]).expect(0);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
     assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
 }
 

@@ -231,3 +231,27 @@ fn the_terminal_is_restored_when_the_supervisor_is_killed() {
         terminal.expect("supervisor was killed");
     });
 }
+
+#[test]
+fn interrupts_end_what_does_not_listen_to_them() {
+    let sandbox = Sandbox::with_busybox();
+    let script = "echo ready; exec sleep 4711";
+    let run = sandbox.bryo(["run", "--name", "c", "busybox", "sh", "-c", script]);
+    let mut terminal = Terminal::start(run);
+    terminal.expect("ready");
+    terminal.send("\u{3}");
+    terminal.expect("goes on: twice more ends it at once, bryo stop c ends it too");
+    wait_for("the end", || {
+        terminal.send("\u{3}");
+        terminal.child.try_wait().unwrap()
+    });
+    assert_eq!(terminal.wait(), 128 + 9);
+    // Who listens ends by the first, and nothing is said.
+    let script = "trap 'echo got it; exit 3' INT; echo ready; while :; do sleep 0.1; done";
+    let run = sandbox.bryo(["run", "--rm", "busybox", "sh", "-c", script]);
+    let mut terminal = Terminal::start(run);
+    terminal.expect("ready");
+    terminal.send("\u{3}");
+    terminal.expect("got it");
+    assert_eq!(terminal.wait(), 3);
+}

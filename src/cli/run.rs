@@ -11,7 +11,8 @@ use crate::engine::create::options::RunOptions;
 use crate::engine::ground::caller::Caller;
 use crate::engine::host::share::Share;
 use crate::engine::log::{self, Driver, LogConfig};
-use crate::engine::operate::launch::{self, Launch};
+use crate::engine::operate::launch::Launch;
+use crate::engine::operate::lifecycle;
 use crate::engine::operate::run::Subject;
 use crate::engine::operate::run::create as create_container;
 use crate::engine::request::capabilities::{self, CapabilityChanges};
@@ -373,8 +374,8 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<i32> {
         input_is_a_terminal()?;
     }
     let store = context.store()?;
-    let (container, lock, spec) = args.container.create(&store, &options)?;
-    let id = container.record.id.clone();
+    let created = args.container.create(&store, &options)?;
+    let id = created.0.record.id.clone();
     let how = Launch {
         attach: (!args.detach).then_some(wanted),
         foreground: !args.detach,
@@ -385,15 +386,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<i32> {
     };
     let containers = Containers::open(&store);
     let caller = Caller::command()?;
-    match launch::launch(
-        &containers,
-        container,
-        lock,
-        spec,
-        &how,
-        caller,
-        &error::warn,
-    )? {
+    match lifecycle::start_new(&containers, created, &how, caller, &error::warn)? {
         End::Exited(code) => Ok(code),
         End::Left => {
             if args.detach {

@@ -14,6 +14,7 @@ use crate::sys::clone::exit_now;
 use crate::sys::socket;
 use anyhow::{Context, Result};
 use oci_spec::runtime::Spec;
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// How a container is started.
@@ -50,6 +51,7 @@ pub fn launch(
 ) -> Result<End> {
     let keeping = &container.record.keeping;
     let wanted = how.attach;
+    let name = container.record.name.clone();
     let input = wanted.is_some_and(|w| w.input) && keeping.interactive;
     let terminal = match keeping.tty && input {
         true => caller.terminal(),
@@ -119,6 +121,7 @@ pub fn launch(
         }
         None => {
             drop((theirs, attached, carried, lock));
+            let person = how.foreground && caller.errors.is_terminal();
             let attachment = Attachment {
                 caller,
                 control: ours,
@@ -130,8 +133,18 @@ pub fn launch(
                 detach_keys: how.detach_keys.clone(),
                 keep_signals: how.keep_signals,
                 stays: wanted.is_some(),
+                advice: person.then(|| advice(&name)),
             };
             attach::follow(attachment, warn)
         }
     }
+}
+
+/// What is told to who interrupts a container that goes on: its first process may
+/// have no handler, and then the kernel drops the signal (pid_namespaces(7)).
+fn advice(name: &str) -> String {
+    format!(
+        "bryo: the container has got the interrupt and goes on: twice more ends it at once, \
+         bryo stop {name} ends it too\n"
+    )
 }

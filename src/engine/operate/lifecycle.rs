@@ -9,12 +9,14 @@ use crate::engine::container::record::State;
 use crate::engine::ground::caller::Caller;
 use crate::engine::operate::launch::{Launch, launch};
 use crate::engine::request::restart::Restart;
-use crate::engine::supervise::attach::End;
+use crate::engine::supervise::attach::{End, start_error};
 use crate::error::refuse;
+use crate::runtime::Step;
 use crate::sys::channel::Channel;
 use crate::sys::{self, pidfd, wait};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
+use oci_spec::runtime::Spec;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -301,6 +303,29 @@ pub fn begin_remove(container: &mut Container, force: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Starts a container that was made for this alone. One whose limits cannot be had
+/// is gone again then: its name is free for another try with other limits.
+///
+/// # Errors
+/// It could not be started; but for its limits, its state says so.
+pub fn start_new(
+    containers: &Containers,
+    (container, lock, spec): (Container, Lock, Spec),
+    how: &Launch,
+    caller: Caller<'_>,
+    warn: &dyn Fn(&str),
+) -> Result<End> {
+    let new = container.clone();
+    let end = launch(containers, container, lock, spec, how, caller, warn);
+    if let Err(error) = &end
+        && start_error(error).is_some_and(|e| matches!(e.step, Step::Limit | Step::Group))
+    {
+        // What was said is why; that this failed too helps nobody.
+        let _ = finish_remove(containers, &new, false, true);
+    }
+    end
 }
 
 /// Removes a container that does not run, or is about to end, with `volumes`

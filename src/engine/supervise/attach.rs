@@ -21,6 +21,7 @@ use nix::poll::PollFlags;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcsetattr};
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Being attached to a container, or to a command in one.
 #[derive(Debug)]
@@ -45,6 +46,47 @@ pub struct Attachment<'a> {
     pub keep_signals: bool,
     /// Whether it goes on once the container runs.
     pub stays: bool,
+    /// What is told to a person whose interrupt (Ctrl-C) has ended nothing; the
+    /// third within [`HASTE`] kills then.
+    pub advice: Option<String>,
+}
+
+/// In which time three interrupts are one wish.
+const HASTE: Duration = Duration::from_secs(2);
+
+/// How long what was interrupted has to end before its user is advised.
+const REACTION: Duration = Duration::from_millis(300);
+
+/// A person's interrupts.
+#[derive(Debug, Default)]
+struct Interrupts {
+    /// The last ones, the newest at the end.
+    at: Vec<Instant>,
+    /// When advice is due; once only.
+    due: Option<Instant>,
+    advised: bool,
+}
+
+impl Interrupts {
+    /// Counts one; true if that was the third in haste.
+    fn count(&mut self, now: Instant) -> bool {
+        self.at.retain(|at| now.duration_since(*at) < HASTE);
+        self.at.push(now);
+        if !self.advised {
+            self.due.get_or_insert(now + REACTION);
+        }
+        self.at.len() >= 3
+    }
+
+    /// Whether advice is due now.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.due.is_some_and(|due| due <= now);
+        if due {
+            self.due = None;
+            self.advised = true;
+        }
+        due
+    }
 }
 
 /// How an attachment ended.
@@ -80,6 +122,7 @@ struct Relay<'a> {
     exited: Option<i32>,
     /// The caller's terminal while it is transparent.
     raw: Option<Raw<'a>>,
+    interrupts: Interrupts,
 }
 
 /// What has happened.
@@ -103,6 +146,7 @@ impl<'a> Relay<'a> {
             exited: None,
             at: attachment,
             raw: None,
+            interrupts: Interrupts::default(),
         }
     }
 
@@ -117,6 +161,7 @@ impl<'a> Relay<'a> {
                 return Ok(End::Exited(code));
             }
             let ready = self.wait()?;
+            self.advise();
             if let Some(end) = self.pass_signals()? {
                 return Ok(end);
             }
@@ -163,7 +208,7 @@ impl<'a> Relay<'a> {
         let mut fds: Vec<_> = places.iter().flatten().copied().collect();
         let own = fds.len();
         fds.extend(self.at.pump.iter().flat_map(Pump::watched));
-        let mut seen = wait::wait(fds, None).context("poll")?;
+        let mut seen = wait::wait(fds, self.interrupts.due).context("poll")?;
         let carried = seen.split_off(own);
         let mut seen = seen.into_iter();
         let mut next = |place: usize| match places[place] {
@@ -195,12 +240,25 @@ impl<'a> Relay<'a> {
                 // Whoever should read the rest takes his time.
                 return Ok(Some(End::Exited(code)));
             } else if !self.at.keep_signals {
-                self.request(Request::Signal(signal));
+                let hasty = signal == libc::SIGINT
+                    && self.at.advice.is_some()
+                    && self.interrupts.count(Instant::now());
+                self.request(Request::Signal(if hasty { libc::SIGKILL } else { signal }));
             } else if ends {
                 return Ok(Some(End::Left));
             }
         }
         Ok(None)
+    }
+
+    /// Tells who interrupted it how it ends, if it goes on.
+    fn advise(&mut self) {
+        if self.interrupts.is_due(Instant::now())
+            && self.exited.is_none()
+            && let Some(advice) = &self.at.advice
+        {
+            let _ = write_all(self.at.caller.errors, advice.as_bytes());
+        }
     }
 
     fn copy_size(&self) {
@@ -378,6 +436,7 @@ fn attachment_to<'a>(
         detach_keys: Vec::new(),
         keep_signals: false,
         stays: true,
+        advice: None,
     })
 }
 
@@ -473,4 +532,25 @@ fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
 /// The start error in `error`, if it is one.
 pub fn start_error(error: &anyhow::Error) -> Option<&StartError> {
     error.chain().find_map(|e| e.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_third_interrupt_in_haste_kills_and_the_first_is_advised_once() {
+        let begin = Instant::now();
+        let after = |milliseconds| begin + Duration::from_millis(milliseconds);
+        let mut interrupts = Interrupts::default();
+        assert!(!interrupts.count(begin));
+        assert!(!interrupts.is_due(after(299)));
+        assert!(interrupts.is_due(after(300)));
+        assert!(!interrupts.is_due(after(400)));
+        // The first is forgotten by now.
+        assert!(!interrupts.count(after(2000)));
+        assert!(!interrupts.is_due(after(3000)));
+        assert!(!interrupts.count(after(3000)));
+        assert!(interrupts.count(after(3999)));
+    }
 }

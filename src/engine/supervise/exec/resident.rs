@@ -140,6 +140,7 @@ pub fn start(
                 detach_keys: how.detach_keys.clone(),
                 keep_signals: false,
                 stays: how.attach.is_some(),
+                advice: None,
             };
             attach::follow(attachment, warn)
         }
