@@ -47,7 +47,7 @@ pub struct Attachment<'a> {
     /// Whether it goes on once the container runs.
     pub stays: bool,
     /// What is told to a person whose interrupt (Ctrl-C) has ended nothing; the
-    /// third within [`HASTE`] kills then.
+    /// third within two seconds kills then.
     pub advice: Option<String>,
 }
 
