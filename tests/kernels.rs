@@ -204,6 +204,36 @@ fn what_a_sandbox_hides_is_done_without() {
     });
 }
 
+#[test]
+fn roots_of_the_machine_are_shown_without_what_a_sandbox_hides() {
+    let sandbox = Sandbox::with_busybox();
+    let tree = sandbox.busybox_tree("tree").display().to_string();
+    with_ids(&sandbox, || {
+        for errno in REFUSALS {
+            let below = Below {
+                sandbox: &sandbox,
+                filter: Filter::new().deny(libc::SYS_mount_setattr, errno),
+            };
+            let run = |flags: &[&str], script: &str| {
+                let run = [&["run", "--rm", "--network", "none"], flags].concat();
+                below.bryo(&[&run[..], &["sh", "-c", script]].concat())
+            };
+            let script = "echo x >/made && echo made; test -e /proc/1/stat && echo shown";
+            let said = run(&["--rootfs", &tree], script).expect(0).stdout;
+            assert_eq!(said, "made\nshown\n");
+            let said = run(&["--read-only", "--rootfs", &tree], script).expect(0);
+            assert_eq!(said.stdout, "shown\n", "{said}");
+            assert!(said.stderr.contains("Read-only"), "{said}");
+            // Its own root, of which nothing can be changed.
+            let script = "echo x >/made && echo made; touch /usr/bin/x || echo kept; \
+                          test -e /usr/bin/env && echo shown";
+            let said = run(&["host"], script).expect(0);
+            assert!(said.stdout.ends_with("shown\n"), "{said}");
+            assert!(!std::path::Path::new("/made").exists());
+        }
+    });
+}
+
 /// Each error names the call, what refuses it, and what to do.
 #[track_caller]
 fn names(output: Output, call: &str) {

@@ -84,6 +84,13 @@ fn mount(mounted: BorrowedFd<'_>, flags: MsFlags) -> Result<()> {
     .with_context(|| path.clone())
 }
 
+/// Where an attached mount is, relative to the root.
+pub fn path_of(mounted: BorrowedFd<'_>) -> Result<PathBuf> {
+    let link = format!("/proc/self/fd/{}", mounted.as_raw_fd());
+    let path = std::fs::read_link(&link).context(link)?;
+    Ok(path.strip_prefix("/").map(PathBuf::from).unwrap_or(path))
+}
+
 /// Mount points below `destination`, relative to the root, from
 /// proc_pid_mountinfo(5).
 fn points_below(destination: &Path) -> Result<Vec<PathBuf>> {

@@ -77,8 +77,7 @@ fn mount_opened_root(plan: &Plan, outside: &mut Outside) -> Result<OwnedFd> {
         Some(RootMount::Bind { options, .. }) => (outside.take_root().context("root")?, options),
         None => (outside.take_root().context("root")?, &plain),
     };
-    set_options(&tree, options)?;
-    mount::attach(&tree, outside.directory(&plan.root)?, "root")?;
+    attach_root(&tree, options, outside.directory(&plan.root)?)?;
     Ok(tree)
 }
 
@@ -90,9 +89,23 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
 fn bind_root(source: &CStr, options: &Options, target: &OwnedFd) -> Result<OwnedFd> {
     let recursive = options.bind != Some(Bind::Single);
     let tree = mount::clone_tree(AT_FDCWD, source, recursive)?;
-    set_options(&tree, options)?;
-    mount::attach(&tree, target, "root")?;
+    attach_root(&tree, options, target)?;
     Ok(tree)
+}
+
+/// Gives the mount `tree` its options and attaches it to the directory `target`.
+fn attach_root(tree: &OwnedFd, options: &Options, target: impl AsFd) -> Result<()> {
+    let set = set_options(tree, options);
+    let without = set.as_ref().is_err_and(lacks_mount_setattr);
+    if !without {
+        set?;
+    }
+    mount::attach(tree, &target, "root")?;
+    if without {
+        let place = remount::path_of(tree.as_fd())?;
+        remount::apply(&open_directory(Path::new("/"))?, tree, &place, options)?;
+    }
+    Ok(())
 }
 
 /// Makes every mount and opens every device of the plan, detached.
