@@ -41,8 +41,10 @@ if [[ -z ${BRYO_BENCH:-} ]]; then
     # Who is not root cannot look into supervisors.
     while sleep 0.2; do
       [[ -e $stage/ask/pids ]] || continue
-      for pid in $(<"$stage/ask/pids"); do
-        awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup" 2>&- || true
+      read -r fields pids <"$stage/ask/pids"
+      for pid in $pids; do
+        awk -v fields="^($fields):" '$0 ~ fields { sum += $2 } END { print sum }' \
+          "/proc/$pid/smaps_rollup" 2>&- || true
       done >"$stage/ask/half"
       rm "$stage/ask/pids"
       mv "$stage/ask/half" "$stage/ask/pss"
@@ -87,6 +89,16 @@ before=${BRYO_BEFORE:-}
 
 # The proportional set sizes of processes, in kB, a line each.
 pss() { # PID...
+  memory Pss "$@"
+}
+
+# What they have for themselves alone.
+private() { # PID...
+  memory 'Private_Clean|Private_Dirty' "$@"
+}
+
+# Sums of fields of smaps_rollup (proc(5)).
+memory() { # FIELD|FIELD PID...
   [[ -d $archives/ask ]] || { say "only root can look into supervisors"; return; }
   echo "$@" >"$archives/ask/new"
   mv "$archives/ask/new" "$archives/ask/pids"
