@@ -1,5 +1,5 @@
 //! Compiles the built-in seccomp profile ahead, for the capability sets that
-//! nearly all containers have.
+//! nearly all containers have, and says how the programs are linked.
 
 #[allow(dead_code)]
 #[path = "src/runtime/seccomp/compiler/mod.rs"]
@@ -11,6 +11,7 @@ use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// As in `runtime::seccomp`, where it becomes the system's.
 pub struct Instruction {
@@ -47,9 +48,28 @@ const FIXED: [(&[&str], &str); 8] = [
 /// emulation, and together with both kinds of it.
 const SETS: [&[&str]; 2] = [&["CAP_SYS_CHROOT"], &[]];
 
+/// Whether the list of addresses that a start corrects can be packed
+/// (`DT_RELR`): it is the C library's code in the program that reads it, from
+/// glibc 2.36 on, and with an older one the program would crash at its first step.
+fn packs_relocations() -> Result<bool> {
+    let target = env::var("TARGET")?;
+    if target != "x86_64-unknown-linux-gnu" || target != env::var("HOST")? {
+        return Ok(false);
+    }
+    let said = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let said = said.unwrap_or_default();
+    let version = said.trim().strip_prefix("glibc 2.");
+    let minor = version.and_then(|minor| minor.split('.').next()?.parse::<u32>().ok());
+    Ok(minor.is_some_and(|minor| minor >= 36))
+}
+
 fn main() -> Result<()> {
     println!("cargo::rerun-if-changed={PROFILE}");
     println!("cargo::rerun-if-changed=src/runtime/seccomp/compiler");
+    if packs_relocations()? {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
     let arch = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "x86_64" => Arch::X86_64,
         "aarch64" => Arch::Aarch64,
