@@ -143,6 +143,12 @@ impl Hooks {
         self.at(moment).next().is_some()
     }
 
+    /// The field of the spec that has the first of them.
+    pub fn first(&self) -> Option<String> {
+        let (moment, _) = self.hooks.first()?;
+        Some(format!("hooks.{}", moment.name()))
+    }
+
     /// Whether the root has to be complete before it is entered, for hooks to see.
     pub(super) fn before_root(&self) -> bool {
         use Moment::{CreateContainer, CreateRuntime, Prestart};

@@ -32,6 +32,7 @@ use crate::error::{refusal, refuse};
 use crate::image::remove::remove_tree;
 use crate::net::worker::Listener;
 use crate::process::{ProcessId, release_stdio};
+use crate::runtime::fields::Unsupported;
 use crate::runtime::{self, Plan, StartError, Started, Stdio, Step, seccomp};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, NewProcess, exit_now};
@@ -546,6 +547,10 @@ impl Life {
         maps: Option<&Maps>,
     ) -> Result<Result<Started, StartError>> {
         let mut plan = Plan::new(spec, &self.container.dir)?;
+        if let Some(field) = plan.hooks.first() {
+            let why = "hooks are run for containers of bryo oci alone";
+            return Err(Unsupported::new(field, why).into());
+        }
         if let Some(placed) = &self.container.history.confinement.placed {
             plan.group = Some(placed.payload().open()?);
         }
