@@ -6,6 +6,7 @@
 //! ```text
 //! cli        command-line verbs, one file each; output, errors with hints, exit codes
 //! engine     container records and states, supervisor, exec, spec generation
+//! oci        bundles, as runc's command line has them
 //! runtime    image    net    cgroup   siblings that never import each other
 //! process    processes of bryo's own: for one task, through a helper, resident
 //! error      kinds of errors, and errors on their way between processes
@@ -20,6 +21,7 @@ pub mod error;
 pub mod idmap;
 pub mod image;
 pub mod net;
+pub mod oci;
 pub mod process;
 pub mod runtime;
 #[allow(unsafe_code)]

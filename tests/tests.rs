@@ -32,6 +32,7 @@ mod mounts;
 mod network;
 mod networks;
 mod observe;
+mod oci;
 mod options;
 mod others;
 mod output;

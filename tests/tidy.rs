@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the top down. A module imports from layers below its own
 /// only, so never from the others in its line.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["cli"],
     &["compose", "build"],
     &["engine"],
+    &["oci"],
     &["runtime", "image", "net", "cgroup"],
     &["process"],
     &["error"],

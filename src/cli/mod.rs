@@ -35,6 +35,7 @@ mod logs;
 mod man;
 mod manifest;
 mod network;
+mod oci;
 pub mod output;
 mod pause;
 mod port;
@@ -74,7 +75,7 @@ use crate::sys;
 use anyhow::Result;
 use clap::{FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Containers for ordinary users: no root, no daemon, nothing to install
@@ -197,6 +198,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Write files for other programs: units of systemd
     Generate(generate::Args),
+    /// runc's command line, for programs that call a runtime
+    Oci(Box<oci::Args>),
     /// Print what makes a shell complete bryo's command lines
     Completion(completion::Args),
     /// Write manual pages
@@ -244,7 +247,18 @@ pub fn main() -> ExitCode {
             Err(error) => failed(Family::Other, &error),
         };
     }
-    let words: Vec<OsString> = std::env::args_os().collect();
+    let words = match called_as_runtime() {
+        Some(words)
+            if words
+                .get(2)
+                .is_some_and(|word| word == "--version" || word == "-v") =>
+        {
+            let printed = output::line(oci::version());
+            return ExitCode::from(u8::from(printed.is_err()));
+        }
+        Some(words) => words,
+        None => std::env::args_os().collect(),
+    };
     let parsed = match config::command(&words) {
         Ok(None) => Cli::try_parse_from(&words),
         Ok(Some(command)) => {
@@ -265,6 +279,9 @@ pub fn main() -> ExitCode {
         Command::Container(args) => args.command(),
         other => other,
     };
+    if let Command::Oci(args) = &command {
+        return oci::main(args, cli.root);
+    }
     let family = command.family();
     let done = run(command, cli.root);
     match crate::engine::container::events::lost() {
@@ -277,6 +294,18 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
         Err(error) => failed(family, &error),
     }
+}
+
+/// The words of a call by the name of a runtime, as those of the verb.
+fn called_as_runtime() -> Option<Vec<OsString>> {
+    let mut words = std::env::args_os();
+    let program = words.next()?;
+    let called = Path::new(&program).file_name()?;
+    if called != oci::NAME {
+        return None;
+    }
+    let verb = OsString::from("oci");
+    Some([program, verb].into_iter().chain(words).collect())
 }
 
 /// Prints the error of a verb, and returns its exit code.
@@ -424,6 +453,8 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Info(args) => info::run(args, &context),
         Command::Doctor(args) => return doctor::run(args, &context),
         Command::Generate(args) => generate::run(args, &context),
+        // It has no store.
+        Command::Oci(_) => Ok(()),
         Command::Completion(args) => completion::run(args),
         Command::Man(args) => man::run(args),
         Command::Complete(args) => completion::words(args, &context),

@@ -14,6 +14,7 @@ use crate::sys::trampoline::Descriptors;
 use crate::sys::{self, cred, trampoline};
 use anyhow::{Context, Result, anyhow, bail};
 use caps::CapSet;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -197,6 +198,17 @@ fn asks_a_listener(profile: &LinuxSeccomp) -> bool {
         .map(|rule| rule.action())
         .chain([profile.default_action()]);
     actions.any(|action| action == LinuxSeccompAction::ScmpActNotify)
+}
+
+/// Whether a file can be executed by what its mode says.
+fn executable(file: &CStr) -> nix::Result<()> {
+    // Not faccessat2(2), which the C library takes for anything more and sandboxes
+    // hide.
+    nix::unistd::access(file, AccessFlags::X_OK)?;
+    match Path::new(OsStr::from_bytes(file.to_bytes())).is_dir() {
+        true => Err(Errno::EACCES),
+        false => Ok(()),
+    }
 }
 
 /// The limit of setrlimit(2) that the specification calls so.
@@ -461,7 +473,7 @@ impl ProcessPlan {
                     }
                 }
                 // Inside a container whose root is emulated already.
-                Err(e) if e.errno == nix::errno::Errno::EBUSY => {}
+                Err(e) if e.errno == Errno::EBUSY => {}
                 Err(e) => return Err(e).context("emulate root"),
             }
         }
@@ -478,7 +490,6 @@ impl ProcessPlan {
     /// # Errors
     /// ENOENT when there is none, EACCES when those found cannot be executed.
     pub fn find_program(&self) -> sys::Result<CString> {
-        use nix::errno::Errno;
         if let Some(program) = &self.program {
             return Ok(program.clone());
         }
@@ -499,12 +510,10 @@ impl ProcessPlan {
             let Ok(c_file) = CString::new(file.as_os_str().as_bytes()) else {
                 continue;
             };
-            // Not faccessat2(2), which the C library takes for anything more and
-            // sandboxes hide.
-            match nix::unistd::access(c_file.as_c_str(), AccessFlags::X_OK) {
-                Ok(()) if !file.is_dir() => return Ok(c_file),
-                Err(Errno::EACCES) => errno = Errno::EACCES,
-                _ => {}
+            match executable(&c_file) {
+                Ok(()) => return Ok(c_file),
+                Err(Errno::EACCES) if !file.is_dir() => errno = Errno::EACCES,
+                Err(_) => {}
             }
         }
         Err(sys::Error::new("execve", self.name(), errno))
@@ -580,6 +589,13 @@ impl ProcessPlan {
             Ok(program) => program,
             Err(e) => return (Step::Execute, anyhow!(e)),
         };
+        // Who prepares it hears of it, and not only who releases it.
+        if gate.is_some()
+            && let Err(errno) = executable(&program)
+        {
+            let error = sys::Error::new("execve", self.name(), errno);
+            return (Step::Execute, anyhow!(error));
+        }
         if let Err(e) = report.send(&Message::Ready.encode(), None) {
             return (Step::Execute, anyhow!(e));
         }

@@ -19,13 +19,18 @@ impl Podman<'_> {
         Podman { sandbox, program }
     }
 
-    /// A command of it.
+    /// A command of it, with runc as its runtime.
     pub fn command(&self, arguments: &[&str]) -> Run {
+        self.command_with("runc", arguments)
+    }
+
+    /// A command of it with another runtime.
+    pub fn command_with(&self, runtime: &str, arguments: &[&str]) -> Run {
         let work = self.sandbox.work();
         let path = |name: &str| work.join(name).display().to_string();
         let run = self.sandbox.command(&self.program);
         // Its own choice, crun, refuses machines with both versions of cgroups.
-        let run = run.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs"]);
+        let run = run.args(["--runtime", runtime, "--cgroup-manager", "cgroupfs"]);
         let run = run.args(["--root", &path("podman"), "--runroot", &path("podman.run")]);
         run.args(["--log-level", "error"]).args(arguments)
     }

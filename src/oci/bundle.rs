@@ -1,0 +1,209 @@
+//! A bundle: a directory with `config.json` and, mostly, the root file system.
+
+use crate::error::refuse;
+use crate::runtime::Plan;
+use anyhow::{Context, Result};
+use nix::unistd::Gid;
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// A bundle that was read.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Its directory, absolute.
+    pub dir: PathBuf,
+    /// `config.json` as it stands there.
+    pub text: Vec<u8>,
+    /// What it says.
+    pub spec: Spec,
+}
+
+/// Most bytes of a `config.json`.
+const MOST: u64 = 16 << 20;
+
+impl Bundle {
+    /// Reads the bundle in `dir`.
+    ///
+    /// # Errors
+    /// There is no `config.json`, or it is none.
+    pub fn read(dir: &Path) -> Result<Bundle> {
+        let dir = std::path::absolute(dir).with_context(|| dir.display().to_string())?;
+        let path = dir.join("config.json");
+        let what = || path.display().to_string();
+        let meta = match path.metadata() {
+            Err(e) if e.kind() == ErrorKind::NotFound => refuse!(
+                NotFound,
+                "JSON specification file config.json not found: {}: no such file or directory",
+                path.display()
+            ),
+            meta => meta.with_context(what)?,
+        };
+        if meta.len() > MOST {
+            refuse!(Invalid, "{}: more than {} MiB", what(), MOST >> 20);
+        }
+        let text = std::fs::read(&path).with_context(what)?;
+        let spec = match serde_json::from_slice(&text) {
+            Ok(spec) => spec,
+            Err(error) => refuse!(Invalid, "{}: {error}", what()),
+        };
+        Ok(Bundle { dir, text, spec })
+    }
+
+    /// Its root file system, absolute.
+    pub fn rootfs(&self) -> PathBuf {
+        let root = self.spec.root().as_ref();
+        self.dir
+            .join(root.map_or(Path::new(""), |root| root.path()))
+    }
+}
+
+/// The plan of a container whose specification and bundle these are: as
+/// [`Plan::new`], and its process outlives who makes it.
+///
+/// # Errors
+/// As of [`Plan::new`]; what is not done by this command line.
+pub fn plan(spec: &Spec, dir: &Path, id: &str) -> Result<Plan> {
+    check_version(spec.version())?;
+    match spec.process() {
+        None => refuse!(Invalid, "process property must not be empty"),
+        Some(process) if process.args().as_ref().is_none_or(Vec::is_empty) => {
+            refuse!(Invalid, "args must not be empty")
+        }
+        Some(_) => {}
+    }
+    let linux = spec.linux().as_ref();
+    if let Some(limit) = linux
+        .and_then(|l| l.resources().as_ref())
+        .and_then(first_limit)
+    {
+        refuse!(
+            Unsupported,
+            "linux.resources.{limit}: no control group is made by this command line yet"
+        );
+    }
+    let namespaces = linux.and_then(|l| l.namespaces().as_ref());
+    let own_ids = |kind: &LinuxNamespaceType| *kind == LinuxNamespaceType::User;
+    let own_ids = namespaces.into_iter().flatten().any(|n| own_ids(&n.typ()));
+    if !own_ids && is_initial()? {
+        refuse!(
+            Unsupported,
+            "linux.namespaces: one of type user is wanted, or a caller in one: root of the whole \
+             machine gives nothing away here"
+        );
+    }
+    let mut plan = Plan::new(spec, dir)?;
+    plan.process.death_signal = None;
+    if plan.gid_map.is_empty() && may_set_groups() {
+        let user = spec.process().as_ref().map(|process| process.user());
+        let groups = user.and_then(|user| user.additional_gids().as_ref());
+        let groups = groups.into_iter().flatten();
+        plan.process.groups = Some(groups.map(|gid| Gid::from_raw(*gid)).collect());
+    }
+    plan.hooks.id = id.to_owned();
+    Ok(plan)
+}
+
+/// Whether processes may set their supplementary groups in this process's user
+/// namespace (user_namespaces(7), `/proc/PID/setgroups`): not where one id was
+/// mapped without anybody's help, as in podman's without subordinate ids. There
+/// they keep those that they have, as with runc.
+pub fn may_set_groups() -> bool {
+    let said = std::fs::read_to_string("/proc/self/setgroups");
+    !said.is_ok_and(|said| said.trim_end() == "deny")
+}
+
+/// The versions of one major number are compatible (semver.org).
+fn check_version(version: &str) -> Result<()> {
+    match version.split('.').next() {
+        Some("1") => Ok(()),
+        _ => refuse!(
+            Invalid,
+            "ociVersion '{version}': specifications of version 1 are done here"
+        ),
+    }
+}
+
+/// The first thing that is to be limited. Rules about devices say nothing in a
+/// user namespace, in which nobody can make device nodes.
+fn first_limit(resources: &LinuxResources) -> Option<&'static str> {
+    let memory = resources.memory().is_some_and(|m| {
+        [m.limit(), m.swap(), m.reservation()]
+            .into_iter()
+            .flatten()
+            .any(|limit| limit >= 0)
+    });
+    let cpu = resources.cpu().as_ref();
+    let cpu = cpu.is_some_and(|c| c.quota().is_some_and(|q| q > 0) || c.cpus().is_some());
+    let pids = resources.pids().as_ref();
+    let pids = pids.is_some_and(|p| p.limit() > 0);
+    let io = resources.block_io().is_some();
+    let pages = resources.hugepage_limits().as_ref();
+    let pages = pages.is_some_and(|p| !p.is_empty());
+    let files = resources.unified().as_ref();
+    let files = files.is_some_and(|f| !f.is_empty());
+    [
+        (memory, "memory"),
+        (cpu, "cpu"),
+        (pids, "pids"),
+        (io, "blockIO"),
+        (pages, "hugepageLimits"),
+        (files, "unified"),
+    ]
+    .into_iter()
+    .find_map(|(is, name)| is.then_some(name))
+}
+
+/// Whether this process is in the machine's own user namespace.
+fn is_initial() -> Result<bool> {
+    let path = "/proc/self/uid_map";
+    let map = std::fs::read_to_string(path).context(path)?;
+    let words: Vec<&str> = map.split_whitespace().collect();
+    Ok(words == ["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use serde_json::{Value, json};
+
+    fn said(spec: Value) -> String {
+        let spec: Spec = serde_json::from_value(spec).unwrap();
+        let refused = plan(&spec, Path::new("/b"), "c").unwrap_err();
+        assert!(matches!(
+            Kind::of(&refused),
+            Some(Kind::Invalid | Kind::Unsupported)
+        ));
+        refused.to_string()
+    }
+
+    #[test]
+    fn what_is_missing_or_not_done_is_said() {
+        let spec = |process: Value, linux: Value| {
+            json!({"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "process": process,
+                "linux": linux})
+        };
+        let process = json!({"user": {"uid": 0, "gid": 0}, "args": ["true"], "cwd": "/"});
+        let empty = json!({"user": {"uid": 0, "gid": 0}, "args": [], "cwd": "/"});
+        assert_eq!(said(spec(empty, json!({}))), "args must not be empty");
+        assert_eq!(
+            said(spec(Value::Null, json!({}))),
+            "process property must not be empty"
+        );
+        let newer = json!({"ociVersion": "2.0.0", "root": {"path": "r"}, "process": process});
+        assert!(said(newer).starts_with("ociVersion '2.0.0'"));
+        for (resources, name) in [
+            (json!({"memory": {"limit": 1000}}), "memory"),
+            (json!({"cpu": {"quota": 1000, "period": 10000}}), "cpu"),
+            (json!({"pids": {"limit": 7}}), "pids"),
+            (json!({"unified": {"memory.high": "1"}}), "unified"),
+        ] {
+            let said = said(spec(process.clone(), json!({"resources": resources})));
+            assert!(
+                said.starts_with(&format!("linux.resources.{name}:")),
+                "{said}"
+            );
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `create` and `run`: from a bundle to a process that waits, or runs.
+
+use super::bundle::{self, Bundle};
+use super::state::{Container, Lock, Record, States, remove};
+use super::{own_streams, write_pid};
+use crate::error::refuse;
+use crate::process::ProcessId;
+use crate::runtime::gate::Gate;
+use crate::runtime::{self, Started};
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use nix::unistd::geteuid;
+use std::cell::RefCell;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// How a container is made.
+#[derive(Debug, Clone, Default)]
+pub struct How {
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// A socket to whose listener the master side of its terminal goes.
+    pub console: Option<PathBuf>,
+    /// Gets the id of its process.
+    pub pid_file: Option<PathBuf>,
+    /// How many of the caller's descriptors from 3 on it gets.
+    pub preserved: u32,
+}
+
+/// Makes a container; its process waits to be started. `warn` hears of what is
+/// less than the bundle asks for.
+///
+/// # Errors
+/// What keeps it from being made; nothing of it is left then.
+pub fn create(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result<()> {
+    make(states, id, how, warn).map(drop)
+}
+
+/// As [`create`]; the process is a child of this one.
+pub(super) fn make(
+    states: &States,
+    id: &str,
+    how: &How,
+    warn: &dyn Fn(&str),
+) -> Result<(Container, Started, Lock)> {
+    let bundle = Bundle::read(&how.bundle)?;
+    let mut plan = bundle::plan(&bundle.spec, &bundle.dir, id)?;
+    plan.process.sockets = (how.preserved, None);
+    match (&how.console, plan.process.terminal) {
+        (Some(path), Some(_)) => {
+            let what = || format!("--console-socket {}", path.display());
+            plan.process.console = Some(UnixStream::connect(path).with_context(what)?.into());
+        }
+        (Some(_), None) => refuse!(
+            Invalid,
+            "cannot use console socket: process.terminal of config.json is not true"
+        ),
+        (None, Some(_)) => refuse!(
+            Invalid,
+            "cannot allocate tty if runc will detach without setting console socket"
+        ),
+        (None, None) => {}
+    }
+    let stdio = own_streams()?;
+    let (dir, lock) = states.reserve(id)?;
+    let made = || {
+        Container::keep(&dir, &bundle.text)?;
+        let gate = Gate::make(&dir)?;
+        let annotations = bundle.spec.annotations().clone().unwrap_or_default();
+        let container = RefCell::new(None);
+        // From here on it is known by whom to end.
+        let during = |child: &crate::sys::clone::Child| {
+            let noted = Container {
+                dir: dir.clone(),
+                record: Record {
+                    id: id.to_owned(),
+                    oci_version: bundle.spec.version().clone(),
+                    bundle: bundle.dir.clone(),
+                    rootfs: bundle.rootfs(),
+                    created: Timestamp::now(),
+                    annotations: annotations.clone().into_iter().collect(),
+                    owner: geteuid().as_raw(),
+                    process: ProcessId::of(child.pid)?,
+                    ready: false,
+                },
+            };
+            noted.note()?;
+            container.replace(Some(noted));
+            Ok(())
+        };
+        let started = runtime::prepare(&plan, &stdio, Some(&during), &gate)?;
+        started.warnings.iter().for_each(|text| warn(text));
+        let mut container = container.into_inner().context("the process is not noted")?;
+        container.record.ready = true;
+        let recorded = container.note();
+        let told = recorded.and_then(|()| match &how.pid_file {
+            Some(path) => write_pid(path, container.record.process.pid),
+            None => Ok(()),
+        });
+        match told {
+            Ok(()) => Ok((container, started)),
+            Err(error) => {
+                let _ = crate::sys::pidfd::end(&started.child.pidfd);
+                Err(error)
+            }
+        }
+    };
+    match made() {
+        Ok((container, started)) => Ok((container, started, lock)),
+        Err(error) => {
+            let _ = remove(&dir);
+            Err(error)
+        }
+    }
+}

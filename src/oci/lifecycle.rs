@@ -1,0 +1,180 @@
+//! `start`, `kill`, `delete` and `run`.
+
+use super::bundle;
+use super::create::{How, make};
+use super::state::{Container, States, Status};
+use crate::error::{Kind, refuse};
+use crate::process::exit_code;
+use crate::runtime::gate::{Gate, Key};
+use crate::runtime::hooks::Moment;
+use crate::runtime::{self};
+use crate::sys::clone::Child;
+use crate::sys::signal::SignalFd;
+use crate::sys::{pidfd, wait};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How long a process that is killed may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Lets a container's process execute its command.
+///
+/// # Errors
+/// It does not wait for that; the command cannot be executed.
+pub fn start(states: &States, id: &str) -> Result<()> {
+    let (container, _lock) = states.find_locked(id)?;
+    release(&container)
+}
+
+fn release(container: &Container) -> Result<()> {
+    let id = &container.record.id;
+    match container.status()? {
+        Status::Created => {}
+        Status::Running => refuse!(Conflict, "cannot start an already running container: {id}"),
+        Status::Stopped => refuse!(Conflict, "cannot start a container that has stopped: {id}"),
+        Status::Creating => refuse!(Conflict, "container {id} was not created to the end"),
+    }
+    let plan = bundle::plan(&container.spec()?, &container.record.bundle, id)?;
+    let pid = Pid::from_raw(container.record.process.pid);
+    let stopped = "it has just ended";
+    let child = Child {
+        pid,
+        pidfd: container.process()?.context(stopped)?,
+    };
+    let key = Key::at(&container.dir)?.context(stopped)?;
+    runtime::release(&plan, &child, key)?;
+    Gate::remove(&container.dir).context("remove the gate")
+}
+
+/// Sends a signal to a container's process, or with `all` to all of its
+/// processes.
+///
+/// # Errors
+/// It has ended.
+pub fn kill(states: &States, id: &str, signal: i32, all: bool) -> Result<()> {
+    let container = states.find(id)?;
+    let Some(process) = container.process()? else {
+        // With all, that there is nobody left is as well.
+        match all {
+            true => return Ok(()),
+            false => refuse!(Conflict, "container not running: {id}"),
+        }
+    };
+    match pidfd::kill(&process, signal) {
+        Err(e) if e.errno == Errno::ESRCH => {
+            refuse!(Conflict, "container not running: {id}")
+        }
+        sent => Ok(sent?),
+    }
+}
+
+/// Removes a container that does not run; with `force` also one that does, and
+/// that there is none is as well. `warn` hears of hooks that fail.
+///
+/// # Errors
+/// It runs; it does not end.
+pub fn delete(states: &States, id: &str, force: bool, warn: &dyn Fn(&str)) -> Result<()> {
+    let (container, _lock) = match states.find_locked(id) {
+        Ok(found) => found,
+        Err(error) if Kind::of(&error) == Some(Kind::NotFound) => {
+            // What a killed command left goes anyway.
+            states.remove_leftover(id)?;
+            return match force {
+                true => Ok(()),
+                false => Err(error),
+            };
+        }
+        Err(error) => return Err(error),
+    };
+    let status = container.status()?;
+    if status == Status::Running && !force {
+        refuse!(
+            Conflict,
+            "cannot delete container {id} that is not stopped: running"
+        );
+    }
+    if let Some(process) = container.process()? {
+        match pidfd::kill(&process, libc::SIGKILL) {
+            Err(e) if e.errno != Errno::ESRCH => return Err(e.into()),
+            _ => {}
+        }
+        if !wait::readable(&process, wait::within(PATIENCE)) {
+            refuse!(
+                Timeout,
+                "container {id}: its process has not ended {} seconds after SIGKILL",
+                PATIENCE.as_secs()
+            );
+        }
+    }
+    forget(&container, warn)
+}
+
+/// Runs the hooks of the end, and removes what is recorded.
+fn forget(container: &Container, warn: &dyn Fn(&str)) -> Result<()> {
+    // Without its specification it has none that can be run.
+    let spec = container.spec().ok();
+    let plan = spec
+        .and_then(|spec| bundle::plan(&spec, &container.record.bundle, &container.record.id).ok());
+    if let Some(plan) = plan
+        && let Err(error) = plan.hooks.run(Moment::Poststop, None)
+    {
+        warn(&format!("{error:#}"));
+    }
+    container.remove()
+}
+
+/// Makes a container and starts it. In the foreground, waits for its end, passes
+/// signals on, removes it unless it is to be `kept`, and returns its exit code.
+///
+/// # Errors
+/// It cannot be made or started; nothing of it is left then.
+pub fn run(
+    states: &States,
+    id: &str,
+    how: &How,
+    (detached, kept): (bool, bool),
+    warn: &dyn Fn(&str),
+) -> Result<i32> {
+    // Before there is somebody to pass them on to: none is lost.
+    let signals = match detached {
+        true => None,
+        false => Some(SignalFd::new()?),
+    };
+    let (container, started, lock) = make(states, id, how, warn)?;
+    if let Err(error) = release(&container) {
+        let _ = waitpid(started.child.pid, None);
+        let _ = forget(&container, warn);
+        return Err(error);
+    }
+    drop(lock);
+    let Some(signals) = signals else {
+        return Ok(0);
+    };
+    let code = attend(&started.child, &signals)?;
+    if !kept {
+        forget(&container, warn)?;
+    }
+    Ok(code)
+}
+
+/// Waits for the end of a child, and passes signals on to it.
+pub(super) fn attend(child: &Child, signals: &SignalFd) -> Result<i32> {
+    loop {
+        let fds = [child.pidfd.as_fd(), signals.as_fd()].map(|fd| (fd, PollFlags::POLLIN));
+        let seen = wait::wait(fds, None).context("poll")?;
+        while let Some(signal) = signals.next() {
+            if ![libc::SIGCHLD, libc::SIGPIPE, libc::SIGURG].contains(&signal) {
+                // It may have ended by now.
+                let _ = pidfd::kill(&child.pidfd, signal);
+            }
+        }
+        if !seen[0].is_empty() {
+            return Ok(exit_code(waitpid(child.pid, None).context("wait")?));
+        }
+    }
+}
