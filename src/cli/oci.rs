@@ -26,7 +26,7 @@ const SPEC: &str = "1.3.0";
 /// What an `exec` that fails exits with, as runc's.
 const EXEC_FAILED: u8 = 255;
 
-/// runc's command line, for podman, buildah and others that call a runtime
+/// runc's command line, for programs that call a runtime
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where errors are written to, too
