@@ -11,12 +11,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How many runtimes there were.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A runtime with a bundle.
 struct Runtime {
     sandbox: Sandbox,
     program: PathBuf,
     bundle: PathBuf,
+    /// Of this test's container: runc names control groups by it, which all tests
+    /// share.
+    id: String,
 }
 
 impl Runtime {
@@ -41,6 +48,7 @@ impl Runtime {
             sandbox,
             program,
             bundle,
+            id: format!("c{}", COUNT.fetch_add(1, Ordering::Relaxed)),
         };
         runtime.configure(&["sh", "-c", "echo one; exit 7"], |_| {});
         runtime
@@ -81,9 +89,10 @@ impl Runtime {
 
     fn call(&self, words: &[&str]) -> Output {
         let root = self.sandbox.path().join("oci");
-        let call = self.sandbox.command(&self.program);
-        let call = call.arg("--root").arg(root).args(words);
-        call.output()
+        cloned(|| {
+            let call = self.sandbox.command(&self.program);
+            call.arg("--root").arg(&root).args(words).output()
+        })
     }
 
     /// The container has the call's own streams: what it keeps open must not be
@@ -93,15 +102,15 @@ impl Runtime {
         let root = self.sandbox.path().join("oci");
         let errors = self.bundle.join("errors");
         let script = "exec \"$@\" </dev/null >/dev/null 2>\"$ERRORS\"";
-        let call = self.sandbox.command("sh").env("ERRORS", &errors);
-        let call = call.args(["-c", script, "sh"]).arg(&self.program);
-        let call = call
-            .arg("--root")
-            .arg(root)
-            .args(["create", "--bundle", bundle]);
-        let mut output = call.args(flags).arg(id).output();
-        output.stderr = fs::read_to_string(errors).unwrap();
-        output
+        cloned(|| {
+            let call = self.sandbox.command("sh").env("ERRORS", &errors);
+            let call = call.args(["-c", script, "sh"]).arg(&self.program);
+            let call = call.arg("--root").arg(&root);
+            let call = call.args(["create", "--bundle", bundle]).args(flags);
+            let mut output = call.arg(id).output();
+            output.stderr = fs::read_to_string(&errors).unwrap();
+            output
+        })
     }
 
     fn run(&self, id: &str) -> Output {
@@ -120,18 +129,28 @@ impl Runtime {
     }
 }
 
+/// Calls until runc has made the copy of itself that it runs by: now and then it
+/// cannot seal that while others start, and has done nothing then.
+fn cloned(call: impl Fn() -> Output) -> Output {
+    let mut outputs = std::iter::repeat_with(call).take(20);
+    let fault = "could not ensure we are a cloned binary";
+    let done = outputs.find(|output| !output.stderr.contains(fault));
+    done.expect("runc cannot copy itself")
+}
+
 #[test]
 fn a_container_is_created_started_and_deleted() {
     for runtime in [Runtime::bryo(), Runtime::runc()] {
+        let id = runtime.id.as_str();
         let out = runtime.bundle.join("rootfs/out");
         runtime.configure(&["sh", "-c", "echo begun >/out; exec sleep 1000"], |_| {});
         let pid_file = runtime.bundle.join("pid");
         let flags = ["--pid-file", pid_file.to_str().unwrap()];
         // Its process has the caller's streams, and goes on.
-        runtime.create("c", &flags).expect(0);
-        let state = runtime.state("c");
+        runtime.create(id, &flags).expect(0);
+        let state = runtime.state(id);
         assert_eq!(state["status"], "created", "{state}");
-        assert_eq!(state["id"], "c");
+        assert_eq!(state["id"], id);
         assert_eq!(state["bundle"], runtime.bundle.to_str().unwrap());
         let rootfs = runtime.bundle.join("rootfs");
         assert_eq!(state["rootfs"], rootfs.to_str().unwrap());
@@ -140,54 +159,54 @@ fn a_container_is_created_started_and_deleted() {
         assert_eq!(state["pid"].to_string(), pid);
         assert!(!out.exists());
 
-        let again = runtime.create("c", &[]).expect(1);
+        let again = runtime.create(id, &[]).expect(1);
         let taken = "container with given ID already exists";
         assert!(again.stderr.contains(taken), "{again}");
-        let inside = runtime.call(&["exec", "c", "sh", "-c", "exit 3"]);
+        let inside = runtime.call(&["exec", id, "sh", "-c", "exit 3"]);
         inside.expect(3);
 
-        runtime.call(&["start", "c"]).expect(0);
+        runtime.call(&["start", id]).expect(0);
         wait_for("the command", || out.exists().then_some(()));
-        assert_eq!(runtime.state("c")["status"], "running");
-        let twice = runtime.call(&["start", "c"]).expect(1);
+        assert_eq!(runtime.state(id)["status"], "running");
+        let twice = runtime.call(&["start", id]).expect(1);
         assert!(
             twice.stderr.contains("already running container"),
             "{twice}"
         );
         let listed = runtime.call(&["list", "-f", "json"]).expect(0).stdout;
         let listed: Value = serde_json::from_str(&listed).unwrap();
-        assert_eq!(listed[0]["id"], "c");
+        assert_eq!(listed[0]["id"], id);
         assert_eq!(listed[0]["status"], "running");
-        assert_eq!(runtime.call(&["list", "-q"]).stdout, "c\n");
+        assert_eq!(runtime.call(&["list", "-q"]).stdout, format!("{id}\n"));
 
-        let running = runtime.call(&["delete", "c"]).expect(1);
+        let running = runtime.call(&["delete", id]).expect(1);
         assert!(running.stderr.contains("that is not stopped"), "{running}");
-        let unknown = runtime.call(&["kill", "c", "NOSUCH"]).expect(1);
+        let unknown = runtime.call(&["kill", id, "NOSUCH"]).expect(1);
         assert!(unknown.stderr.contains("unknown signal"), "{unknown}");
-        runtime.call(&["kill", "c", "KILL"]).expect(0);
-        let state = runtime.await_status("c", "stopped");
+        runtime.call(&["kill", id, "KILL"]).expect(0);
+        let state = runtime.await_status(id, "stopped");
         assert_eq!(state["pid"], 0);
-        let dead = runtime.call(&["kill", "c", "9"]).expect(1);
+        let dead = runtime.call(&["kill", id, "9"]).expect(1);
         assert!(dead.stderr.contains("container not running"), "{dead}");
-        let stopped = runtime.call(&["start", "c"]).expect(1);
+        let stopped = runtime.call(&["start", id]).expect(1);
         let has_stopped = "cannot start a container that has stopped";
         assert!(stopped.stderr.contains(has_stopped), "{stopped}");
-        let exec = runtime.call(&["exec", "c", "true"]).expect(255);
+        let exec = runtime.call(&["exec", id, "true"]).expect(255);
         assert!(exec.stderr.contains("in a stopped container"), "{exec}");
-        runtime.call(&["delete", "c"]).expect(0);
+        runtime.call(&["delete", id]).expect(0);
 
         for words in [
-            &["state", "c"][..],
-            &["start", "c"],
-            &["kill", "c"],
-            &["delete", "c"],
+            &["state", id][..],
+            &["start", id],
+            &["kill", id],
+            &["delete", id],
         ] {
             let missing = runtime.call(words).expect(1);
             assert!(missing.stderr.contains("does not exist"), "{missing}");
         }
-        runtime.call(&["exec", "c", "true"]).expect(255);
+        runtime.call(&["exec", id, "true"]).expect(255);
         // containerd does so after each delete.
-        runtime.call(&["delete", "--force", "c"]).expect(0);
+        runtime.call(&["delete", "--force", id]).expect(0);
     }
 }
 
@@ -205,14 +224,17 @@ fn it_tells_its_version_as_runtimes_do() {
 #[test]
 fn a_container_runs_in_the_foreground() {
     for runtime in [Runtime::bryo(), Runtime::runc()] {
-        let output = runtime.run("c").expect(7);
-        assert_eq!(
-            (output.stdout.as_str(), output.stderr.as_str()),
-            ("one\n", "")
+        let id = runtime.id.as_str();
+        let output = runtime.run(id).expect(7);
+        assert_eq!(output.stdout, "one\n");
+        // runc may have to say that its control group is busy.
+        assert!(
+            output.stderr.is_empty() || runtime.program.ends_with("runc"),
+            "{output}"
         );
         assert_eq!(runtime.call(&["list", "-q"]).stdout, "");
         runtime.configure(&["/nonex"], |_| {});
-        let missing = runtime.run("c");
+        let missing = runtime.run(id);
         assert_ne!(missing.code, 0);
         // By this text engines know what it is.
         assert!(
@@ -332,6 +354,7 @@ fn receive(listener: &UnixListener) -> fs::File {
 #[test]
 fn a_terminal_goes_to_who_listens_for_it() {
     for runtime in [Runtime::bryo(), Runtime::runc()] {
+        let id = runtime.id.as_str();
         runtime.configure(
             &["sh", "-c", "test -t 0 && echo it is a terminal"],
             |config| {
@@ -341,10 +364,10 @@ fn a_terminal_goes_to_who_listens_for_it() {
         let place = runtime.sandbox.path().join("s");
         let listener = UnixListener::bind(&place).unwrap();
         runtime
-            .create("c", &["--console-socket", place.to_str().unwrap()])
+            .create(id, &["--console-socket", place.to_str().unwrap()])
             .expect(0);
         let mut terminal = receive(&listener);
-        runtime.call(&["start", "c"]).expect(0);
+        runtime.call(&["start", id]).expect(0);
         let mut said = String::new();
         let mut buffer = [0; 256];
         // The other side closes with EIO.
@@ -352,46 +375,44 @@ fn a_terminal_goes_to_who_listens_for_it() {
             said += &String::from_utf8_lossy(&buffer[..count]);
         }
         assert_eq!(said, "it is a terminal\r\n");
-        runtime.await_status("c", "stopped");
-        runtime.call(&["delete", "c"]).expect(0);
+        runtime.await_status(id, "stopped");
+        runtime.call(&["delete", id]).expect(0);
     }
 }
 
 #[test]
-fn podman_runs_containers_by_it_as_by_runc() {
+fn podman_runs_containers_by_it() {
     let runtime = Runtime::bryo();
     let podman = Podman::new(&runtime.sandbox);
     let import = podman.command(&["import"]).arg(busybox_tar()).arg("bb");
     import.output().expect(0);
     let program = runtime.program.to_str().unwrap();
-    for program in [program, "runc"] {
-        let call = |words: &[&str]| podman.command_with(program, words).output();
-        let run = |words: &[&str]| call(&[&["run", "--rm", "--network", "none"], words].concat());
-        let output = run(&["bb", "sh", "-c", "echo out; id -u; exit 5"]).expect(5);
-        assert_eq!(output.stdout, "out\n0\n");
-        assert_eq!(run(&["-t", "bb", "tty"]).expect(0).stdout, "/dev/pts/0\r\n");
-        // By the error's words, not by the runtime's exit code.
-        run(&["bb", "/nonex"]).expect(127);
-        run(&["bb", "nonex"]).expect(127);
-        run(&["bb", "/etc"]).expect(126);
+    let call = |words: &[&str]| podman.command_with(program, words).output();
+    let run = |words: &[&str]| call(&[&["run", "--rm", "--network", "none"], words].concat());
+    let output = run(&["bb", "sh", "-c", "echo out; id -u; exit 5"]).expect(5);
+    assert_eq!(output.stdout, "out\n0\n");
+    assert_eq!(run(&["-t", "bb", "tty"]).expect(0).stdout, "/dev/pts/0\r\n");
+    // By the error's words, not by the runtime's exit code.
+    run(&["bb", "/nonex"]).expect(127);
+    run(&["bb", "nonex"]).expect(127);
+    run(&["bb", "/etc"]).expect(126);
 
-        let flags = ["run", "-d", "--name", "c", "--network", "none", "bb"];
-        let script = "echo begun; trap 'echo asked; exit 4' TERM; while :; do sleep 0.1; done";
-        call(&[&flags[..], &["sh", "-c", script]].concat()).expect(0);
-        let logged = |wanted: &str| {
-            wait_for(wanted, || {
-                call(&["logs", "c"]).stdout.contains(wanted).then_some(())
-            });
-        };
-        logged("begun");
-        let exec = call(&["exec", "c", "sh", "-c", "echo inside; exit 6"]).expect(6);
-        assert_eq!(exec.stdout, "inside\n");
-        call(&["stop", "-t", "20", "c"]).expect(0);
-        logged("asked");
-        let code = call(&["inspect", "-f", "{{.State.ExitCode}}", "c"]).expect(0);
-        assert_eq!(code.stdout, "4\n");
-        call(&["start", "c"]).expect(0);
-        call(&["kill", "c"]).expect(0);
-        call(&["rm", "-f", "c"]).expect(0);
-    }
+    let flags = ["run", "-d", "--name", "c", "--network", "none", "bb"];
+    let script = "trap 'echo asked; exit 4' TERM; echo begun; while :; do sleep 0.1; done";
+    call(&[&flags[..], &["sh", "-c", script]].concat()).expect(0);
+    let logged = |wanted: &str| {
+        wait_for(wanted, || {
+            call(&["logs", "c"]).stdout.contains(wanted).then_some(())
+        });
+    };
+    logged("begun");
+    let exec = call(&["exec", "c", "sh", "-c", "echo inside; exit 6"]).expect(6);
+    assert_eq!(exec.stdout, "inside\n");
+    call(&["stop", "-t", "20", "c"]).expect(0);
+    logged("asked");
+    let code = call(&["inspect", "-f", "{{.State.ExitCode}}", "c"]).expect(0);
+    assert_eq!(code.stdout, "4\n");
+    call(&["start", "c"]).expect(0);
+    call(&["kill", "c"]).expect(0);
+    call(&["rm", "-f", "c"]).expect(0);
 }

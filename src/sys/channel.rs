@@ -2,6 +2,7 @@
 //! type SOCK_SEQPACKET, close-on-exec at both ends.
 
 use super::error::{Context, Result};
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
@@ -68,7 +69,7 @@ pub fn send_to(socket: impl AsFd, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Re
     let control = rights.as_slice();
     loop {
         match sendmsg::<()>(socket, &iov, control, MsgFlags::MSG_NOSIGNAL, None) {
-            Err(nix::errno::Errno::EINTR) => continue,
+            Err(Errno::EINTR) => continue,
             other => return other.map(drop).call("sendmsg", String::new),
         }
     }
@@ -80,21 +81,30 @@ pub fn send_to(socket: impl AsFd, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Re
 /// # Errors
 /// EAGAIN when there is none and the descriptor does not block.
 pub fn receive_from(channel: impl AsFd, most: usize) -> Result<Option<Received>> {
+    let mut received = receive_once(&channel, most);
+    if matches!(&received, Err(e) if e.errno == Errno::ECONNRESET) {
+        // The other end died with messages of ours unread. That is told once, and
+        // before what it had sent.
+        received = receive_once(&channel, most);
+    }
+    match received {
+        Err(e) if e.errno == Errno::ECONNRESET => Ok(None),
+        received => received,
+    }
+}
+
+fn receive_once(channel: impl AsFd, most: usize) -> Result<Option<Received>> {
     let mut data = vec![0; most];
     let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
     let (bytes, fd) = {
         let mut iov = [IoSliceMut::new(&mut data)];
-        let message = match recvmsg::<()>(
+        let message = recvmsg::<()>(
             channel.as_fd().as_raw_fd(),
             &mut iov,
             Some(&mut space),
             MsgFlags::MSG_CMSG_CLOEXEC,
-        ) {
-            Ok(m) => m,
-            // The other end died with messages of ours unread.
-            Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
-            Err(e) => return Err(e).call("recvmsg", String::new),
-        };
+        )
+        .call("recvmsg", String::new)?;
         let mut fds = Vec::new();
         for control in message.cmsgs().call("recvmsg", || "control data")? {
             if let ControlMessageOwned::ScmRights(raw) = control {
@@ -127,5 +137,21 @@ impl From<Channel> for OwnedFd {
 impl From<OwnedFd> for Channel {
     fn from(fd: OwnedFd) -> Channel {
         Channel(fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_heard_whatever_was_left_unread() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        theirs.send(b"last words", None).unwrap();
+        ours.send(b"unread", None).unwrap();
+        drop(theirs);
+        assert_eq!(ours.receive().unwrap().unwrap().data, b"last words");
+        assert!(ours.receive().unwrap().is_none());
+        assert!(ours.receive().unwrap().is_none());
     }
 }

@@ -157,9 +157,32 @@ pub fn send_all(fd: impl AsFd, data: &[u8]) -> nix::Result<()> {
 /// # Errors
 /// EAGAIN when there is none.
 pub fn try_receive(fd: impl AsFd, buffer: &mut [u8]) -> nix::Result<usize> {
-    match recv(fd.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-        // The other end died with messages of ours unread.
+    let fd = fd.as_fd().as_raw_fd();
+    let mut receive = || recv(fd, buffer, MsgFlags::MSG_DONTWAIT);
+    // The other end died with messages of ours unread. That is told once, and
+    // before what it had sent.
+    let received = receive().or_else(|errno| match errno {
+        Errno::ECONNRESET => receive(),
+        other => Err(other),
+    });
+    match received {
         Err(Errno::ECONNRESET) => Ok(0),
-        other => other,
+        received => received,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_heard_whatever_was_left_unread() {
+        let (ours, theirs) = pair().unwrap();
+        send_all(&theirs, b"last words").unwrap();
+        send_all(&ours, b"unread").unwrap();
+        drop(theirs);
+        let mut buffer = [0; 64];
+        assert_eq!(try_receive(&ours, &mut buffer), Ok(10));
+        assert_eq!(try_receive(&ours, &mut buffer), Ok(0));
     }
 }
