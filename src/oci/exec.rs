@@ -7,7 +7,7 @@ use super::{own_streams, write_pid};
 use crate::error::refuse;
 use crate::idmap::IdMap;
 use crate::runtime::join::join;
-use crate::runtime::plan::{allows_setgroups, clone_flag};
+use crate::runtime::plan::{allows_setgroups, namespaces};
 use crate::runtime::process::{ProcessPlan, Seccomp};
 use crate::sys::signal::SignalFd;
 use anyhow::{Context, Result};
@@ -95,13 +95,6 @@ pub fn exec(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result
         Some(signals) => attend(&started.child, &signals),
         None => Ok(0),
     }
-}
-
-/// The namespaces (`CLONE_NEW*`) that a container has of its own, or joined.
-fn namespaces(spec: &Spec) -> u64 {
-    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
-    let namespaces = namespaces.into_iter().flatten();
-    namespaces.fold(0, |all, n| all | clone_flag(n.typ()))
 }
 
 fn process(spec: &Spec, how: &How) -> Result<Process> {

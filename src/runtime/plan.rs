@@ -209,6 +209,13 @@ pub fn allows_setgroups(gid_map: &[IdMap]) -> bool {
     idmap::size(gid_map) > 1
 }
 
+/// The namespaces (`CLONE_NEW*`) of a spec that are not the caller's.
+pub fn namespaces(spec: &Spec) -> CloneFlags {
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    let namespaces = namespaces.into_iter().flatten();
+    namespaces.fold(0, |all, n| all | clone_flag(n.typ()))
+}
+
 fn time_offsets(offsets: &HashMap<String, LinuxTimeOffset>) -> Result<String> {
     let mut lines: Vec<String> = Vec::new();
     for (clock, offset) in offsets {

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 #[derive(Debug)]
 pub struct SignalFd {
     fd: OwnedFd,
-    before: SigSet,
 }
 
 impl SignalFd {
@@ -31,16 +30,14 @@ impl SignalFd {
         ] {
             set.remove(fault);
         }
-        let mut before = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), Some(&mut before))
-            .call("sigprocmask", String::new)?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).call("sigprocmask", String::new)?;
         // SAFETY: the set is valid; a success is a new descriptor.
         let raw =
             unsafe { libc::signalfd(-1, set.as_ref(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         let raw = Errno::result(raw).call("signalfd", String::new)?;
         // SAFETY: as above.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        Ok(SignalFd { fd, before })
+        Ok(SignalFd { fd })
     }
 
     /// The next pending signal number, if any.
@@ -51,11 +48,6 @@ impl SignalFd {
         // SAFETY: the buffer is valid for `size` bytes.
         let n = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size) };
         (n as usize == size).then_some(info.ssi_signo as i32)
-    }
-
-    /// The signal mask of the time before.
-    pub fn mask_before(&self) -> SigSet {
-        self.before
     }
 }
 

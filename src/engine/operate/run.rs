@@ -364,7 +364,7 @@ fn record(
         auto_remove: options.auto_remove,
         network: options.network.clone(),
         ports: Vec::new(),
-        namespaces: crate::engine::supervise::exec::joined(spec),
+        namespaces: crate::runtime::plan::namespaces(spec),
         stop_signal: options
             .stop_signal
             .clone()

@@ -21,7 +21,7 @@ use crate::idmap::IdMap;
 use crate::runtime::join::join;
 use crate::runtime::plan::{
     ANNOTATION_EMULATE_ROOT, ANNOTATION_INIT, ANNOTATION_KEEP_GROUPS, ANNOTATION_SECCOMP,
-    allows_setgroups, clone_flag,
+    allows_setgroups,
 };
 use crate::runtime::process::{ProcessPlan, Seccomp};
 use crate::runtime::seccomp::RootEmulation;
@@ -40,13 +40,6 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
-
-/// The namespaces (`CLONE_NEW*`) of a spec that are not the caller's.
-pub fn joined(spec: &Spec) -> u64 {
-    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
-    let namespaces = namespaces.into_iter().flatten();
-    namespaces.fold(0, |all, n| all | clone_flag(n.typ()))
-}
 
 /// Runs a command in `container` that is the caller's alone: he carries its
 /// streams, and it has no terminal. Returns docker's exit code.
