@@ -13,6 +13,9 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod groups;
+mod words;
+
 /// How many runtimes there were.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -37,6 +40,14 @@ impl Runtime {
 
     fn runc() -> Runtime {
         Runtime::of(Sandbox::new(), require_tool("runc", "runc"))
+    }
+
+    fn crun() -> Runtime {
+        Runtime::of(Sandbox::new(), require_tool("crun", "crun"))
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.program.ends_with(name)
     }
 
     fn of(sandbox: Sandbox, program: PathBuf) -> Runtime {
@@ -298,8 +309,8 @@ fn errors_are_in_the_log_as_json_and_bad_input_leaves_nothing() {
             "process property",
         ),
         (
-            |c| c["linux"]["resources"] = json!({"memory": {"limit": 1000}}),
-            "linux.resources.memory",
+            |c| c["linux"]["resources"] = json!({"memory": {"swap": 1000}}),
+            "memory.swap",
         ),
         (|c| c["process"]["terminal"] = json!(true), "console socket"),
         (

@@ -6,7 +6,8 @@
 use super::units;
 use crate::error::refuse;
 use anyhow::{Context, Result};
-use oci_spec::runtime::{LinuxResources, LinuxThrottleDevice};
+use oci_spec::runtime::{LinuxResources, LinuxThrottleDevice, Spec};
+use std::path::Path;
 
 /// A value for a file of a control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,6 +250,38 @@ fn io_weight(weight: u16, device: &str) -> Setting {
 /// The controller of a file by its name.
 pub fn controller(file: &str) -> &str {
     file.split('.').next().unwrap_or(file)
+}
+
+/// The controllers that it takes for these.
+pub fn controllers(settings: &[Setting]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for setting in settings.iter().filter(|s| s.controller != "cgroup") {
+        if !all.contains(&setting.controller) {
+            all.push(setting.controller.clone());
+        }
+    }
+    all
+}
+
+/// Controllers by what they limit, for people.
+pub fn names(controllers: &[String]) -> String {
+    let word = |name: &String| match name.as_str() {
+        "cpu" => "processors".to_owned(),
+        "io" => "devices".to_owned(),
+        "pids" => "processes".to_owned(),
+        other => other.to_owned(),
+    };
+    controllers.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether processes of the container may make groups below its own.
+pub fn are_writable(spec: &Spec) -> bool {
+    let mounts = spec.mounts().iter().flatten();
+    let mut mounts = mounts.filter(|m| m.destination() == Path::new("/sys/fs/cgroup"));
+    mounts.any(|m| {
+        let options = m.options().iter().flatten();
+        m.typ().as_deref() == Some("cgroup") && !options.clone().any(|o| o == "ro" || o == "rro")
+    })
 }
 
 /// Whether `file` may be written by name: a file of a controller, or one of

@@ -100,6 +100,24 @@ pub enum Obstacle {
     Failed(anyhow::Error),
 }
 
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = match self {
+            Obstacle::NoHierarchy => "this machine has no control groups of version 2".to_owned(),
+            Obstacle::NotDelegated(why) => why.clone(),
+            Obstacle::Controllers(names, dir) => format!(
+                "the controller{} {} {} not delegated to you in {}",
+                if names.len() == 1 { "" } else { "s" },
+                names.join(", "),
+                if names.len() == 1 { "is" } else { "are" },
+                dir.display()
+            ),
+            Obstacle::Failed(error) => format!("{error:#}"),
+        };
+        f.write_str(&text)
+    }
+}
+
 /// Controllers that it takes to show what a container uses.
 const USEFUL: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
@@ -306,18 +324,30 @@ pub fn place(wanted: &Wanted<'_>) -> std::result::Result<Placed, Obstacle> {
     }
 }
 
-/// Removes the group that [`place`] made for `path` in a subtree that is the
-/// user's and that nobody recorded, because its maker was killed. A scope needs
-/// no such care: systemd removes what has no processes.
+/// Removes the group that [`place`] made for `path`, which names a unit, in a
+/// subtree that is the user's and that nobody recorded, because its maker was
+/// killed. A scope needs no such care: systemd removes what has no processes.
 pub fn remove_unrecorded(path: &str) -> Result<()> {
-    let hierarchy = Hierarchy::find();
-    let delegated = hierarchy.as_ref().and_then(Hierarchy::delegated);
-    match (delegated, parse(path)?) {
-        (Some(d), GroupPath::Unit(_, prefix, name)) => Group::at(&d.dir)
-            .child(&format!("{prefix}-{name}"))
-            .remove(),
+    match (foreseen(path)?, parse(path)?) {
+        (Some(group), GroupPath::Unit(..)) => group.remove(),
         _ => Ok(()),
     }
+}
+
+/// The group that [`place`] makes for `path` where bryo makes it itself; it may
+/// be there already.
+///
+/// # Errors
+/// `path` is none.
+pub fn foreseen(path: &str) -> Result<Option<Group>> {
+    let path = parse(path)?;
+    let hierarchy = Hierarchy::find();
+    let found = hierarchy.and_then(|h| {
+        let first = h.delegated()?.dir;
+        let (base, name) = within(&h, &first, path)?;
+        Some(Group::at(base).child(&name))
+    });
+    Ok(found)
 }
 
 /// A scope of the user's systemd: this process in one group, the container in
@@ -380,25 +410,8 @@ fn in_subtree(
     path: GroupPath<'_>,
     wanted: &Wanted<'_>,
 ) -> std::result::Result<Placed, Obstacle> {
-    let (base, name) = match path {
-        GroupPath::Unit(_, prefix, name) => (first.to_owned(), format!("{prefix}-{name}")),
-        GroupPath::Plain(path) => {
-            // From the top if that is ours, else from where we are.
-            let full = match path.strip_prefix('/') {
-                Some(path) if hierarchy.top.join(path).starts_with(first) => {
-                    hierarchy.top.join(path)
-                }
-                Some(path) => first.join(path),
-                None => first.join(path),
-            };
-            let name = full
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned());
-            let name =
-                name.ok_or_else(|| Obstacle::Failed(refusal!(Unsupported, "no name for a group")))?;
-            (full.parent().unwrap_or(first).to_owned(), name)
-        }
-    };
+    let (base, name) = within(hierarchy, first, path)
+        .ok_or_else(|| Obstacle::Failed(refusal!(Unsupported, "no name for a group")))?;
     let around = Path::new(&base);
     // Groups on the way to it, each dividing what it has.
     let mut group = Group::at(first);
@@ -412,6 +425,25 @@ fn in_subtree(
     let mut placed = make(group.child(&name), wanted)?;
     placed.manager = Manager::Cgroupfs;
     Ok(placed)
+}
+
+/// Where a group of this path is in the subtree `first`: the group around it, and
+/// its name.
+fn within(hierarchy: &Hierarchy, first: &Path, path: GroupPath<'_>) -> Option<(PathBuf, String)> {
+    let path = match path {
+        GroupPath::Unit(_, prefix, name) => {
+            return Some((first.to_owned(), format!("{prefix}-{name}")));
+        }
+        GroupPath::Plain(path) => path,
+    };
+    // From the top if that is ours, else from where we are.
+    let full = match path.strip_prefix('/') {
+        Some(path) if hierarchy.top.join(path).starts_with(first) => hierarchy.top.join(path),
+        Some(path) => first.join(path),
+        None => first.join(path),
+    };
+    let name = full.file_name()?.to_string_lossy().into_owned();
+    Some((full.parent().unwrap_or(first).to_owned(), name))
 }
 
 fn make(limits: Group, wanted: &Wanted<'_>) -> std::result::Result<Placed, Obstacle> {

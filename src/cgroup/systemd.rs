@@ -6,6 +6,7 @@
 use super::dbus::{self, Call, FIXED_HEADER, Received, Writer};
 use super::limits::Setting;
 use crate::error::refuse;
+use crate::sys::ns;
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 use std::io::{Read, Write};
@@ -58,11 +59,15 @@ pub struct Manager {
 }
 
 /// Where the user's runtime directory can be: who came by su(1) or has set
-/// another has it still.
+/// another has it still. For root of the machine, the system's first.
 fn runtime_dirs() -> Vec<PathBuf> {
     let usual = PathBuf::from(format!("/run/user/{}", geteuid()));
     let set = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    let mut all: Vec<PathBuf> = set.into_iter().map(PathBuf::from).collect();
+    let mut all: Vec<PathBuf> = Vec::new();
+    if geteuid().is_root() && ns::is_in_initial_user() {
+        all.push("/run".into());
+    }
+    all.extend(set.into_iter().map(PathBuf::from));
     if !all.contains(&usual) {
         all.push(usual);
     }
@@ -301,23 +306,33 @@ impl Manager {
     fn authenticate(&mut self) -> Result<()> {
         let uid = geteuid().to_string();
         let hex: String = uid.bytes().map(|b| format!("{b:02x}")).collect();
-        let words = format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n");
+        // In a user namespace we are another one to systemd, which knows whom.
+        let words = match ns::is_in_initial_user() {
+            true => format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n"),
+            false => "\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".to_owned(),
+        };
         self.stream
             .write_all(words.as_bytes())
             .context("write to systemd")?;
-        let end = loop {
-            match self.pending.iter().position(|b| *b == b'\n') {
-                Some(end) => break end,
-                None if self.pending.len() > 4096 => refuse!(Unavailable, "systemd says nonsense"),
-                None => self.fill()?,
-            }
-        };
-        let line: Vec<u8> = self.pending.drain(..=end).collect();
+        let mut line = self.line()?;
+        if line.starts_with(b"DATA") {
+            line = self.line()?;
+        }
         if !line.starts_with(b"OK") {
             refuse!(Unavailable, "systemd does not take us for who we are");
         }
         self.authenticated = true;
         Ok(())
+    }
+
+    fn line(&mut self) -> Result<Vec<u8>> {
+        loop {
+            match self.pending.iter().position(|b| *b == b'\n') {
+                Some(end) => return Ok(self.pending.drain(..=end).collect()),
+                None if self.pending.len() > 4096 => refuse!(Unavailable, "systemd says nonsense"),
+                None => self.fill()?,
+            }
+        }
     }
 
     fn send(&mut self) -> Result<()> {

@@ -30,6 +30,26 @@ pub struct Refused {
     pub error: std::io::Error,
 }
 
+/// Why the kernel refused it.
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Refused { setting, error } = self;
+        let value = &setting.value;
+        let text = match error.raw_os_error().unwrap_or(0) {
+            _ if error.kind() == ErrorKind::NotFound => match setting.controller.as_str() {
+                "io" => "no scheduler of this machine's devices weighs or limits".to_owned(),
+                "hugetlb" => "this machine has no huge pages of that size".to_owned(),
+                _ => "this kernel has no such limit".to_owned(),
+            },
+            libc::ENODEV | libc::ENXIO => format!("'{value}': no whole disk has this number"),
+            libc::EINVAL | libc::ERANGE => format!("the kernel does not take '{value}'"),
+            libc::EOPNOTSUPP => format!("the device's scheduler does not take '{value}'"),
+            _ => format!("'{value}': {error}"),
+        };
+        f.write_str(&text)
+    }
+}
+
 impl Group {
     /// The group at `dir`, which may not exist.
     pub fn at(dir: impl Into<PathBuf>) -> Group {
@@ -177,6 +197,28 @@ impl Group {
     /// Whether processes are in it or below it.
     pub fn is_populated(&self) -> bool {
         self.value("cgroup.events", "populated") == Some(1)
+    }
+
+    /// The processes in it and below it that can be seen from here.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn processes(&self) -> std::io::Result<Vec<i32>> {
+        let text = self.read("cgroup.procs")?;
+        let own = text.lines().filter_map(|pid| pid.parse().ok());
+        let mut all: Vec<i32> = own.filter(|pid| *pid > 0).collect();
+        for entry in fs::read_dir(&self.dir)?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                // It may be gone by now.
+                all.extend(Group::at(entry.path()).processes().unwrap_or_default());
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether all of its processes are stopped where they are.
+    pub fn is_frozen(&self) -> bool {
+        self.value("cgroup.events", "frozen") == Some(1)
     }
 
     /// Stops its processes where they are, or lets them go on; returns when

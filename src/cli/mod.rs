@@ -241,7 +241,7 @@ impl Context {
 /// exit code.
 pub fn main() -> ExitCode {
     crate::sys::signal::await_children();
-    if help::is_wanted() {
+    if called_as_runtime().is_none() && help::is_wanted() {
         return match help::print(<Cli as clap::CommandFactory>::command()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(Family::Other, &error),
@@ -256,7 +256,7 @@ pub fn main() -> ExitCode {
             let printed = output::line(oci::version());
             return ExitCode::from(u8::from(printed.is_err()));
         }
-        Some(words) => words,
+        Some(words) => oci::words(words),
         None => std::env::args_os().collect(),
     };
     let parsed = match config::command(&words) {
@@ -273,6 +273,7 @@ pub fn main() -> ExitCode {
     };
     let cli = match parsed {
         Ok(cli) => cli,
+        Err(error) if words.get(1).is_some_and(|word| word == "oci") => return oci::usage(&error),
         Err(error) => return usage(&error),
     };
     let command = match cli.command {

@@ -2,9 +2,10 @@
 
 use crate::error::refuse;
 use crate::runtime::Plan;
+use crate::sys::ns;
 use anyhow::{Context, Result};
 use nix::unistd::Gid;
-use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -73,19 +74,10 @@ pub fn plan(spec: &Spec, dir: &Path, id: &str) -> Result<Plan> {
         Some(_) => {}
     }
     let linux = spec.linux().as_ref();
-    if let Some(limit) = linux
-        .and_then(|l| l.resources().as_ref())
-        .and_then(first_limit)
-    {
-        refuse!(
-            Unsupported,
-            "linux.resources.{limit}: no control group is made by this command line yet"
-        );
-    }
     let namespaces = linux.and_then(|l| l.namespaces().as_ref());
     let own_ids = |kind: &LinuxNamespaceType| *kind == LinuxNamespaceType::User;
     let own_ids = namespaces.into_iter().flatten().any(|n| own_ids(&n.typ()));
-    if !own_ids && is_initial()? {
+    if !own_ids && ns::is_in_initial_user() {
         refuse!(
             Unsupported,
             "linux.namespaces: one of type user is wanted, or a caller in one: root of the whole \
@@ -94,6 +86,8 @@ pub fn plan(spec: &Spec, dir: &Path, id: &str) -> Result<Plan> {
     }
     let mut plan = Plan::new(spec, dir)?;
     plan.process.death_signal = None;
+    // Who grants none has none, as with runc and crun.
+    plan.process.capabilities.get_or_insert_default();
     if plan.gid_map.is_empty() && may_set_groups() {
         let user = spec.process().as_ref().map(|process| process.user());
         let groups = user.and_then(|user| user.additional_gids().as_ref());
@@ -122,44 +116,6 @@ fn check_version(version: &str) -> Result<()> {
             "ociVersion '{version}': specifications of version 1 are done here"
         ),
     }
-}
-
-/// The first thing that is to be limited. Rules about devices say nothing in a
-/// user namespace, in which nobody can make device nodes.
-fn first_limit(resources: &LinuxResources) -> Option<&'static str> {
-    let memory = resources.memory().is_some_and(|m| {
-        [m.limit(), m.swap(), m.reservation()]
-            .into_iter()
-            .flatten()
-            .any(|limit| limit >= 0)
-    });
-    let cpu = resources.cpu().as_ref();
-    let cpu = cpu.is_some_and(|c| c.quota().is_some_and(|q| q > 0) || c.cpus().is_some());
-    let pids = resources.pids().as_ref();
-    let pids = pids.is_some_and(|p| p.limit() > 0);
-    let io = resources.block_io().is_some();
-    let pages = resources.hugepage_limits().as_ref();
-    let pages = pages.is_some_and(|p| !p.is_empty());
-    let files = resources.unified().as_ref();
-    let files = files.is_some_and(|f| !f.is_empty());
-    [
-        (memory, "memory"),
-        (cpu, "cpu"),
-        (pids, "pids"),
-        (io, "blockIO"),
-        (pages, "hugepageLimits"),
-        (files, "unified"),
-    ]
-    .into_iter()
-    .find_map(|(is, name)| is.then_some(name))
-}
-
-/// Whether this process is in the machine's own user namespace.
-fn is_initial() -> Result<bool> {
-    let path = "/proc/self/uid_map";
-    let map = std::fs::read_to_string(path).context(path)?;
-    let words: Vec<&str> = map.split_whitespace().collect();
-    Ok(words == ["0", "0", "4294967295"])
 }
 
 #[cfg(test)]
@@ -193,17 +149,5 @@ mod tests {
         );
         let newer = json!({"ociVersion": "2.0.0", "root": {"path": "r"}, "process": process});
         assert!(said(newer).starts_with("ociVersion '2.0.0'"));
-        for (resources, name) in [
-            (json!({"memory": {"limit": 1000}}), "memory"),
-            (json!({"cpu": {"quota": 1000, "period": 10000}}), "cpu"),
-            (json!({"pids": {"limit": 7}}), "pids"),
-            (json!({"unified": {"memory.high": "1"}}), "unified"),
-        ] {
-            let said = said(spec(process.clone(), json!({"resources": resources})));
-            assert!(
-                said.starts_with(&format!("linux.resources.{name}:")),
-                "{said}"
-            );
-        }
     }
 }

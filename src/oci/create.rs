@@ -1,18 +1,21 @@
 //! `create` and `run`: from a bundle to a process that waits, or runs.
 
 use super::bundle::{self, Bundle};
+use super::group;
 use super::state::{Container, Lock, Record, States, remove};
 use super::{own_streams, write_pid};
+use crate::cgroup::place::{Manager, Placed};
 use crate::error::refuse;
 use crate::process::ProcessId;
 use crate::runtime::gate::Gate;
-use crate::runtime::{self, Started};
+use crate::runtime::{self, Plan, Started};
+use crate::sys::clone::Child;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::unistd::geteuid;
 use std::cell::RefCell;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How a container is made.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,8 @@ pub struct How {
     pub pid_file: Option<PathBuf>,
     /// How many of the caller's descriptors from 3 on it gets.
     pub preserved: u32,
+    /// Who makes its control groups; nobody named means who can.
+    pub manager: Option<Manager>,
 }
 
 /// Makes a container; its process waits to be started. `warn` hears of what is
@@ -61,55 +66,70 @@ pub(super) fn make(
         ),
         (None, None) => {}
     }
-    let stdio = own_streams()?;
     let (dir, lock) = states.reserve(id)?;
-    let made = || {
-        Container::keep(&dir, &bundle.text)?;
-        let gate = Gate::make(&dir)?;
-        let annotations = bundle.spec.annotations().clone().unwrap_or_default();
-        let container = RefCell::new(None);
-        // From here on it is known by whom to end.
-        let during = |child: &crate::sys::clone::Child| {
-            let noted = Container {
-                dir: dir.clone(),
-                record: Record {
-                    id: id.to_owned(),
-                    oci_version: bundle.spec.version().clone(),
-                    bundle: bundle.dir.clone(),
-                    rootfs: bundle.rootfs(),
-                    created: Timestamp::now(),
-                    annotations: annotations.clone().into_iter().collect(),
-                    owner: geteuid().as_raw(),
-                    process: ProcessId::of(child.pid)?,
-                    ready: false,
-                },
-            };
-            noted.note()?;
-            container.replace(Some(noted));
-            Ok(())
-        };
-        let started = runtime::prepare(&plan, &stdio, Some(&during), &gate)?;
-        started.warnings.iter().for_each(|text| warn(text));
-        let mut container = container.into_inner().context("the process is not noted")?;
-        container.record.ready = true;
-        let recorded = container.note();
-        let told = recorded.and_then(|()| match &how.pid_file {
-            Some(path) => write_pid(path, container.record.process.pid),
-            None => Ok(()),
-        });
-        match told {
-            Ok(()) => Ok((container, started)),
-            Err(error) => {
-                let _ = crate::sys::pidfd::end(&started.child.pidfd);
-                Err(error)
-            }
+    let mut placed = None;
+    match prepare(id, &dir, &bundle, &mut plan, how, &mut placed) {
+        Ok((container, started)) => {
+            started.warnings.iter().for_each(|text| warn(text));
+            Ok((container, started, lock))
         }
-    };
-    match made() {
-        Ok((container, started)) => Ok((container, started, lock)),
         Err(error) => {
+            let _ = placed.as_ref().map(Placed::remove);
             let _ = remove(&dir);
             Err(error)
         }
     }
+}
+
+/// Makes what there is of a container: its groups, which are `placed`, its process,
+/// and what is recorded of it.
+fn prepare(
+    id: &str,
+    dir: &Path,
+    bundle: &Bundle,
+    plan: &mut Plan,
+    how: &How,
+    placed: &mut Option<Placed>,
+) -> Result<(Container, Started)> {
+    Container::keep(dir, &bundle.text)?;
+    let gate = Gate::make(dir)?;
+    let streams = own_streams()?;
+    *placed = group::make(&bundle.spec, id, how.manager)?;
+    let payload = placed.as_ref().map(Placed::payload);
+    plan.group = payload.map(|group| group.open()).transpose()?;
+    let annotations = bundle.spec.annotations().clone().unwrap_or_default();
+    let container = RefCell::new(None);
+    // From here on it is known by whom to end.
+    let during = |child: &Child| {
+        let noted = Container {
+            dir: dir.to_owned(),
+            record: Record {
+                id: id.to_owned(),
+                oci_version: bundle.spec.version().clone(),
+                bundle: bundle.dir.clone(),
+                rootfs: bundle.rootfs(),
+                created: Timestamp::now(),
+                annotations: annotations.clone().into_iter().collect(),
+                owner: geteuid().as_raw(),
+                process: ProcessId::of(child.pid)?,
+                ready: false,
+                placed: placed.clone(),
+            },
+        };
+        noted.note()?;
+        container.replace(Some(noted));
+        Ok(())
+    };
+    let started = runtime::prepare(plan, &streams, Some(&during), &gate)?;
+    let mut container = container.into_inner().context("the process is not noted")?;
+    container.record.ready = true;
+    let recorded = container.note();
+    let told = recorded.and_then(|()| match &how.pid_file {
+        Some(path) => write_pid(path, container.record.process.pid),
+        None => Ok(()),
+    });
+    if told.is_err() {
+        let _ = crate::sys::pidfd::end(&started.child.pidfd);
+    }
+    told.map(|()| (container, started))
 }

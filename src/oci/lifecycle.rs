@@ -36,6 +36,7 @@ fn release(container: &Container) -> Result<()> {
     match container.status()? {
         Status::Created => {}
         Status::Running => refuse!(Conflict, "cannot start an already running container: {id}"),
+        Status::Paused => refuse!(Conflict, "cannot start a paused container: {id}"),
         Status::Stopped => refuse!(Conflict, "cannot start a container that has stopped: {id}"),
         Status::Creating => refuse!(Conflict, "container {id} was not created to the end"),
     }
@@ -65,12 +66,39 @@ pub fn kill(states: &States, id: &str, signal: i32, all: bool) -> Result<()> {
             false => refuse!(Conflict, "container not running: {id}"),
         }
     };
+    if all {
+        return kill_all(&container, signal);
+    }
     match pidfd::kill(&process, signal) {
         Err(e) if e.errno == Errno::ESRCH => {
             refuse!(Conflict, "container not running: {id}")
         }
         sent => Ok(sent?),
     }
+}
+
+/// Sends a signal to all of its processes. Who joins meanwhile is not missed by
+/// SIGKILL, which the kernel sends to a whole group.
+fn kill_all(container: &Container, signal: i32) -> Result<()> {
+    if signal == libc::SIGKILL
+        && let Some(group) = container.group()
+        && group.kill().is_ok()
+    {
+        return Ok(());
+    }
+    for pid in container.processes()? {
+        // Held, and then looked at again: the number may be another's by now.
+        let Ok(process) = pidfd::open(Pid::from_raw(pid)) else {
+            continue;
+        };
+        if container.processes()?.contains(&pid) {
+            match pidfd::kill(&process, signal) {
+                Err(e) if e.errno != Errno::ESRCH => return Err(e.into()),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes a container that does not run; with `force` also one that does, and
@@ -92,10 +120,11 @@ pub fn delete(states: &States, id: &str, force: bool, warn: &dyn Fn(&str)) -> Re
         Err(error) => return Err(error),
     };
     let status = container.status()?;
-    if status == Status::Running && !force {
+    if matches!(status, Status::Running | Status::Paused) && !force {
         refuse!(
             Conflict,
-            "cannot delete container {id} that is not stopped: running"
+            "cannot delete container {id} that is not stopped: {}",
+            status.name()
         );
     }
     if let Some(process) = container.process()? {

@@ -7,7 +7,11 @@
 
 pub mod bundle;
 pub mod create;
+pub mod events;
+pub mod example;
 pub mod exec;
+pub mod features;
+pub mod group;
 pub mod lifecycle;
 pub mod state;
 

@@ -6,6 +6,8 @@
 //! A command that is killed leaves a directory whose state says what it had come
 //! to: [`Status::Creating`] with a process or without, which `delete` removes.
 
+use super::group;
+use crate::cgroup::place::Placed;
 use crate::error::{refusal, refuse};
 use crate::process::ProcessId;
 use crate::runtime::gate::Key;
@@ -69,6 +71,9 @@ pub struct Record {
     pub process: ProcessId,
     /// Its process waits to be started, or has been.
     pub ready: bool,
+    /// Its control groups, if it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Placed>,
 }
 
 /// How a container is (runtime-spec, runtime.md, "State").
@@ -80,6 +85,9 @@ pub enum Status {
     Created,
     /// Its command runs.
     Running,
+    /// Its processes are stopped where they are; the specification has no word
+    /// for it.
+    Paused,
     /// Its process has ended.
     Stopped,
 }
@@ -91,6 +99,7 @@ impl Status {
             Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
+            Status::Paused => "paused",
             Status::Stopped => "stopped",
         }
     }
@@ -178,6 +187,7 @@ impl States {
                     if dir.join(STATE).exists() {
                         return Err(taken());
                     }
+                    forget_group(&dir, id);
                     empty(&dir).with_context(what)?;
                     return Ok((dir, lock));
                 }
@@ -250,7 +260,10 @@ impl States {
             return Ok(());
         }
         match try_lock(&dir)? {
-            Some(_lock) => remove(&dir),
+            Some(_lock) => {
+                forget_group(&dir, id);
+                remove(&dir)
+            }
             None => refuse!(
                 Conflict,
                 "container {id} is being created by another command"
@@ -284,10 +297,7 @@ impl Container {
     /// # Errors
     /// It cannot be read.
     pub fn spec(&self) -> Result<Spec> {
-        let path = self.dir.join(CONFIG);
-        let what = || path.display().to_string();
-        let text = std::fs::read(&path).with_context(what)?;
-        serde_json::from_slice(&text).with_context(what)
+        kept(&self.dir)
     }
 
     /// Its process, if that has not ended. One that nobody has waited for yet has
@@ -308,6 +318,7 @@ impl Container {
         Ok(match (self.process()?, self.record.ready) {
             (None, _) => Status::Stopped,
             (Some(_), false) => Status::Creating,
+            _ if self.group().is_some_and(|group| group.is_frozen()) => Status::Paused,
             (Some(_), true) => match Key::at(&self.dir) {
                 Ok(Some(_)) => Status::Created,
                 // Started a moment ago, or long ago.
@@ -343,12 +354,30 @@ impl Container {
         })
     }
 
-    /// Forgets it.
+    /// Forgets it, with its control groups and who is left in them.
     ///
     /// # Errors
     /// It cannot be removed.
     pub fn remove(&self) -> Result<()> {
+        if let Some(placed) = &self.record.placed {
+            placed.remove()?;
+        }
         remove(&self.dir)
+    }
+}
+
+/// The specification that is kept in a container's directory.
+fn kept(dir: &Path) -> Result<Spec> {
+    let path = dir.join(CONFIG);
+    let what = || path.display().to_string();
+    let text = std::fs::read(&path).with_context(what)?;
+    serde_json::from_slice(&text).with_context(what)
+}
+
+/// Removes the group of a container that has come no further.
+fn forget_group(dir: &Path, id: &str) {
+    if let Ok(spec) = kept(dir) {
+        group::remove_leftover(&spec, id);
     }
 }
 

@@ -16,6 +16,17 @@ pub fn open_file(path: &str) -> Result<OwnedFd> {
     open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).call("open", || path)
 }
 
+/// The number of the machine's own user namespace (the kernel's
+/// `PROC_USER_INIT_INO`).
+const INITIAL_USER: u64 = 0xeffffffd;
+
+/// Whether this process is in the machine's own user namespace. False where it
+/// cannot be seen.
+pub fn is_in_initial_user() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/user").is_ok_and(|file| file.ino() == INITIAL_USER)
+}
+
 /// The user namespace in which this one was made.
 ///
 /// # Errors

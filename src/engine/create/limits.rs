@@ -5,7 +5,7 @@ use crate::cgroup::limits::{self, Machine, Setting};
 use crate::cgroup::place::{self, Manager, Obstacle, Placed, Wanted};
 use crate::cgroup::stat::{self, Detail};
 use crate::cgroup::units;
-use crate::cgroup::v2::{Group, Refused};
+use crate::cgroup::v2::Group;
 use crate::engine::container::containers::Container;
 use crate::engine::container::record::Confinement;
 use crate::engine::ground::mountinfo;
@@ -18,7 +18,6 @@ use anyhow::{Context, Result, anyhow};
 use oci_spec::runtime::{LinuxResources, Spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 
 /// Annotation: who makes the control group, where that is not left to bryo.
@@ -130,16 +129,6 @@ pub fn manager(spec: &Spec) -> Manager {
     annotation(spec, ANNOTATION_MANAGER).map_or(Manager::Auto, Manager::of)
 }
 
-/// Whether processes of the container may make groups below its own.
-fn is_writable(spec: &Spec) -> bool {
-    let mounts = spec.mounts().iter().flatten();
-    let mut mounts = mounts.filter(|m| m.destination() == Path::new("/sys/fs/cgroup"));
-    mounts.any(|m| {
-        let options = m.options().iter().flatten();
-        m.typ().as_deref() == Some("cgroup") && !options.clone().any(|o| o == "ro" || o == "rro")
-    })
-}
-
 /// Limits could not be set: what is missing, and who can do something.
 #[derive(Debug)]
 pub struct Unlimited {
@@ -182,14 +171,14 @@ pub fn confine(
         Some(path) => path.to_string_lossy().into_owned(),
         None => default_path(&container.record.id),
     };
-    let controllers = controllers(&settings);
+    let controllers = limits::controllers(&settings);
     let description = format!("bryo container {}", container.record.name);
     let mut wanted = Wanted {
         manager,
         path: &path,
         description: &description,
         controllers: &controllers,
-        nested: is_writable(spec) && !place::namespaces_are_borders(),
+        nested: limits::are_writable(spec) && !place::namespaces_are_borders(),
     };
     let make = |wanted: &Wanted<'_>| match &before {
         Some(placed) => placed.renew(wanted),
@@ -214,7 +203,7 @@ pub fn confine(
                     false => Err(error),
                 };
             }
-            let why = describe(&obstacle);
+            let why = obstacle.to_string();
             return match (settings.is_empty(), best_effort) {
                 (true, _) if explicit => Err(anyhow!(Unlimited { text: why })),
                 (true, _) => Ok(without(why)),
@@ -227,7 +216,7 @@ pub fn confine(
                     })
                 }
                 (false, false) => Err(anyhow!(Unlimited {
-                    text: format!("{} cannot be limited: {why}", names(&controllers)),
+                    text: format!("{} cannot be limited: {why}", limits::names(&controllers)),
                 })),
             };
         }
@@ -235,7 +224,7 @@ pub fn confine(
     let refused = placed.apply(&settings);
     let lacking: BTreeMap<String, String> = refused
         .iter()
-        .map(|refused| (refused.setting.file.clone(), explain(refused)))
+        .map(|refused| (refused.setting.file.clone(), refused.to_string()))
         .collect();
     if let (Some((file, why)), false) = (lacking.first_key_value(), best_effort) {
         let _ = placed.remove();
@@ -249,59 +238,6 @@ pub fn confine(
         without: None,
         lacking,
     })
-}
-
-/// The controllers that it takes for these.
-fn controllers(settings: &[Setting]) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for setting in settings.iter().filter(|s| s.controller != "cgroup") {
-        if !all.contains(&setting.controller) {
-            all.push(setting.controller.clone());
-        }
-    }
-    all
-}
-
-fn names(controllers: &[String]) -> String {
-    let word = |name: &String| match name.as_str() {
-        "cpu" => "processors".to_owned(),
-        "io" => "devices".to_owned(),
-        "pids" => "processes".to_owned(),
-        other => other.to_owned(),
-    };
-    controllers.iter().map(word).collect::<Vec<_>>().join(", ")
-}
-
-fn describe(obstacle: &Obstacle) -> String {
-    match obstacle {
-        Obstacle::NoHierarchy => "this machine has no control groups of version 2".to_owned(),
-        Obstacle::NotDelegated(why) => why.clone(),
-        Obstacle::Controllers(names, dir) => format!(
-            "the controller{} {} {} not delegated to you in {}",
-            if names.len() == 1 { "" } else { "s" },
-            names.join(", "),
-            if names.len() == 1 { "is" } else { "are" },
-            dir.display()
-        ),
-        Obstacle::Failed(error) => format!("{error:#}"),
-    }
-}
-
-/// Why the kernel refused a setting.
-fn explain(refused: &Refused) -> String {
-    let Refused { setting, error } = refused;
-    let value = &setting.value;
-    match error.raw_os_error().unwrap_or(0) {
-        _ if error.kind() == ErrorKind::NotFound => match setting.controller.as_str() {
-            "io" => "no scheduler of this machine's devices weighs or limits".to_owned(),
-            "hugetlb" => "this machine has no huge pages of that size".to_owned(),
-            _ => "this kernel has no such limit".to_owned(),
-        },
-        libc::ENODEV | libc::ENXIO => format!("'{value}': no whole disk has this number"),
-        libc::EINVAL | libc::ERANGE => format!("the kernel does not take '{value}'"),
-        libc::EOPNOTSUPP => format!("the device's scheduler does not take '{value}'"),
-        _ => format!("'{value}': {error}"),
-    }
 }
 
 /// What to do where limits cannot be set, by looking at the machine.
@@ -416,14 +352,14 @@ pub fn update(
             all.cloned().collect()
         };
         let (news, old) = (of(&after), of(&before));
-        if let Err(obstacle) = placed.divide(&controllers(&news)) {
+        if let Err(obstacle) = placed.divide(&limits::controllers(&news)) {
             return Err(anyhow!(Unlimited {
-                text: format!("container {name}: {}", describe(&obstacle)),
+                text: format!("container {name}: {obstacle}"),
             }));
         }
         if let Some(refused) = placed.apply(&news).first() {
             placed.apply(&old);
-            let why = explain(refused);
+            let why = refused.to_string();
             refuse!(
                 Unsupported,
                 "container {name}: {}: {why}",
