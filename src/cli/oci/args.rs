@@ -379,15 +379,14 @@ fn amount(text: &str) -> Result<i64, String> {
     let wrong = || format!("'{text}' is no amount: 64M is one");
     let lower = text.to_ascii_lowercase();
     let lower = lower.trim_end_matches('b').trim_end_matches('i');
-    let (number, power) = match lower.find(['k', 'm', 'g', 't']) {
-        Some(at) => (
-            &lower[..at],
-            1 + "kmgt".find(&lower[at..]).ok_or_else(wrong)? as u32,
-        ),
-        None => (lower, 0),
-    };
+    let (number, unit) = lower.split_at(lower.find(char::is_alphabetic).unwrap_or(lower.len()));
+    let powers = ["", "k", "m", "g", "t"];
+    let power = powers
+        .iter()
+        .position(|known| *known == unit)
+        .ok_or_else(wrong)?;
     let number: i64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(1024_i64.pow(power)).ok_or_else(wrong)
+    number.checked_mul(1 << (10 * power)).ok_or_else(wrong)
 }
 
 impl Update {
