@@ -7,7 +7,7 @@ use crate::engine::container::asking;
 use crate::engine::container::containers::Container;
 use crate::engine::container::control::Request;
 use crate::engine::container::record::State;
-use crate::engine::operate::commit::{Options, commit};
+use crate::engine::operate::commit::{CommitOptions, commit};
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::change::Change;
 use crate::image::reference::Reference;
@@ -61,7 +61,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let store = context.store()?;
     store.sweep()?;
     empty_trash_behind(&store)?;
-    let options = Options {
+    let options = CommitOptions {
         name,
         changes: args.changes.clone(),
         author: args.author.clone(),

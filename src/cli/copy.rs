@@ -79,21 +79,21 @@ pub struct Args {
 }
 
 /// A place.
-enum Place {
+enum Transport {
     Registry(Reference),
     /// In the store; by no name of its own for a destination `store:`.
     Store(String),
     File(Form, PathBuf, Option<String>),
 }
 
-impl Place {
-    fn parse(text: &str, is_source: bool) -> Result<Place> {
+impl Transport {
+    fn parse(text: &str, is_source: bool) -> Result<Transport> {
         if let Some(name) = text.strip_prefix("docker://") {
-            return Ok(Place::Registry(name.parse()?));
+            return Ok(Transport::Registry(name.parse()?));
         }
         for prefix in ["store:", "containers-storage:"] {
             if let Some(name) = text.strip_prefix(prefix) {
-                return Ok(Place::Store(name.to_owned()));
+                return Ok(Transport::Store(name.to_owned()));
             }
         }
         let forms = [
@@ -108,17 +108,17 @@ impl Place {
             };
             if is_source {
                 return Ok(match Source::parse(text)? {
-                    Source::DockerArchive { path, name } => Place::File(form, path, name),
+                    Source::DockerArchive { path, name } => Transport::File(form, path, name),
                     Source::OciArchive { path, tag } | Source::OciDir { path, tag } => {
-                        Place::File(form, path, tag)
+                        Transport::File(form, path, tag)
                     }
-                    Source::Dir(path) => Place::File(form, path, None),
-                    _ => Place::Store(text.to_owned()),
+                    Source::Dir(path) => Transport::File(form, path, None),
+                    _ => Transport::Store(text.to_owned()),
                 });
             }
             if form == Form::Dir {
                 ensure!(!rest.is_empty(), "{prefix} needs a path");
-                return Ok(Place::File(form, rest.into(), None));
+                return Ok(Transport::File(form, rest.into(), None));
             }
             // What is not there yet cannot tell which colon ends its path.
             let (path, tag) = match rest.split_once(':') {
@@ -126,7 +126,7 @@ impl Place {
                 None => (rest, None),
             };
             ensure!(!path.is_empty(), "{prefix} needs a path");
-            return Ok(Place::File(form, path.into(), tag));
+            return Ok(Transport::File(form, path.into(), tag));
         }
         for other in ["docker-daemon:", "tar:", "tarball:", "sif:", "ostree:"] {
             ensure!(
@@ -135,18 +135,18 @@ impl Place {
                  oci:, dir: and the store"
             );
         }
-        Ok(Place::Store(text.to_owned()))
+        Ok(Transport::Store(text.to_owned()))
     }
 }
 
 /// Copies the image and prints its digest.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let source = Place::parse(&args.source, true)?;
-    let destination = Place::parse(&args.destination, false)?;
+    let source = Transport::parse(&args.source, true)?;
+    let destination = Transport::parse(&args.destination, false)?;
     let store = context.store()?;
     store.sweep()?;
     empty_trash_behind(&store)?;
-    if !matches!(destination, Place::Store(_)) {
+    if !matches!(destination, Transport::Store(_)) {
         go_on_confined(&store, &args.budget.get(), Reach::Transfers)?;
     }
     let progress = progress::new(args.quiet);
@@ -155,7 +155,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let platform = args.platform.as_ref();
     let digest = match (source, destination) {
         (
-            source @ (Place::Registry(_) | Place::File(Form::OciDir | Form::OciArchive, ..)),
+            source
+            @ (Transport::Registry(_) | Transport::File(Form::OciDir | Form::OciArchive, ..)),
             destination,
         ) if args.all => copy_all(
             args,
@@ -164,19 +165,21 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             (&to, destination),
             &*progress,
         )?,
-        (Place::Registry(source), Place::Registry(target)) => {
+        (Transport::Registry(source), Transport::Registry(target)) => {
             let which = Which::One(platform);
             transfer(&store, (&from, &source), (&to, &target), which, &*progress)?
         }
-        (source, Place::Store(name)) => into_store(args, store, source, &name, &from, &*progress)?,
+        (source, Transport::Store(name)) => {
+            into_store(args, store, source, &name, &from, &*progress)?
+        }
         (source, destination) => {
             let session = store.session_if_needed();
             let _lock;
             let parcel = match source {
-                Place::Registry(reference) => {
+                Transport::Registry(reference) => {
                     fetch(&store, &from, &reference, platform, &*progress)?
                 }
-                Place::Store(name) => {
+                Transport::Store(name) => {
                     _lock = store.lock_shared()?;
                     let image = images::find(&store, &name)?;
                     let mut parcel = Parcel::of_store(&store, &image)?;
@@ -184,7 +187,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                     parcel.names.retain(|name| Some(name) == asked.as_ref());
                     parcel
                 }
-                Place::File(..) => {
+                Transport::File(..) => {
                     let budget = args.budget.get();
                     let source = Source::parse(&args.source)?;
                     parcel::of_file(&source, platform, budget, &session)
@@ -205,17 +208,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 fn copy_all(
     args: &Args,
     store: &Store,
-    (from, source): (&Client, Place),
-    (to, destination): (&Client, Place),
+    (from, source): (&Client, Transport),
+    (to, destination): (&Client, Transport),
     progress: &dyn Progress,
 ) -> Result<Digest> {
     let context = || format!("copy {} to {}", args.source, args.destination);
     let session = store.session_if_needed();
     // An archive is a layout that is put together first.
     let (destination, archive) = match destination {
-        Place::File(Form::OciArchive, path, tag) => {
+        Transport::File(Form::OciArchive, path, tag) => {
             let layout = session.path("layout")?;
-            (Place::File(Form::OciDir, layout, tag), Some(path))
+            (Transport::File(Form::OciDir, layout, tag), Some(path))
         }
         other => (other, None),
     };
@@ -225,24 +228,24 @@ fn copy_all(
         found.with_context(|| args.source.clone())
     };
     let digest = match (source, &destination) {
-        (Place::Registry(source), Place::Registry(target)) => {
+        (Transport::Registry(source), Transport::Registry(target)) => {
             transfer(store, (from, &source), (to, target), Which::All, progress)
         }
-        (Place::Registry(source), Place::File(Form::OciDir, path, tag)) => {
+        (Transport::Registry(source), Transport::File(Form::OciDir, path, tag)) => {
             transfer_to_layout(store, (from, &source), (path, tag.as_deref()), progress)
                 .with_context(context)
         }
-        (_, Place::Registry(target)) => {
+        (_, Transport::Registry(target)) => {
             let (files, entry) = entry()?;
             transfer_from_layout(&files, &entry, (to, target), progress).with_context(context)
         }
-        (_, Place::File(Form::OciDir, path, tag)) => {
+        (_, Transport::File(Form::OciDir, path, tag)) => {
             let (files, entry) = entry()?;
             transfer_layout(&files, &entry, (path, tag.as_deref()), progress).with_context(context)
         }
         _ => bail!("--all copies to docker://, oci: or oci-archive:"),
     }?;
-    if let (Place::File(_, layout, _), Some(path)) = (&destination, &archive) {
+    if let (Transport::File(_, layout, _), Some(path)) = (&destination, &archive) {
         pack_layout(layout, path).with_context(|| path.display().to_string())?;
     }
     Ok(digest)
@@ -250,17 +253,17 @@ fn copy_all(
 
 fn write(
     mut parcel: Parcel,
-    destination: Place,
+    destination: Transport,
     client: &Client,
     session: &crate::image::session::Session,
     progress: &dyn Progress,
 ) -> Result<Digest> {
     match destination {
-        Place::Registry(target) => {
+        Transport::Registry(target) => {
             let parcel = parcel.compressed(session, progress)?;
             send(client, &parcel, &target, progress)
         }
-        Place::File(form, path, tag) => {
+        Transport::File(form, path, tag) => {
             let parcel = match form {
                 Form::Dir => parcel,
                 Form::DockerArchive => {
@@ -282,14 +285,14 @@ fn write(
             )?;
             Ok(digest)
         }
-        Place::Store(_) => bail!("the store takes images in its own way"),
+        Transport::Store(_) => bail!("the store takes images in its own way"),
     }
 }
 
 fn into_store(
     args: &Args,
     store: Store,
-    source: Place,
+    source: Transport,
     name: &str,
     client: &Client,
     progress: &dyn Progress,
@@ -301,7 +304,7 @@ fn into_store(
     let budget = args.budget.get();
     let platform = args.platform.as_ref();
     match source {
-        Place::Registry(reference) => {
+        Transport::Registry(reference) => {
             let store = unpacking_confined(store, &args.userns, &budget, Reach::Registries)?;
             let wanted = Wanted {
                 platform,
@@ -311,14 +314,14 @@ fn into_store(
             let pulled = pull(&store, client, &reference, wanted, progress)?;
             Ok(pulled.image.manifest)
         }
-        Place::Store(source) => {
+        Transport::Store(source) => {
             let _lock = store.lock_shared()?;
             let image = images::find(&store, &source)?;
             let target = target.context("the image is in the store: give it a name")?;
             store.tag(&image, &target)?;
             Ok(image.manifest)
         }
-        Place::File(..) => {
+        Transport::File(..) => {
             let store = unpacking_confined(store, &args.userns, &budget, Reach::Files)?;
             let source = Source::parse(&args.source)?;
             let image = load_from(&store, &source, target.as_ref(), platform, budget, progress)

@@ -3,7 +3,7 @@
 use super::Context;
 use super::error;
 use crate::engine::container::containers::Containers;
-use crate::engine::operate::cp::{Options, Side, copy};
+use crate::engine::operate::cp::{CopyOptions, Side, copy};
 use crate::engine::operate::visit::Visit;
 use crate::image::budget::Budget;
 use anyhow::{Result, bail, ensure};
@@ -49,7 +49,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             "a tar is nothing for a terminal: use a pipe"
         );
     }
-    let options = Options {
+    let options = CopyOptions {
         archive: args.archive,
         follow: args.follow_link,
         budget: Budget::new(None, args.unlimited),

@@ -14,7 +14,7 @@ use crate::engine::ids::userns::{Reach, unpacking_confined};
 use crate::engine::request::userns::UserNs;
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::change::Change;
-use crate::image::import::{Options, import};
+use crate::image::import::{ImportOptions, import};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 
@@ -67,7 +67,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
             "{name}: a new image cannot be named by a digest"
         );
     }
-    let options = Options {
+    let options = ImportOptions {
         changes: args.changes.clone(),
         message: args.message.clone(),
         platform: args.platform.clone(),

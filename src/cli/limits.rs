@@ -93,7 +93,7 @@ pub struct Limits {
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 #[command(next_help_heading = "Limits")]
-pub struct Place {
+pub struct GroupFlags {
     /// Who makes the control group: auto, systemd (a scope), cgroupfs (bryo)
     /// or disabled
     #[arg(long, value_name = "MANAGER", default_value = "auto",
@@ -176,7 +176,7 @@ impl Limits {
 }
 
 /// The flags as the engine takes them.
-pub fn options(limits: &Limits, place: &Place) -> Result<LimitOptions> {
+pub fn options(limits: &Limits, place: &GroupFlags) -> Result<LimitOptions> {
     let mut resources = LinuxResources::default();
     limits.read()?.apply(&mut resources)?;
     let asked = resources != LinuxResources::default();

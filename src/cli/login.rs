@@ -10,7 +10,7 @@ use super::output;
 use super::registry::Flags;
 use crate::engine::ground::confine::go_on_limited;
 use crate::image::budget::Budget;
-use crate::image::registry::client::Place;
+use crate::image::registry::client::Endpoint;
 use crate::image::registry::credentials::{self, Credentials};
 
 /// Remember who you are to a registry
@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
     go_on_limited(&Budget::default())?;
     let client = args.flags.client()?;
     let place = client.conf.home(&format!("{domain}/x").parse()?)?;
-    let place = Place {
+    let place = Endpoint {
         domain: domain.clone(),
         ..place
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::image::registry::client::{Client, Options};
+use crate::image::registry::client::{Client, RegistryOptions};
 use crate::image::registry::conf::Conf;
 use crate::image::registry::credentials::Credentials;
 
@@ -50,11 +50,11 @@ pub struct Flags {
 
 impl Flags {
     /// What the flags say.
-    pub fn options(&self) -> Result<Options> {
+    pub fn options(&self) -> Result<RegistryOptions> {
         self.options_as(self.creds.as_deref())
     }
 
-    fn options_as(&self, creds: Option<&str>) -> Result<Options> {
+    fn options_as(&self, creds: Option<&str>) -> Result<RegistryOptions> {
         let credentials = match creds {
             None => None,
             Some(text) => {
@@ -73,7 +73,7 @@ impl Flags {
         if self.stall_timeout == 0 {
             bail!("--stall-timeout 0: at least one second is wanted");
         }
-        Ok(Options {
+        Ok(RegistryOptions {
             tls_verify: self.tls_verify,
             cert_dir: self.cert_dir.clone(),
             authfile: self.authfile.clone(),

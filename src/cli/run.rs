@@ -180,7 +180,7 @@ pub struct Args {
     #[command(flatten)]
     limits: limits::Limits,
     #[command(flatten)]
-    place: limits::Place,
+    place: limits::GroupFlags,
     /// Prepare the container for systemd as its first process: auto (by the
     /// command's name), always or false
     #[arg(long, value_name = "MODE", default_value = "auto",

@@ -44,13 +44,13 @@ pub enum Files {
         /// The tar.
         file: Arc<File>,
         /// Its files by cleaned path.
-        members: HashMap<Vec<u8>, Place>,
+        members: HashMap<Vec<u8>, MemberData>,
     },
 }
 
 /// Where a tar member's data is.
 #[derive(Debug)]
-pub enum Place {
+pub enum MemberData {
     /// In these bytes of the tar.
     Data {
         /// The first byte.
@@ -140,8 +140,8 @@ impl Files {
                 for _ in 0..8 {
                     match members.get(&path) {
                         None => return Ok(None),
-                        Some(Place::SameAs(other)) => path = other.clone(),
-                        Some(&Place::Data { offset, length }) => {
+                        Some(MemberData::SameAs(other)) => path = other.clone(),
+                        Some(&MemberData::Data { offset, length }) => {
                             return Ok(Some(Slice {
                                 file: file.clone(),
                                 position: offset,
@@ -248,7 +248,7 @@ impl Skip for Seeking {
 }
 
 /// Lists a plain tar.
-fn members(file: &Arc<File>, budget: Budget) -> Result<HashMap<Vec<u8>, Place>> {
+fn members(file: &Arc<File>, budget: Budget) -> Result<HashMap<Vec<u8>, MemberData>> {
     let seeking = Seeking {
         file: file.clone(),
         position: 0,
@@ -259,15 +259,15 @@ fn members(file: &Arc<File>, budget: Budget) -> Result<HashMap<Vec<u8>, Place>> 
     let mut members = HashMap::new();
     while let Some(entry) = tar.next()? {
         let place = match entry.kind {
-            Kind::File if entry.pieces.is_none() => Place::Data {
+            Kind::File if entry.pieces.is_none() => MemberData::Data {
                 offset: tar.position(),
                 length: entry.size,
             },
-            Kind::Link(target) => Place::SameAs(target),
+            Kind::Link(target) => MemberData::SameAs(target),
             Kind::Symlink(target) => {
                 let parent = entry::split(&entry.path).map_or(&b""[..], |(parent, _)| parent);
                 match beside(parent, &target) {
-                    Some(path) => Place::SameAs(path),
+                    Some(path) => MemberData::SameAs(path),
                     None => continue,
                 }
             }

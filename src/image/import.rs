@@ -20,7 +20,7 @@ use super::store::{self, Image, Store};
 
 /// How an image is made of a tar.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ImportOptions {
     /// Instructions that set up the configuration.
     pub changes: Vec<Change>,
     /// What the history says.
@@ -39,7 +39,7 @@ pub fn import(
     store: &Store,
     path: &Path,
     reference: Option<&Reference>,
-    options: &Options,
+    options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Image> {
     let imported = import_as(store, path, reference, None, options, progress);
@@ -57,7 +57,7 @@ pub(super) fn import_as(
     path: &Path,
     reference: Option<&Reference>,
     source: Option<&str>,
-    options: &Options,
+    options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Image> {
     let file = open_file(path)?;
@@ -104,7 +104,7 @@ pub(super) fn import_as(
 }
 
 /// The configuration of an image of one layer.
-fn configuration(diff_id: &str, options: &Options, path: &Path) -> Result<Vec<u8>> {
+fn configuration(diff_id: &str, options: &ImportOptions, path: &Path) -> Result<Vec<u8>> {
     let host = Platform::host();
     let platform = options.platform.as_ref().unwrap_or(&host);
     let name = path.file_name().and_then(|name| name.to_str());

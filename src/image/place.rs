@@ -35,7 +35,7 @@ use crate::sys::fd::{open_beneath, open_in_root};
 use crate::sys::{self, xattr};
 
 /// A tree that gets files.
-pub struct Place<'a> {
+pub struct Receiver<'a> {
     /// What no path leaves.
     pub root: &'a OwnedFd,
     /// Whether links are followed, with `root` as their `/`.
@@ -121,7 +121,7 @@ pub struct Target {
     pub budget: Budget,
 }
 
-impl Place<'_> {
+impl Receiver<'_> {
     /// Puts all members of the archive `source` to where they belong.
     pub fn put(&mut self, source: impl Read, target: &Target) -> Result<()> {
         let mut members = Members::literal(Stream(source), target.budget);

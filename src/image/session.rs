@@ -27,14 +27,14 @@ use crate::sys::replace::is_unwritable;
 #[derive(Debug)]
 pub struct Session {
     tmp: PathBuf,
-    place: OnceLock<Place>,
+    place: OnceLock<Locked>,
     making: Mutex<()>,
     next: AtomicU32,
 }
 
 /// It, and its lock.
 #[derive(Debug)]
-struct Place {
+struct Locked {
     directory: PathBuf,
     _lock: Flock<File>,
 }
@@ -58,10 +58,10 @@ impl Session {
         }
     }
 
-    fn place(&self) -> Result<&Place> {
+    fn place(&self) -> Result<&Locked> {
         let _making = self.making.lock().expect("no thread panics");
         if self.place.get().is_none() {
-            let _ = self.place.set(Place::new(&self.tmp)?);
+            let _ = self.place.set(Locked::new(&self.tmp)?);
         }
         self.place.get().context("it was just made")
     }
@@ -73,8 +73,8 @@ impl Session {
     }
 }
 
-impl Place {
-    fn new(tmp: &Path) -> Result<Place> {
+impl Locked {
+    fn new(tmp: &Path) -> Result<Locked> {
         private_dir(tmp)?;
         loop {
             let directory = tmp.join(unique());
@@ -88,7 +88,7 @@ impl Place {
             if let Some(lock) = locked.with_context(context)? {
                 // Where this cannot be had, trees are as slow as elsewhere.
                 let _ = File::open(&directory).map(|file| spread(&file));
-                return Ok(Place {
+                return Ok(Locked {
                     directory,
                     _lock: lock,
                 });
@@ -97,7 +97,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Locked {
     fn drop(&mut self) {
         // What cannot be removed now, the next sweep removes.
         let _ = remove_tree(&self.directory);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::archive::{self, Files, Found, Wanted};
 use super::budget::Budget;
-use super::import::{Options, import_as};
+use super::import::{ImportOptions, import_as};
 use super::load::{How, Naming, bring_in};
 use super::platform::Platform;
 use super::progress::Progress;
@@ -215,7 +215,7 @@ fn tar(
     if let Some(image) = store.by_source(&source)? {
         return Ok(image);
     }
-    let options = Options {
+    let options = ImportOptions {
         changes: Vec::new(),
         message: None,
         platform: platform.cloned(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// What a list of mount options asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct MountOptions {
     /// `bind` or `rbind`: the mount shows another place.
     pub bind: Option<Bind>,
     /// Attributes of the mount itself.
@@ -97,14 +97,14 @@ fn propagation(word: &str) -> Option<(u64, bool)> {
     Some((kind, recursive))
 }
 
-impl Options {
+impl MountOptions {
     /// Reads the options of one mount, left to right: a later word wins.
     ///
     /// # Errors
     /// `idmap` and `ridmap`, which need privileges that bryo never has, and
     /// words with a NUL byte.
     pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Self> {
-        let mut options = Options::default();
+        let mut options = MountOptions::default();
         for word in words {
             options.word(word.as_ref())?;
         }
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_later_word_wins() {
-        let options = Options::parse(&["rbind", "ro", "rw", "nosuid", "suid"]).unwrap();
+        let options = MountOptions::parse(&["rbind", "ro", "rw", "nosuid", "suid"]).unwrap();
         assert_eq!(options.bind, Some(Bind::Recursive));
         assert_eq!(options.own.set, 0);
         assert_eq!(options.own.clear, attr::RDONLY | attr::NOSUID);
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn recursive_words_are_not_confused_with_plain_ones() {
-        let options = Options::parse(&["rro", "rprivate", "relatime", "rw"]).unwrap();
+        let options = MountOptions::parse(&["rro", "rprivate", "relatime", "rw"]).unwrap();
         assert_eq!(options.all.set, attr::RDONLY);
         assert_eq!(options.propagation, Some((libc::MS_PRIVATE, true)));
         assert_eq!(options.own.clear, attr::RDONLY | attr::ATIME);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_rest_goes_to_the_file_system() {
-        let options = Options::parse(&["size=64k", "mode=755", "userxattr"]).unwrap();
+        let options = MountOptions::parse(&["size=64k", "mode=755", "userxattr"]).unwrap();
         assert_eq!(options.parameters.len(), 3);
         assert_eq!(options.parameters[2], (c"userxattr".into(), None));
     }

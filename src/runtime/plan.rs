@@ -4,7 +4,7 @@
 use super::fields::{self, Unsupported};
 use super::hooks::Hooks;
 use super::interface::Interface;
-use super::options::{Attributes, Bind, Options};
+use super::options::{Attributes, Bind, MountOptions};
 use super::process::{self, ProcessPlan};
 use super::seccomp::RootEmulation;
 use crate::idmap::{self, IdMap};
@@ -89,7 +89,7 @@ pub enum RootMount {
         /// The directory.
         source: CString,
         /// How deep, and with what attributes.
-        options: Options,
+        options: MountOptions,
     },
 }
 
@@ -116,7 +116,7 @@ pub struct Mount {
     /// What.
     pub source: MountSource,
     /// With what options.
-    pub options: Options,
+    pub options: MountOptions,
 }
 
 /// Where a mount's content comes from.
@@ -452,7 +452,7 @@ fn root_mount(mount: &oci_spec::runtime::Mount, bundle: &Path) -> Result<RootMou
         let source = mount.source().as_ref().context("source: missing")?;
         return Ok(RootMount::Bind {
             source: c_string(bundle.join(source).as_os_str().as_bytes(), "source")?,
-            options: Options::parse(words)?,
+            options: MountOptions::parse(words)?,
         });
     }
     Ok(RootMount::Overlay(overlay(words, bundle)?))
@@ -489,7 +489,7 @@ fn plan_mount(
     bundle: &Path,
     gid_map: &[IdMap],
 ) -> Result<Mount> {
-    let mut options = Options::parse(words)?;
+    let mut options = MountOptions::parse(words)?;
     let fstype = mount.typ().as_deref().unwrap_or("none");
     let source = mount.source();
     if fstype == "bind" && options.bind.is_none() {

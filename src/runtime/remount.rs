@@ -2,7 +2,7 @@
 //! remounting what is attached already, one mount after
 //! the other, with the flags that each has.
 
-use super::options::Options;
+use super::options::MountOptions;
 use crate::sys::fd::open_in_root;
 use crate::sys::mount::attr;
 use anyhow::{Context, Result};
@@ -19,7 +19,12 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// No proc file system is mounted in the container, or the kernel refuses.
-pub fn apply(root: &OwnedFd, tree: &OwnedFd, destination: &Path, options: &Options) -> Result<()> {
+pub fn apply(
+    root: &OwnedFd,
+    tree: &OwnedFd,
+    destination: &Path,
+    options: &MountOptions,
+) -> Result<()> {
     let (all, own) = (options.all, options.own);
     add(tree.as_fd(), all.set | own.set, all.clear | own.clear)?;
     if let Some((kind, recursive)) = options.propagation {

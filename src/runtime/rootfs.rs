@@ -4,7 +4,7 @@
 //! [attached](attach_all) to a place that is resolved inside the new root,
 //! where no link can lead anywhere else.
 
-use super::options::{Attributes, Bind, Options};
+use super::options::{Attributes, Bind, MountOptions};
 use super::outside::Outside;
 use super::plan::{Device, Mount, MountSource, Plan, RootMount};
 use super::{copyup, kernelfs, overlay, place, remount};
@@ -26,7 +26,7 @@ pub struct Gathered<'a> {
     tree: OwnedFd,
     directory: bool,
     destination: &'a Path,
-    options: Option<&'a Options>,
+    options: Option<&'a MountOptions>,
 }
 
 /// Tells of something that is less than what was asked for.
@@ -59,7 +59,7 @@ pub fn mount_root(plan: &Plan, outside: &mut Option<Outside>) -> Result<OwnedFd>
             bind_root(source, options, &open_directory(&plan.root)?)
         }
         None => {
-            let options = Options::default();
+            let options = MountOptions::default();
             let source = CString::new(plan.root.as_os_str().as_bytes())?;
             bind_root(&source, &options, &open_directory(&plan.root)?)
         }
@@ -67,7 +67,7 @@ pub fn mount_root(plan: &Plan, outside: &mut Option<Outside>) -> Result<OwnedFd>
 }
 
 fn mount_opened_root(plan: &Plan, outside: &mut Outside) -> Result<OwnedFd> {
-    let plain = Options::default();
+    let plain = MountOptions::default();
     let (tree, options) = match &plan.root_mount {
         Some(RootMount::Overlay(overlay)) if overlay.in_memory => {
             let overlay = overlay::in_opened_memory(overlay, &plan.root, outside)?;
@@ -86,7 +86,7 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
     nix::fcntl::open(path, flags, Mode::empty()).with_context(|| path.display().to_string())
 }
 
-fn bind_root(source: &CStr, options: &Options, target: &OwnedFd) -> Result<OwnedFd> {
+fn bind_root(source: &CStr, options: &MountOptions, target: &OwnedFd) -> Result<OwnedFd> {
     let recursive = options.bind != Some(Bind::Single);
     let tree = mount::clone_tree(AT_FDCWD, source, recursive)?;
     attach_root(&tree, options, target)?;
@@ -94,7 +94,7 @@ fn bind_root(source: &CStr, options: &Options, target: &OwnedFd) -> Result<Owned
 }
 
 /// Gives the mount `tree` its options and attaches it to the directory `target`.
-fn attach_root(tree: &OwnedFd, options: &Options, target: impl AsFd) -> Result<()> {
+fn attach_root(tree: &OwnedFd, options: &MountOptions, target: impl AsFd) -> Result<()> {
     let set = set_options(tree, options);
     let without = set.as_ref().is_err_and(lacks_mount_setattr);
     if !without {
@@ -198,7 +198,7 @@ fn gather_mount<'a>(
 /// Clones what is at `source`, or a part of it, to be attached elsewhere. The
 /// part is looked up as if `source` were the root directory: what writes there
 /// may be hostile.
-pub fn clone_bind(source: &CStr, options: &Options) -> Result<OwnedFd> {
+pub fn clone_bind(source: &CStr, options: &MountOptions) -> Result<OwnedFd> {
     let recursive = options.bind == Some(Bind::Recursive);
     let name = source.to_string_lossy();
     let cloned = match &options.subpath {
@@ -367,7 +367,7 @@ fn lacks_mount_setattr(error: &anyhow::Error) -> bool {
 }
 
 /// Sets attributes and propagation of a detached tree.
-fn set_options(tree: &OwnedFd, options: &Options) -> Result<()> {
+fn set_options(tree: &OwnedFd, options: &MountOptions) -> Result<()> {
     let (propagation, propagation_below) = options.propagation.unwrap_or((0, false));
     let all = MountAttr {
         set: options.all.set,
@@ -485,13 +485,13 @@ pub fn make_readonly(root: &OwnedFd, paths: &[PathBuf]) -> Result<()> {
 }
 
 /// Read-only with all that is mounted below.
-fn read_only() -> Options {
-    Options {
+fn read_only() -> MountOptions {
+    MountOptions {
         all: Attributes {
             set: attr::RDONLY,
             clear: 0,
         },
-        ..Options::default()
+        ..MountOptions::default()
     }
 }
 

@@ -71,7 +71,7 @@ pub fn check(spec: &Spec, other: &Container) -> Result<()> {
 
 /// Where a shared network is, for as long as this value is there.
 #[derive(Debug)]
-pub enum Place {
+pub enum SharedNetwork {
     /// In the user namespace of another container, which is joined too.
     Container([OwnedFd; 2]),
     /// A network namespace, and the user namespace that owns it.
@@ -83,7 +83,11 @@ pub enum Place {
 ///
 /// # Errors
 /// The other container does not run; the file stands for no network namespace.
-pub fn place(containers: &Containers, network: &Network, spec: &mut Spec) -> Result<Option<Place>> {
+pub fn place(
+    containers: &Containers,
+    network: &Network,
+    spec: &mut Spec,
+) -> Result<Option<SharedNetwork>> {
     if let Network::Container(id) = network {
         let other = containers.find(id);
         let mut other = other.with_context(|| format!("--network {network}"))?;
@@ -97,7 +101,7 @@ pub fn place(containers: &Containers, network: &Network, spec: &mut Spec) -> Res
         sys::pidfd::kill(&process, 0).with_context(what)?;
         point(spec, Kind::User, &files[0]);
         point(spec, Kind::Network, &files[1]);
-        return Ok(Some(Place::Container(files)));
+        return Ok(Some(SharedNetwork::Container(files)));
     }
     let Network::Namespace(path) = network else {
         return Ok(None);
@@ -116,7 +120,7 @@ pub fn place(containers: &Containers, network: &Network, spec: &mut Spec) -> Res
         _ => anyhow!(error).context(what()),
     })?;
     point(spec, Kind::Network, &file);
-    Ok(Some(Place::Owned(file, owner)))
+    Ok(Some(SharedNetwork::Owned(file, owner)))
 }
 
 /// Has a namespace of the spec be this one, by a path that processes cloned

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// A file as a system call names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum FileArgument {
     /// A descriptor of the caller.
     Fd(i32),
     /// A path in the caller's memory.
@@ -27,14 +27,14 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// The chown family: file, user, group; `u32::MAX` leaves one as it is.
-    Chown(Place, u32, u32),
+    Chown(FileArgument, u32, u32),
     /// mknod(2) of a device: file, mode, device number as the kernel has it.
-    Mknod(Place, u32, u32),
+    Mknod(FileArgument, u32, u32),
     /// The setxattr family: file, addresses of name and value, the latter's
     /// size.
-    SetXattr(Place, u64, u64, u64),
+    SetXattr(FileArgument, u64, u64, u64),
     /// The removexattr family: file, address of the name.
-    RemoveXattr(Place, u64),
+    RemoveXattr(FileArgument, u64),
     /// A call whose arguments are none.
     Invalid,
     /// A change of ids.
@@ -50,11 +50,11 @@ pub enum Call {
     /// getgroups(2): room, address, width.
     GetGroups(u64, u64, usize),
     /// The stat family: file, address of a `struct stat`.
-    Stat(Place, u64),
+    Stat(FileArgument, u64),
     /// statx(2): file, flags, mask, address of a `struct statx`.
-    Statx(Place, i32, u32, u64),
+    Statx(FileArgument, i32, u32, u64),
     /// The getxattr family: file, addresses of name and value, room there.
-    GetXattr(Place, u64, u64, u64),
+    GetXattr(FileArgument, u64, u64, u64),
 }
 
 /// Which id.
@@ -190,13 +190,13 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
         id => id & 0xffff,
     };
     let width = if wide { 4 } else { 2 };
-    let path = |follow| Place::Path {
+    let path = |follow| FileArgument::Path {
         dir: libc::AT_FDCWD,
         path: args[0],
         follow,
         empty: false,
     };
-    let at = |flags: i32| Place::Path {
+    let at = |flags: i32| FileArgument::Path {
         dir: args[0] as i32,
         path: args[1],
         follow: flags & libc::AT_SYMLINK_NOFOLLOW == 0,
@@ -207,7 +207,7 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
     match name {
         "chown" => Call::Chown(path(true), id(1), id(2)),
         "lchown" => Call::Chown(path(false), id(1), id(2)),
-        "fchown" => Call::Chown(Place::Fd(args[0] as i32), id(1), id(2)),
+        "fchown" => Call::Chown(FileArgument::Fd(args[0] as i32), id(1), id(2)),
         "fchownat" => {
             let flags = args[4] as i32;
             if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 {
@@ -217,19 +217,19 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
             Call::Chown(at(flags), args[2] as u32, args[3] as u32)
         }
         "stat" | "lstat" => Call::Stat(path(name == "stat"), args[1]),
-        "fstat" => Call::Stat(Place::Fd(args[0] as i32), args[1]),
+        "fstat" => Call::Stat(FileArgument::Fd(args[0] as i32), args[1]),
         "newfstatat" => Call::Stat(at(args[3] as i32), args[2]),
         "statx" => Call::Statx(at(args[2] as i32), args[2] as i32, args[3] as u32, args[4]),
         "getxattr" | "lgetxattr" | "fgetxattr" => {
             let place = match name {
-                "fgetxattr" => Place::Fd(args[0] as i32),
+                "fgetxattr" => FileArgument::Fd(args[0] as i32),
                 _ => path(name == "getxattr"),
             };
             Call::GetXattr(place, args[1], args[2], args[3])
         }
         "mknod" => Call::Mknod(path(false), args[1] as u32, args[2] as u32),
         "mknodat" => {
-            let place = Place::Path {
+            let place = FileArgument::Path {
                 dir: args[0] as i32,
                 path: args[1],
                 follow: false,
@@ -255,14 +255,14 @@ fn decode(name: &str, wide: bool, args: [u64; 6]) -> Call {
         "getgroups" => Call::GetGroups(args[0], args[1], width),
         "setxattr" | "lsetxattr" | "fsetxattr" => {
             let place = match name {
-                "fsetxattr" => Place::Fd(args[0] as i32),
+                "fsetxattr" => FileArgument::Fd(args[0] as i32),
                 _ => path(name == "setxattr"),
             };
             Call::SetXattr(place, args[1], args[2], args[3])
         }
         "removexattr" | "lremovexattr" | "fremovexattr" => {
             let place = match name {
-                "fremovexattr" => Place::Fd(args[0] as i32),
+                "fremovexattr" => FileArgument::Fd(args[0] as i32),
                 _ => path(name == "removexattr"),
             };
             Call::RemoveXattr(place, args[1])
@@ -290,7 +290,7 @@ mod tests {
         let table = Table::new();
         // fchown is 93 on x86-64, 95 (16 bits) and 207 on i386, 55 on arm64.
         let args = [3, 1000, 0xffff, 0, 0, 0];
-        let fchown = |uid, gid| Some(Call::Chown(Place::Fd(3), uid, gid));
+        let fchown = |uid, gid| Some(Call::Chown(FileArgument::Fd(3), uid, gid));
         for (arch, number, gid) in [
             (X86_64, 93, 0xffff),
             (X86, 95, u32::MAX),
@@ -311,7 +311,7 @@ mod tests {
         let args = [3, 4, 5, 6, 7, 0];
         // fstat is 5 on x86-64 and 108 on i386; statx 332 and 383.
         let fstat = table.decode(&notification(X86_64, 5, args));
-        assert_eq!(fstat, Some(Call::Stat(Place::Fd(3), 4)));
+        assert_eq!(fstat, Some(Call::Stat(FileArgument::Fd(3), 4)));
         assert_eq!(table.decode(&notification(X86, 108, args)), None);
         for (arch, number) in [(X86_64, 332), (X86, 383)] {
             let statx = table.decode(&notification(arch, number, args));

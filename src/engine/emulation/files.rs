@@ -1,7 +1,7 @@
 //! Calls about files: finding them, and recording what they should be.
 
 use super::Emulator;
-use super::call::Place;
+use super::call::FileArgument;
 use super::field;
 use super::memory::{read_memory, read_string};
 use super::path::{self, Found};
@@ -25,7 +25,7 @@ impl Emulator {
     pub(super) fn set_xattr(
         &mut self,
         n: &Notification,
-        place: Place,
+        place: FileArgument,
         name: u64,
         (value, size): (u64, u64),
     ) -> Result<Answer, Errno> {
@@ -66,7 +66,7 @@ impl Emulator {
     pub(super) fn remove_xattr(
         &mut self,
         n: &Notification,
-        place: Place,
+        place: FileArgument,
         name: u64,
     ) -> Result<Answer, Errno> {
         if read_string(n.tid, name, 256)? != b"security.capability" {
@@ -94,10 +94,14 @@ impl Emulator {
 
     /// The file that `place` means to thread `n.tid`; `None` where nothing can
     /// be recorded.
-    pub(super) fn find(&self, n: &Notification, place: Place) -> Result<Option<OwnedFd>, Errno> {
+    pub(super) fn find(
+        &self,
+        n: &Notification,
+        place: FileArgument,
+    ) -> Result<Option<OwnedFd>, Errno> {
         let (dir, path, follow) = match place {
-            Place::Fd(fd) => return path::descriptor(n.tid, fd).map(Some),
-            Place::Path {
+            FileArgument::Fd(fd) => return path::descriptor(n.tid, fd).map(Some),
+            FileArgument::Path {
                 dir,
                 path,
                 follow,
@@ -132,7 +136,7 @@ impl Emulator {
     pub(super) fn chown(
         &mut self,
         n: &Notification,
-        place: Place,
+        place: FileArgument,
         uid: u32,
         gid: u32,
     ) -> Result<Answer, Errno> {
@@ -260,11 +264,11 @@ impl Emulator {
     pub(super) fn mknod(
         &mut self,
         n: &Notification,
-        place: Place,
+        place: FileArgument,
         mode: u32,
         device: u32,
     ) -> Result<Answer, Errno> {
-        let Place::Path { dir, path, .. } = place else {
+        let FileArgument::Path { dir, path, .. } = place else {
             return Err(Errno::EBADF);
         };
         let text = read_string(n.tid, path, libc::PATH_MAX as usize)?;

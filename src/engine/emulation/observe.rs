@@ -2,7 +2,7 @@
 //! something was recorded, and left to the kernel everywhere else.
 
 use super::Emulator;
-use super::call::Place;
+use super::call::FileArgument;
 use super::files::kind_of;
 use super::memory::read_string;
 use super::path;
@@ -20,7 +20,7 @@ impl Emulator {
     pub(super) fn stat(
         &mut self,
         n: &Notification,
-        place: Place,
+        place: FileArgument,
         address: u64,
     ) -> Result<Answer, Errno> {
         let Some((_, mut stat, recorded)) = self.recorded(n, place) else {
@@ -40,7 +40,7 @@ impl Emulator {
     pub(super) fn statx(
         &mut self,
         n: &Notification,
-        place: Place,
+        place: FileArgument,
         (flags, mask): (i32, u32),
         address: u64,
     ) -> Result<Answer, Errno> {
@@ -63,7 +63,7 @@ impl Emulator {
     pub(super) fn get_xattr(
         &mut self,
         n: &Notification,
-        place: Place,
+        place: FileArgument,
         name: u64,
         (value, room): (u64, u64),
     ) -> Result<Answer, Errno> {
@@ -87,7 +87,11 @@ impl Emulator {
 
     /// The file that `place` means, what the kernel says of it and what was
     /// recorded; `None` where the kernel is to answer, errors included.
-    fn recorded(&mut self, n: &Notification, place: Place) -> Option<(OwnedFd, FileStat, Stat)> {
+    fn recorded(
+        &mut self,
+        n: &Notification,
+        place: FileArgument,
+    ) -> Option<(OwnedFd, FileStat, Stat)> {
         let file = self.find(n, place).ok()??;
         let stat = fstat(&file).ok()?;
         let recorded = match kind_of(&stat) {

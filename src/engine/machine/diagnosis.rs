@@ -5,7 +5,7 @@ use super::Tried;
 use super::groups::WANTED;
 use super::ids::Writer;
 use super::remedy::{self, Advice};
-use super::storage::Place;
+use super::storage::Backing;
 use super::text::CgroupLayout;
 use crate::idmap::subid;
 use serde::Serialize;
@@ -174,9 +174,9 @@ impl Machine {
         let storage = &self.storage;
         let on = storage.file_system.as_deref().unwrap_or("unknown");
         let place = match storage.place {
-            Place::Local | Place::Union => "",
-            Place::Network => ", on the network",
-            Place::Memory => ", in memory",
+            Backing::Local | Backing::Union => "",
+            Backing::Network => ", on the network",
+            Backing::Memory => ", in memory",
         };
         let finding = good("store", format!("{} ({on}{place})", storage.root.display()));
         let finding = finding.essential();

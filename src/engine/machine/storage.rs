@@ -22,7 +22,7 @@ pub struct Storage {
     /// Type of its file system, as `ext4` or `nfs4`.
     pub file_system: Option<String>,
     /// Where its data is.
-    pub place: Place,
+    pub place: Backing,
     /// Bytes that are free for the user.
     pub free: Option<u64>,
     /// Files can have attributes of the user's.
@@ -32,7 +32,7 @@ pub struct Storage {
 /// Where the data of a file system is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Backing {
     /// On the machine, as far as is known.
     #[default]
     Local,
@@ -44,17 +44,17 @@ pub enum Place {
     Union,
 }
 
-impl Place {
+impl Backing {
     /// By the type of the file system.
-    pub fn of(fstype: &str) -> Place {
+    pub fn of(fstype: &str) -> Backing {
         let base = fstype.strip_prefix("fuse.").unwrap_or(fstype);
         match base {
             "nfs" | "nfs4" | "lustre" | "gpfs" | "cifs" | "smb3" | "ceph" | "afs" | "9p"
             | "beegfs" | "panfs" | "pvfs2" | "orangefs" | "sshfs" | "glusterfs" | "virtiofs"
-            | "coda" | "ocfs2" | "gfs2" | "wekafs" | "juicefs" | "cvmfs2" => Place::Network,
-            "tmpfs" | "ramfs" => Place::Memory,
-            "overlay" | "overlayfs" | "aufs" | "fuse-overlayfs" | "mergerfs" => Place::Union,
-            _ => Place::Local,
+            | "coda" | "ocfs2" | "gfs2" | "wekafs" | "juicefs" | "cvmfs2" => Backing::Network,
+            "tmpfs" | "ramfs" => Backing::Memory,
+            "overlay" | "overlayfs" | "aufs" | "fuse-overlayfs" | "mergerfs" => Backing::Union,
+            _ => Backing::Local,
         }
     }
 }
@@ -79,7 +79,7 @@ impl Storage {
         };
         storage.file_system = file_system(&directory);
         if let Some(fstype) = &storage.file_system {
-            storage.place = Place::of(fstype);
+            storage.place = Backing::of(fstype);
         }
         if let Ok(stat) = fstatfs(&directory) {
             let block = u64::try_from(stat.block_size()).unwrap_or(0);
@@ -137,11 +137,11 @@ mod tests {
 
     #[test]
     fn file_systems_are_known_by_name() {
-        assert_eq!(Place::of("nfs4"), Place::Network);
-        assert_eq!(Place::of("fuse.sshfs"), Place::Network);
-        assert_eq!(Place::of("tmpfs"), Place::Memory);
-        assert_eq!(Place::of("overlay"), Place::Union);
-        assert_eq!(Place::of("ext4"), Place::Local);
+        assert_eq!(Backing::of("nfs4"), Backing::Network);
+        assert_eq!(Backing::of("fuse.sshfs"), Backing::Network);
+        assert_eq!(Backing::of("tmpfs"), Backing::Memory);
+        assert_eq!(Backing::of("overlay"), Backing::Union);
+        assert_eq!(Backing::of("ext4"), Backing::Local);
         let here = File::open("/proc/self").unwrap();
         assert_eq!(file_system(&here).as_deref(), Some("proc"));
     }

@@ -1,7 +1,7 @@
 use super::diagnosis::{Diagnosis, Finding, Grade};
 use super::groups::{Cgroups, Delegation, WANTED};
 use super::ids::{Ids, Unfit, Writer};
-use super::storage::{Place, Storage};
+use super::storage::{Backing, Storage};
 use super::text::CgroupLayout;
 use super::trial::{Kind, Trial};
 use super::*;
@@ -70,7 +70,7 @@ fn machine() -> Machine {
             root: "/home/ann/.local/share/bryo".into(),
             error: None,
             file_system: Some("ext4".into()),
-            place: Place::Local,
+            place: Backing::Local,
             free: Some(1 << 30),
             attributes: works,
         },
@@ -166,7 +166,7 @@ fn a_killed_trial_is_no_machine_for_containers() {
 fn a_network_home_needs_copies() {
     let nfs = |machine: &mut Machine| {
         machine.storage.file_system = Some("nfs4".into());
-        machine.storage.place = Place::Network;
+        machine.storage.place = Backing::Network;
         machine.storage.attributes = Tried::Refused(Errno::EOPNOTSUPP);
         machine.trial.overlay = Tried::Refused(Errno::EINVAL);
         machine.trial.overlay_write = Tried::Unknown;

@@ -52,7 +52,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 /// Where a network is made.
 #[derive(Debug)]
-pub enum Place {
+pub enum Basis {
     /// It is there already: its network namespace.
     Existing(OwnedFd),
     /// In the user namespace that owns this network namespace.
@@ -67,10 +67,10 @@ pub enum Place {
 ///
 /// # Errors
 /// What keeps the network from being made.
-pub fn start(networks: &Networks, definition: &Definition, place: Place) -> Result<()> {
+pub fn start(networks: &Networks, definition: &Definition, basis: Basis) -> Result<()> {
     let (ours, theirs) = Channel::pair()?;
-    let maps = match &place {
-        Place::New(maps) => Some(maps.clone()),
+    let maps = match &basis {
+        Basis::New(maps) => Some(maps.clone()),
         _ => None,
     };
     let namespaces = match maps {
@@ -81,7 +81,7 @@ pub fn start(networks: &Networks, definition: &Definition, place: Place) -> Resu
     let ours = Cell::new(Some(ours));
     let child = orphan(namespaces, |process| {
         drop(ours.take());
-        if let Err(error) = hold(&process, networks, definition, place, &theirs) {
+        if let Err(error) = hold(&process, networks, definition, basis, &theirs) {
             let _ = theirs.send(&Fault::of(&error).message(), None);
         }
     })?;
@@ -170,7 +170,7 @@ fn hold(
     process: &NewProcess,
     networks: &Networks,
     definition: &Definition,
-    place: Place,
+    basis: Basis,
     starter: &Channel,
 ) -> Result<()> {
     let resident = Resident {
@@ -185,17 +185,17 @@ fn hold(
     if starter.receive()?.is_none() {
         return Ok(());
     }
-    let existing = match &place {
-        Place::Existing(namespace) | Place::Beside(namespace) => {
+    let existing = match &basis {
+        Basis::Existing(namespace) | Basis::Beside(namespace) => {
             let owner = sys::ns::owning(namespace)?;
             enter(&owner)?;
-            matches!(place, Place::Existing(_)).then_some(namespace)
+            matches!(basis, Basis::Existing(_)).then_some(namespace)
         }
-        Place::Kept(keeper) => {
+        Basis::Kept(keeper) => {
             keeper.join()?;
             None
         }
-        Place::New(_) => {
+        Basis::New(_) => {
             nix::sys::prctl::set_dumpable(true).context("set dumpable")?;
             None
         }
@@ -221,7 +221,7 @@ fn hold(
     kept.extend(made.udp.iter().map(AsRawFd::as_raw_fd));
     kept.extend(made.tcp.iter().map(AsRawFd::as_raw_fd));
     kept.extend(translator.iter().flat_map(Translator::descriptors));
-    if let Place::Kept(keeper) = &place {
+    if let Basis::Kept(keeper) = &basis {
         kept.extend(keeper.descriptors());
     }
     close_all_but(process, &kept)?;
@@ -670,19 +670,19 @@ impl Holder<'_> {
 
 /// Where a network that is not in use can be made: beside another one, since
 /// a container may be on both, else where the user's containers are.
-pub fn place(networks: &Networks, own: &str) -> Result<Place> {
+pub fn basis(networks: &Networks, own: &str) -> Result<Basis> {
     use crate::engine::ids::userns::Base;
     for other in networks.list()? {
         if other.name != own
             && let Some((_, namespace)) = super::join::look(networks, &other.name)
         {
-            return Ok(Place::Beside(namespace));
+            return Ok(Basis::Beside(namespace));
         }
     }
     let base = Base::find();
     if let Base::Granted(maps) = &base {
         match Keeper::get(maps) {
-            Ok(keeper) => return Ok(Place::Kept(keeper)),
+            Ok(keeper) => return Ok(Basis::Kept(keeper)),
             Err(error) if error.is::<crate::engine::ids::keeper::Nobody>() => {}
             Err(error) => return Err(error),
         }
@@ -691,5 +691,5 @@ pub fn place(networks: &Networks, own: &str) -> Result<Place> {
         Base::Granted(_) => Base::Single,
         other => other,
     };
-    Ok(Place::New(base.maps()))
+    Ok(Basis::New(base.maps()))
 }

@@ -1,7 +1,7 @@
 //! Joining networks: what who looks after a container does.
 
 use super::definition::{Definition, Networks};
-use super::holder::{self, Place};
+use super::holder::{self, Basis};
 use super::lease::{Ask, Lease, MAX_WORDS, Told};
 use super::members;
 use crate::engine::request::attachment::Attachment;
@@ -259,8 +259,8 @@ fn join(
                 }
                 () => {
                     let place = match here {
-                        Some(namespace) => Place::Existing(namespace.try_clone()?),
-                        None => holder::place(networks, &definition.name)?,
+                        Some(namespace) => Basis::Existing(namespace.try_clone()?),
+                        None => holder::basis(networks, &definition.name)?,
                     };
                     holder::start(networks, definition, place)?;
                 }

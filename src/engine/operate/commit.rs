@@ -27,7 +27,7 @@ use std::path::Path;
 
 /// How an image is made of a container.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct CommitOptions {
     /// The image's name.
     pub name: Option<Reference>,
     /// Instructions that change its configuration.
@@ -49,7 +49,7 @@ pub fn commit(
     containers: &Containers,
     store: Store,
     container: &Container,
-    options: &Options,
+    options: &CommitOptions,
     progress: &dyn Fn() -> Box<dyn Progress>,
 ) -> Result<Image> {
     let what = || format!("commit container {}", container.record.name);

@@ -12,7 +12,7 @@ use crate::error::{refusal, refuse};
 use crate::image::budget::Budget;
 use crate::image::layer::Earning;
 use crate::image::pack::{self, pack};
-use crate::image::place::{self, Found, Place, Target};
+use crate::image::place::{self, Found, Receiver, Target};
 use crate::process::{Beside, unless_unread};
 use crate::sys::fd::open_in_root;
 use anyhow::{Context, Result};
@@ -30,7 +30,7 @@ use std::rc::Rc;
 
 /// How things are copied.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub struct CopyOptions {
     /// `-a`: owners are kept.
     pub archive: bool,
     /// `-L`: a link as the source stands for what it leads to.
@@ -102,7 +102,7 @@ impl Written {
 ///
 /// # Errors
 /// Both are on the host; what docker's rules forbid, see [`place::land`].
-pub fn copy(from: Side, to: Side, options: Options, warn: &dyn Fn(&str)) -> Result<()> {
+pub fn copy(from: Side, to: Side, options: CopyOptions, warn: &dyn Fn(&str)) -> Result<()> {
     let keep = options.archive;
     match (from, to) {
         (Side::Stream, Side::Container(visit, path)) => {
@@ -195,7 +195,7 @@ fn told(visit: &Visit, path: &str) -> String {
 }
 
 /// Starts to send a path of a container.
-fn sending(visit: &Visit, source: &Written, options: Options) -> Result<(Beside, PipeReader)> {
+fn sending(visit: &Visit, source: &Written, options: CopyOptions) -> Result<(Beside, PipeReader)> {
     let (reader, writer) = std::io::pipe().context("pipe")?;
     let reader = Cell::new(Some(reader));
     let sender = Beside::start(|| {
@@ -233,11 +233,11 @@ fn said(errno: Errno) -> anyhow::Error {
 fn from_container(
     visit: &Visit,
     source: &Written,
-    options: Options,
+    options: CopyOptions,
     stream: bool,
     out: impl Write,
 ) -> Result<()> {
-    let Options { follow, budget, .. } = options;
+    let CopyOptions { follow, budget, .. } = options;
     let mut files = visit.enter(false)?;
     files
         .recorded
@@ -300,7 +300,7 @@ fn into_container(
             keep,
         },
     };
-    let mut place = Place {
+    let mut place = Receiver {
         root: &root,
         links: true,
         whose,
@@ -349,7 +349,7 @@ fn into_host(to: &Written, contents: bool, source: impl Read, warn: &dyn Fn(&str
     };
     let root = File::open(root).with_context(|| root.display().to_string())?;
     write_only_to(&[root.as_fd()])?;
-    let mut place = Place {
+    let mut place = Receiver {
         root: &root.into(),
         links: false,
         whose: place::Whose::Mine,

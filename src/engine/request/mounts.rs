@@ -4,7 +4,7 @@
 
 use super::names;
 use crate::error;
-use crate::runtime::options::Options;
+use crate::runtime::options::MountOptions;
 use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -221,7 +221,7 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
     let destination = absolute(destination).with_context(|| fail("destination"))?;
     let options = bind_words(words);
     // A bind mount has no parameters of a file system.
-    let unknown = Options::parse(&options)?.parameters.into_iter().next();
+    let unknown = MountOptions::parse(&options)?.parameters.into_iter().next();
     if let Some((word, _)) = unknown {
         let word = word.to_string_lossy();
         bail!(fail(&format!(

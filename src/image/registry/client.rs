@@ -29,7 +29,7 @@ const MAX_TOKEN: u64 = 1 << 20;
 
 /// How to deal with registries.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RegistryOptions {
     /// Whether registries must prove who they are. If None they must, except
     /// on this machine.
     pub tls_verify: Option<bool>,
@@ -50,9 +50,9 @@ pub struct Options {
     pub parallel: usize,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for RegistryOptions {
+    fn default() -> RegistryOptions {
+        RegistryOptions {
             tls_verify: None,
             cert_dir: None,
             authfile: None,
@@ -67,7 +67,7 @@ impl Default for Options {
 
 /// Where a repository is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Endpoint {
     /// The registry as people name it, with its port: `docker.io`.
     pub domain: String,
     /// The repository there: `library/debian`.
@@ -76,10 +76,10 @@ pub struct Place {
     pub insecure: bool,
 }
 
-impl Place {
+impl Endpoint {
     /// Where the images of that name are.
-    pub fn of(reference: &Reference) -> Place {
-        Place {
+    pub fn of(reference: &Reference) -> Endpoint {
+        Endpoint {
             domain: reference.domain().to_owned(),
             path: reference.path().to_owned(),
             insecure: false,
@@ -91,7 +91,7 @@ impl Place {
 #[derive(Debug)]
 pub struct Client {
     /// As given.
-    pub options: Options,
+    pub options: RegistryOptions,
     /// Where registries are.
     pub conf: Conf,
     http: Http,
@@ -127,7 +127,7 @@ impl Repository {
 
 impl Client {
     /// Asks nobody yet.
-    pub fn new(options: Options, conf: Conf) -> Client {
+    pub fn new(options: RegistryOptions, conf: Conf) -> Client {
         Client {
             conf,
             http: Http::new(options.timeout, options.cert_dir.clone()),
@@ -138,7 +138,7 @@ impl Client {
     }
 
     /// Finds the registry of a repository.
-    pub fn repository(&self, place: &Place) -> Result<Repository, Failure> {
+    pub fn repository(&self, place: &Endpoint) -> Result<Repository, Failure> {
         let credentials = match &self.options.credentials {
             Some(given) => Some(given.clone()),
             None => {
@@ -155,7 +155,7 @@ impl Client {
     }
 
     /// Fails unless a registry knows `credentials`.
-    pub fn check(&self, place: &Place, credentials: &Credentials) -> Result<(), Failure> {
+    pub fn check(&self, place: &Endpoint, credentials: &Credentials) -> Result<(), Failure> {
         let repository = Repository {
             site: self.site(&place.domain, place.insecure)?,
             path: String::new(),

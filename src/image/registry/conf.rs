@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::client::Place;
+use super::client::Endpoint;
 use super::files;
 use crate::image::reference::{self, Reference};
 
@@ -174,10 +174,10 @@ impl Conf {
 
     /// Where to ask for an image, the mirrors first. An error if the registry
     /// is blocked.
-    pub fn places(&self, reference: &Reference) -> Result<Vec<Place>> {
+    pub fn places(&self, reference: &Reference) -> Result<Vec<Endpoint>> {
         let name = format!("{}/{}", reference.domain(), reference.path());
         let Some((registry, rest)) = self.of(&name) else {
-            return Ok(vec![Place::of(reference)]);
+            return Ok(vec![Endpoint::of(reference)]);
         };
         demand!(
             Forbidden,
@@ -198,9 +198,9 @@ impl Conf {
             }
         }
         let own = match registry.location.is_empty() {
-            true => Place {
+            true => Endpoint {
                 insecure: registry.insecure,
-                ..Place::of(reference)
+                ..Endpoint::of(reference)
             },
             false => place(&registry.location, rest, registry.insecure)?,
         };
@@ -209,7 +209,7 @@ impl Conf {
     }
 
     /// Where to push an image: never a mirror.
-    pub fn home(&self, reference: &Reference) -> Result<Place> {
+    pub fn home(&self, reference: &Reference) -> Result<Endpoint> {
         let places = self.places(reference)?;
         places.into_iter().last().context("there is a place")
     }
@@ -239,7 +239,7 @@ fn rest_after<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
 
 /// A place by the location of a file (host and maybe path) and the rest of
 /// the name.
-fn place(location: &str, rest: &str, insecure: bool) -> Result<Place> {
+fn place(location: &str, rest: &str, insecure: bool) -> Result<Endpoint> {
     let name = format!("{}{rest}", location.trim_end_matches('/'));
     let reference: Reference = name.parse().context("registries.conf")?;
     demand!(
@@ -247,9 +247,9 @@ fn place(location: &str, rest: &str, insecure: bool) -> Result<Place> {
         reference::has_domain(&name),
         "registries.conf: location {location:?} has no host"
     );
-    Ok(Place {
+    Ok(Endpoint {
         insecure,
-        ..Place::of(&reference)
+        ..Endpoint::of(&reference)
     })
 }
 

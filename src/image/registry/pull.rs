@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageManifest};
 
-use super::client::{Client, Place, Repository};
+use super::client::{Client, Endpoint, Repository};
 use super::download::{Download, Stop};
 use super::failure::Failure;
 use super::manifest::{self, Document};
@@ -102,7 +102,7 @@ pub(super) fn find(client: &Client, reference: &Reference) -> Result<(Repository
         Some(digest) => digest.to_string(),
         None => reference.tag().unwrap_or("latest").to_owned(),
     };
-    let ask = |place: &Place| -> Result<(Repository, Fetched)> {
+    let ask = |place: &Endpoint| -> Result<(Repository, Fetched)> {
         let repository = client.repository(place)?;
         let fetched = client.manifest(&repository, &what)?;
         Ok((repository, fetched))

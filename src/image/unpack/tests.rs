@@ -8,16 +8,16 @@ use super::*;
 use crate::image::testing::{Member, Tar};
 
 /// A directory with a canary beside the tree.
-struct Place {
+struct Directory {
     dir: tempfile::TempDir,
 }
 
-impl Place {
-    fn new() -> Place {
+impl Directory {
+    fn new() -> Directory {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("fs")).unwrap();
         fs::write(dir.path().join("canary"), "alive").unwrap();
-        Place { dir }
+        Directory { dir }
     }
 
     fn root(&self) -> PathBuf {
@@ -40,8 +40,8 @@ impl Place {
     }
 }
 
-fn applied(tar: Tar) -> (Place, Unpacked) {
-    let place = Place::new();
+fn applied(tar: Tar) -> (Directory, Unpacked) {
+    let place = Directory::new();
     let unpacked = place.apply(tar).unwrap();
     (place, unpacked)
 }
@@ -255,7 +255,7 @@ fn hard_links_stay_inside() {
         [(b"far".to_vec(), b"not/here".to_vec())].into()
     );
 
-    let place = Place::new();
+    let place = Directory::new();
     let error = place
         .apply(Tar::new().dir("d", 0o755).link("x", "d"))
         .unwrap_err();
@@ -332,7 +332,7 @@ fn nothing_hostile_leaves_the_tree() {
     ];
     fs::write(outside.path().join("kept"), "x").unwrap();
     for (name, tar) in attacks {
-        let place = Place::new();
+        let place = Directory::new();
         let _ = place.apply(tar);
         let names: Vec<_> = fs::read_dir(outside.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "{name}: {names:?}");
@@ -394,7 +394,7 @@ proptest! {
     /// was made can be removed again.
     #[test]
     fn any_entries_stay_inside(steps in steps()) {
-        let place = Place::new();
+        let place = Directory::new();
         let mut tar = Tar::new();
         for step in &steps {
             tar = tar.member(Member {
@@ -415,7 +415,7 @@ proptest! {
 
 /// What an archive is refused for.
 fn refusal(tar: Tar) -> String {
-    let place = Place::new();
+    let place = Directory::new();
     let error = place.apply(tar).unwrap_err();
     assert!(place.untouched());
     format!("{error:#}")
@@ -462,7 +462,7 @@ fn attributes_for_all_files_are_bounded() {
         metadata: 200_000,
         ..Budget::default()
     };
-    let apply = |budget| Place::new().apply_within(Tar::new().raw(&bytes), budget);
+    let apply = |budget| Directory::new().apply_within(Tar::new().raw(&bytes), budget);
     let text = format!("{:#}", apply(budget).unwrap_err());
     assert!(
         text.contains("200000 bytes of names and of attributes"),
@@ -525,7 +525,7 @@ fn long_ways_are_bounded() {
             .symlink(&format!("l{n}"), "x");
     }
     let once = tar.file("l37/d/f", "content");
-    let place = Place::new();
+    let place = Directory::new();
     let bytes = once.cut();
     place.apply(Tar::new().raw(&bytes)).unwrap();
     assert_eq!(

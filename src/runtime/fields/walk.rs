@@ -29,7 +29,7 @@ pub fn walk(
     let mut found = Vec::new();
     value.serialize(Walk {
         known: Known::Fields(known),
-        place: &Place::Top(name),
+        place: &FieldPath::Top(name),
         found: &mut found,
     })?;
     Ok(found)
@@ -47,19 +47,19 @@ enum Known {
 }
 
 /// The place of a value in a spec.
-enum Place<'a> {
+enum FieldPath<'a> {
     Top(&'a str),
-    Member(&'a Place<'a>, &'a str),
-    Item(&'a Place<'a>, usize),
+    Member(&'a FieldPath<'a>, &'a str),
+    Item(&'a FieldPath<'a>, usize),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for FieldPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Top(name) => f.write_str(name),
-            Place::Member(Place::Top(""), name) => f.write_str(name),
-            Place::Member(above, name) => write!(f, "{above}.{name}"),
-            Place::Item(above, index) => write!(f, "{above}[{index}]"),
+            FieldPath::Top(name) => f.write_str(name),
+            FieldPath::Member(FieldPath::Top(""), name) => f.write_str(name),
+            FieldPath::Member(above, name) => write!(f, "{above}.{name}"),
+            FieldPath::Item(above, index) => write!(f, "{above}[{index}]"),
         }
     }
 }
@@ -67,7 +67,7 @@ impl fmt::Display for Place<'_> {
 /// Looks at one value; says whether it asks for anything.
 struct Walk<'a> {
     known: Known,
-    place: &'a Place<'a>,
+    place: &'a FieldPath<'a>,
     found: &'a mut Vec<(String, Fate)>,
 }
 
@@ -76,7 +76,7 @@ impl Walk<'_> {
         &mut self,
         value: &(impl Serialize + ?Sized),
         known: Known,
-        place: &Place<'_>,
+        place: &FieldPath<'_>,
     ) -> Result<bool, fmt::Error> {
         value.serialize(Walk {
             known,
@@ -86,7 +86,7 @@ impl Walk<'_> {
     }
 
     fn member(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> fmt::Result {
-        let place = Place::Member(self.place, name);
+        let place = FieldPath::Member(self.place, name);
         let fields = match self.known {
             Known::Nothing => return Ok(()),
             Known::Each(fields) => {
@@ -139,7 +139,7 @@ impl ser::SerializeSeq for Members<'_> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> fmt::Result {
         let known = self.walk.known;
-        let place = Place::Item(self.walk.place, self.count);
+        let place = FieldPath::Item(self.walk.place, self.count);
         self.count += 1;
         match known {
             Known::Nothing => Ok(()),

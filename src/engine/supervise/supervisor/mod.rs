@@ -14,7 +14,7 @@ use crate::engine::container::events::{self, Action};
 use crate::engine::container::health::Health;
 use crate::engine::container::record::{State, user_namespace};
 use crate::engine::create::root;
-use crate::engine::create::sharing::{self, Place};
+use crate::engine::create::sharing::{self, SharedNetwork};
 use crate::engine::emulation::Emulator;
 use crate::engine::ground::activation::Sockets;
 use crate::engine::ground::names::short;
@@ -41,7 +41,7 @@ use crate::sys::wait::wait;
 use crate::sys::{socket, title};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use network::Places;
+use network::Memberships;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sched::CloneFlags;
@@ -133,7 +133,7 @@ impl Supervisor {
             ending: false,
             maps: None,
             again: false,
-            places: Places::default(),
+            places: Memberships::default(),
             translator: None,
             listeners: Vec::new(),
             confined: false,
@@ -197,7 +197,7 @@ struct Life {
     /// It is started again, whatever the policy says.
     again: bool,
     /// Its places on named networks.
-    places: Places,
+    places: Memberships,
     /// What serves its network, if that is user-mode.
     translator: Option<Translator>,
     /// Its published ports.
@@ -295,7 +295,7 @@ impl Life {
                         Asked::Request(_, Request::Wait | Request::Attach(..)) => {}
                         // It joins anew.
                         Asked::Request(number, Request::Networks) => {
-                            self.places = Places::default();
+                            self.places = Memberships::default();
                             self.hub.reply(number, &Reply::Done);
                         }
                         Asked::Request(number, _) => {
@@ -502,14 +502,14 @@ impl Life {
         // the keeper nor a network's process must be.
         let joined = self.join_networks();
         joined.map_err(|e| StartError::new(Step::Network, &e))?;
-        let elsewhere = matches!(shared, Some(Place::Owned(..))) || !self.places.is_empty();
+        let elsewhere = matches!(shared, Some(SharedNetwork::Owned(..))) || !self.places.is_empty();
         let keeper = match self.maps.is_some() || elsewhere {
             true => None,
             false => userns::keeper_for(&spec).map_err(map_failed)?,
         };
         self.confine(&spec)?;
         let entered = match &shared {
-            Some(Place::Owned(_, owner)) => holder::enter(owner),
+            Some(SharedNetwork::Owned(_, owner)) => holder::enter(owner),
             _ => self.enter_networks().map(drop),
         };
         entered.map_err(|e| StartError::new(Step::Network, &e))?;

@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 
 /// The places that the container has on networks.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct Memberships {
     joined: Vec<Joined>,
     /// The container's network namespace, while it runs.
     inside: Option<OwnedFd>,
@@ -25,7 +25,7 @@ pub struct Places {
     entered: bool,
 }
 
-impl Places {
+impl Memberships {
     /// Whether it has any.
     pub fn is_empty(&self) -> bool {
         self.joined.is_empty()
