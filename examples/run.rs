@@ -1,14 +1,7 @@
-//! Runs a command in a container, from a program with threads: one of them reads
-//! what it prints. Image and command are the arguments.
-
-use bryo::engine::container::containers::Containers;
-use bryo::engine::container::control::WantedStreams;
-use bryo::engine::create::options::RunOptions;
-use bryo::engine::ground::{caller::Caller, paths};
-use bryo::engine::operate::launch::{Launch, launch};
-use bryo::engine::operate::run::{Subject, create};
+//! Runs a container from a program with threads: one reads what it prints. Image and
+//! command are the arguments.
+use bryo::engine::{self, Caller, Containers, Launch, RunOptions, Subject, WantedStreams};
 use bryo::image::{progress::Quiet, store::Store};
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 
@@ -21,8 +14,8 @@ fn main() -> anyhow::Result<()> {
         auto_remove: true,
         ..RunOptions::default()
     };
-    let store = Store::open(&paths::data_root()?)?;
-    let (container, lock, spec) = create(&store, &image, &options, None, &Quiet, &warn)?;
+    let store = Store::open(&engine::data_root()?)?;
+    let created = engine::create(&store, &image, &options, None, &Quiet, &warn)?;
 
     let (output, printed) = std::io::pipe()?;
     let reader = std::thread::spawn(move || {
@@ -30,15 +23,14 @@ fn main() -> anyhow::Result<()> {
             println!("it says: {line}");
         }
     });
-    let nothing = File::open("/dev/null")?;
+    let nothing = std::fs::File::open("/dev/null")?;
     let caller = Caller::with([nothing.as_fd(), printed.as_fd(), printed.as_fd()]);
     let how = Launch {
         attach: Some(WantedStreams::OUTPUTS),
         foreground: true,
         ..Launch::default()
     };
-    let containers = Containers::open(&store);
-    let end = launch(&containers, container, lock, spec, &how, caller, &warn)?;
+    let end = engine::start_new(&Containers::open(&store), created, &how, caller, &warn)?;
     drop(printed);
     reader.join().expect("the reader panicked");
     println!("{end:?}");

@@ -14,3 +14,13 @@ pub mod operate;
 pub mod request;
 pub mod supervise;
 pub mod view;
+
+// What a program needs to run containers; the rest has its places.
+pub use container::containers::Containers;
+pub use container::control::WantedStreams;
+pub use create::options::RunOptions;
+pub use ground::caller::Caller;
+pub use ground::paths::data_root;
+pub use operate::launch::Launch;
+pub use operate::lifecycle::start_new;
+pub use operate::run::{Subject, create};
