@@ -115,7 +115,7 @@ pub fn document(version: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::options::Options;
+    use crate::runtime::options::MountOptions;
     use crate::runtime::seccomp::{NATIVE, compile};
     use oci_spec::runtime::{Features, LinuxSeccomp};
 
@@ -130,7 +130,7 @@ mod tests {
         let options = words(&document["mountOptions"]);
         assert!(options.is_sorted());
         for option in options {
-            let parsed = Options::parse(&[option]).unwrap();
+            let parsed = MountOptions::parse(&[option]).unwrap();
             assert!(parsed.parameters.is_empty(), "{option}");
         }
         let seccomp = &document["linux"]["seccomp"];
