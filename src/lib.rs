@@ -14,6 +14,7 @@
 //! sys        system calls: the only place with `unsafe`
 //! ```
 
+pub mod build;
 pub mod cgroup;
 pub mod cli;
 pub mod engine;

@@ -12,6 +12,7 @@ mod confined;
 mod cp;
 mod crash;
 mod docker;
+mod dockerfile;
 mod emulation;
 mod exec;
 mod fidelity;

@@ -1,6 +1,7 @@
 //! The command line: one file per verb, each an `Args` and a `run`.
 
 mod attach;
+mod build;
 mod check;
 mod commit;
 mod completion;
@@ -183,6 +184,8 @@ enum Command {
     Tag(tag::Args),
     /// Take names from an image
     Untag(untag::Args),
+    /// Check a Dockerfile: bryo does not make images of one yet
+    Build(build::Args),
     /// Show how an image was made
     History(history::Args),
     /// Look after images
@@ -447,6 +450,7 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Rmi(args) => rmi::run(args, &context),
         Command::Tag(args) => tag::run(args, &context),
         Command::Untag(args) => untag::run(args, &context),
+        Command::Build(args) => return build::run(args, &context),
         Command::History(args) => history::run(args, &context),
         Command::Image(args) => return image::run(args, &context),
         Command::System(args) => return system::run(args, &context),

@@ -11,6 +11,7 @@
 pub mod amount;
 pub mod attachment;
 pub mod capabilities;
+pub mod csv;
 pub mod detach_keys;
 pub mod device;
 pub mod dns;

@@ -6,7 +6,7 @@ use super::absolute;
 use super::absolute_source;
 use super::bind_words;
 use super::tmpfs_words;
-use crate::engine::request::{names, size};
+use crate::engine::request::{csv, names, size};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Component, Path};
 
@@ -38,7 +38,7 @@ pub fn parse_mount(text: &str) -> Result<MountOption> {
 
 fn read(text: &str) -> Result<MountOption> {
     let mut fields = Fields::default();
-    for field in split(text)? {
+    for field in csv::fields(text)? {
         fields.take(&field)?;
     }
     let kind = fields.kind.as_deref().unwrap_or("volume").to_lowercase();
@@ -202,66 +202,9 @@ pub(super) fn inner(path: &str) -> Result<String> {
     Ok(names.join("/"))
 }
 
-/// The fields of one CSV record: those in quotes may have commas and, doubled,
-/// quotes.
-fn split(text: &str) -> Result<Vec<String>> {
-    let mut fields = vec![String::new()];
-    let mut chars = text.chars().peekable();
-    let mut start = true;
-    while let Some(c) = chars.next() {
-        let Some(field) = fields.last_mut() else {
-            break;
-        };
-        match c {
-            ',' => {
-                fields.push(String::new());
-                start = true;
-                continue;
-            }
-            '"' if start => {
-                loop {
-                    match chars.next() {
-                        Some('"') if chars.next_if_eq(&'"').is_some() => field.push('"'),
-                        Some('"') => break,
-                        Some(c) => field.push(c),
-                        None => bail!("a quote is not closed"),
-                    }
-                }
-                ensure!(
-                    matches!(chars.peek(), None | Some(',')),
-                    "something follows the quote behind '{field}'"
-                );
-            }
-            '"' => bail!(
-                "a quote within a field; the whole field is quoted, as \"source=/a,b\", and quotes \
-                 in it are doubled"
-            ),
-            c => field.push(c),
-        }
-        start = false;
-    }
-    Ok(fields)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fields_are_separated_as_in_csv() {
-        for (text, fields) in [
-            ("a=1,b", &["a=1", "b"][..]),
-            (r#""source=/a,b",c=d"#, &["source=/a,b", "c=d"]),
-            (r#"x,"a=""q"",r""#, &["x", r#"a="q",r"#]),
-            ("", &[""]),
-            (r#""""#, &[""]),
-        ] {
-            assert_eq!(split(text).unwrap(), fields, "{text}");
-        }
-        for text in [r#""a"#, r#"a"b"#, r#""a"b"#, r#"source="/a,b""#] {
-            assert!(split(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn all_names_of_keys_are_known() {

@@ -1,0 +1,245 @@
+//! `bryo build`
+
+use super::{Context, output};
+use crate::build::dockerfile::fault::excerpt;
+use crate::build::dockerfile::statement::MAX_FILE;
+use crate::build::dockerfile::{Dockerfile, Fault};
+use crate::build::ignore::Ignore;
+use crate::build::lint::{self, Surroundings, Variables, Warning};
+use crate::engine::request::pairs::pairs;
+use crate::error::{refusal, refuse};
+use crate::image::store::Store;
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use serde_json::json;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Where the rules are explained.
+const RULES: &str = "https://docs.docker.com/go/dockerfile/rule/";
+
+/// Check a Dockerfile: bryo does not make images of one yet
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Check the Dockerfile, and build nothing; short for --call check
+    #[arg(long)]
+    check: bool,
+
+    /// What to do in place of a build: check, or check,format=json
+    #[arg(long, value_name = "METHOD", value_parser = ["check", "check,format=json"])]
+    call: Option<String>,
+
+    /// The Dockerfile, - for standard input; Dockerfile or dockerfile in the context if it
+    /// is not given
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Give an argument of the Dockerfile a value; the environment's if there is no =
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+
+    /// The directory that COPY and ADD take files from
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    context: PathBuf,
+}
+
+/// Checks the Dockerfile. The exit code is 1 if there is something to say.
+pub fn run(args: &Args, context: &Context) -> Result<i32> {
+    if !args.check && args.call.is_none() {
+        refuse!(
+            Unsupported,
+            "bryo build makes no images yet: --check looks a Dockerfile through, and bryo load and \
+             bryo copy take what others have built"
+        );
+    }
+    let directory = args.context.display();
+    let is_directory = args
+        .context
+        .metadata()
+        .with_context(|| format!("the context {directory}"))?;
+    if !is_directory.is_dir() {
+        refuse!(Invalid, "the context {directory} is not a directory");
+    }
+    let (name, text) = read(args)?;
+    let ignore = ignore(args)?;
+    let given = args
+        .build_arg
+        .iter()
+        .filter_map(|text| match text.contains('=') {
+            true => Some(text.clone()),
+            false => std::env::var(text)
+                .ok()
+                .map(|value| format!("{text}={value}")),
+        });
+    let arguments = pairs("build-arg", &given.collect::<Vec<_>>())?;
+    let store = context.store()?;
+    let around = Surroundings {
+        arguments: &arguments,
+        ignore: ignore.as_ref(),
+        image: &|image| variables(&store, image).ok().flatten(),
+    };
+    let wrong = |fault: Fault| refusal!(Invalid, "{}", fault.show(&name, &text).trim_end());
+    let file = Dockerfile::parse(&text).map_err(wrong)?;
+    let (warnings, selection) = lint::check(&file, &around).map_err(wrong)?;
+    match args.call.as_deref() {
+        Some("check,format=json") => output::line(json(&warnings))?,
+        _ => output::line(report(&warnings, &name, &text).trim_end())?,
+    }
+    if selection.is_error && !warnings.is_empty() {
+        let mut rules: Vec<_> = warnings.iter().map(|warning| warning.rule.name()).collect();
+        rules.dedup();
+        refuse!(
+            Invalid,
+            "lint violation found for rules: {}",
+            rules.join(", ")
+        );
+    }
+    Ok(i32::from(!warnings.is_empty()))
+}
+
+/// The Dockerfile's name and text.
+fn read(args: &Args) -> Result<(String, String)> {
+    let candidates = match &args.file {
+        Some(file) if file == Path::new("-") => {
+            return Ok(("-".into(), text("standard input", io::stdin())?));
+        }
+        Some(file) => vec![file.clone()],
+        None => ["Dockerfile", "dockerfile"]
+            .map(|name| args.context.join(name))
+            .into(),
+    };
+    for path in &candidates {
+        let name = path.display().to_string();
+        match File::open(path) {
+            Ok(file) => return Ok((name.clone(), text(&name, file)?)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).with_context(|| format!("open {name}")),
+        }
+    }
+    let place = candidates[0].display();
+    refuse!(NotFound, "there is no {place}: -f names another file")
+}
+
+/// A file that people write, whole.
+fn text(name: &str, from: impl Read) -> Result<String> {
+    let mut bytes = Vec::new();
+    let most = MAX_FILE as u64 + 1;
+    from.take(most)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("read {name}"))?;
+    if bytes.len() as u64 == most {
+        refuse!(Invalid, "{name} has more than {MAX_FILE} bytes");
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        refusal!(Invalid, "{name}:{line}: it is not UTF-8")
+    })
+}
+
+/// What the context leaves out: by the file beside the Dockerfile, else by its own.
+fn ignore(args: &Args) -> Result<Option<Ignore>> {
+    let named = args.file.as_deref().filter(|file| *file != Path::new("-"));
+    let dockerfile = named.map_or_else(|| args.context.join("Dockerfile"), Path::to_owned);
+    let mut beside = dockerfile.into_os_string();
+    beside.push(".dockerignore");
+    for path in [PathBuf::from(beside), args.context.join(".dockerignore")] {
+        let name = path.display().to_string();
+        match File::open(&path) {
+            Ok(file) => {
+                let read = Ignore::parse(&text(&name, file)?);
+                return read
+                    .map(Some)
+                    .map_err(|bad| refusal!(Invalid, "{name}:{}: {}", bad.line, bad.text));
+            }
+            Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+            Err(e) => return Err(e).with_context(|| format!("open {name}")),
+        }
+    }
+    Ok(None)
+}
+
+/// The variables of an image of the store.
+fn variables(store: &Store, image: &str) -> Result<Option<Variables>> {
+    let Some(image) = store.find(image)? else {
+        return Ok(None);
+    };
+    let config = store.config_json(&image)?;
+    let all = config["config"]["Env"].as_array().into_iter().flatten();
+    let pair = |text: &serde_json::Value| {
+        let (name, value) = text.as_str()?.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    Ok(Some(all.filter_map(pair).collect()))
+}
+
+/// The part of a rule's address that is its own: `FromAsCasing` is `from-as-casing`.
+fn page(rule: &str) -> String {
+    let mut page = String::new();
+    let mut before = '-';
+    let mut letters = rule.chars().peekable();
+    while let Some(c) = letters.next() {
+        let begins = before.is_lowercase() || letters.peek().is_some_and(|n| n.is_lowercase());
+        if c.is_uppercase() && before != '-' && begins {
+            page.push('-');
+        }
+        page.push(c.to_ascii_lowercase());
+        before = c;
+    }
+    page
+}
+
+fn report(warnings: &[Warning], name: &str, text: &str) -> String {
+    let mut report = match warnings.len() {
+        0 => "Check complete, no warnings found.\n".to_owned(),
+        1 => "Check complete, 1 warning has been found!\n".to_owned(),
+        count => format!("Check complete, {count} warnings have been found!\n"),
+    };
+    for warning in warnings {
+        let rule = warning.rule.name();
+        report += &format!(
+            "\nWARNING: {rule} - {RULES}{}/\n{}\n",
+            page(rule),
+            warning.text
+        );
+        report += &format!("{name}:{}\n", warning.lines.first);
+        report += &excerpt(text, warning.lines, None);
+    }
+    report
+}
+
+/// As BuildKit's frontend answers to `lint`.
+fn json(warnings: &[Warning]) -> String {
+    let warning = |warning: &Warning| {
+        let rule = warning.rule.name();
+        let place = |line: usize| json!({"line": line, "character": 0});
+        json!({
+            "ruleName": rule,
+            "description": warning.rule.description(),
+            "url": format!("{RULES}{}/", page(rule)),
+            "detail": warning.text,
+            "location": {"ranges": [{
+                "start": place(warning.lines.first),
+                "end": place(warning.lines.last),
+            }]},
+        })
+    };
+    json!({"warnings": warnings.iter().map(warning).collect::<Vec<_>>()}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page;
+
+    #[test]
+    fn addresses_of_rules() {
+        for (rule, address) in [
+            ("FromAsCasing", "from-as-casing"),
+            ("JSONArgsRecommended", "json-args-recommended"),
+            ("UndefinedVar", "undefined-var"),
+        ] {
+            assert_eq!(page(rule), address);
+        }
+    }
+}
