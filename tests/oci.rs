@@ -1,7 +1,7 @@
 //! `bryo oci`: runc's command line. Where runc can do the same here, it is asked
 //! too, so that a disagreement shows.
 
-use crate::common::{Output, Podman, Sandbox, bryo, busybox_tar, require_tool, wait_for};
+use crate::common::{Output, Sandbox, bryo, require_tool, wait_for};
 use bryo::sys::channel::Channel;
 use nix::unistd::{getgid, getuid};
 use serde_json::{Value, json};
@@ -13,7 +13,9 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod engines;
 mod groups;
+mod repair;
 mod words;
 
 /// How many runtimes there were.
@@ -392,38 +394,54 @@ fn a_terminal_goes_to_who_listens_for_it() {
 }
 
 #[test]
-fn podman_runs_containers_by_it() {
+fn a_terminal_in_the_foreground_is_carried() {
     let runtime = Runtime::bryo();
-    let podman = Podman::new(&runtime.sandbox);
-    let import = podman.command(&["import"]).arg(busybox_tar()).arg("bb");
-    import.output().expect(0);
-    let program = runtime.program.to_str().unwrap();
-    let call = |words: &[&str]| podman.command_with(program, words).output();
-    let run = |words: &[&str]| call(&[&["run", "--rm", "--network", "none"], words].concat());
-    let output = run(&["bb", "sh", "-c", "echo out; id -u; exit 5"]).expect(5);
-    assert_eq!(output.stdout, "out\n0\n");
-    assert_eq!(run(&["-t", "bb", "tty"]).expect(0).stdout, "/dev/pts/0\r\n");
-    // By the error's words, not by the runtime's exit code.
-    run(&["bb", "/nonex"]).expect(127);
-    run(&["bb", "nonex"]).expect(127);
-    run(&["bb", "/etc"]).expect(126);
-
-    let flags = ["run", "-d", "--name", "c", "--network", "none", "bb"];
-    let script = "trap 'echo asked; exit 4' TERM; echo begun; while :; do sleep 0.1; done";
-    call(&[&flags[..], &["sh", "-c", script]].concat()).expect(0);
-    let logged = |wanted: &str| {
-        wait_for(wanted, || {
-            call(&["logs", "c"]).stdout.contains(wanted).then_some(())
-        });
+    let script = "test -t 0 && test -t 1 && read line && echo got $line; exit 4";
+    runtime.configure(&["sh", "-c", script], |config| {
+        config["process"]["terminal"] = json!(true);
+    });
+    let bundle = runtime.bundle.to_str().unwrap();
+    let root = runtime.sandbox.path().join("oci");
+    let run = |words: &[&str]| {
+        let call = runtime.sandbox.command(&runtime.program);
+        let call = call.arg("--root").arg(&root).args(words);
+        call.stdin("typed\n").output()
     };
-    logged("begun");
-    let exec = call(&["exec", "c", "sh", "-c", "echo inside; exit 6"]).expect(6);
-    assert_eq!(exec.stdout, "inside\n");
-    call(&["stop", "-t", "20", "c"]).expect(0);
-    logged("asked");
-    let code = call(&["inspect", "-f", "{{.State.ExitCode}}", "c"]).expect(0);
-    assert_eq!(code.stdout, "4\n");
-    call(&["start", "c"]).expect(0);
-    call(&["kill", "c"]).expect(0);
-    call(&["rm", "-f", "c"]).expect(0);
+    let output = run(&["run", "-b", bundle, "c"]).expect(4);
+    assert!(output.stdout.ends_with("got typed\r\n"), "{output}");
+    // There is nobody to carry it.
+    let refused = run(&["run", "-d", "-b", bundle, "c"]).expect(1);
+    assert!(refused.stderr.contains("console socket"), "{refused}");
+    runtime.configure(&["sleep", "1000"], |_| {});
+    runtime.create("c", &[]).expect(0);
+    let output = run(&["exec", "-t", "c", "sh", "-c", script]).expect(4);
+    assert!(output.stdout.ends_with("got typed\r\n"), "{output}");
+    runtime.call(&["delete", "--force", "c"]).expect(0);
+}
+
+#[test]
+fn descriptors_are_passed_on_and_no_others() {
+    for runtime in [Runtime::bryo(), Runtime::crun()] {
+        let show = "ls /proc/self/fd | tr '\\n' ' '; cat <&3; echo $LISTEN_FDS";
+        runtime.configure(&["sh", "-c", show], |_| {});
+        let given = runtime.sandbox.write("given", "given\n");
+        let root = runtime.sandbox.path().join("oci");
+        let run = |flags: &str| {
+            let script = format!(
+                "for n in {{3..40}}; do eval \"exec $n>&-\"; done; exec 3<{} 4</dev/null 7</dev/null; exec \"$@\" run {flags} -b {} c",
+                given.display(),
+                runtime.bundle.display()
+            );
+            let call = runtime
+                .sandbox
+                .command("bash")
+                .args(["-c", &script, "bash"]);
+            call.arg(&runtime.program).arg("--root").arg(&root).output()
+        };
+        // ls has one of its own.
+        let output = run("--preserve-fds 1").expect(0);
+        assert_eq!(output.stdout, "0 1 2 3 4 given\n\n", "{output}");
+        let output = run("--preserve-fds 9").expect(0);
+        assert_eq!(output.stdout, "0 1 2 3 4 5 7 given\n\n", "{output}");
+    }
 }

@@ -741,3 +741,5 @@ mod alone;
 mod bare;
 #[path = "guest/further.rs"]
 mod further;
+#[path = "guest/oci.rs"]
+mod oci;

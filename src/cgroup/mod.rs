@@ -3,6 +3,7 @@
 //! called there, and what can be done to all of its processes at once.
 
 pub mod dbus;
+pub mod devices;
 pub mod events;
 pub mod limits;
 pub mod place;

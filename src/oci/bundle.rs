@@ -73,17 +73,6 @@ pub fn plan(spec: &Spec, dir: &Path, id: &str) -> Result<Plan> {
         }
         Some(_) => {}
     }
-    let linux = spec.linux().as_ref();
-    let namespaces = linux.and_then(|l| l.namespaces().as_ref());
-    let own_ids = |kind: &LinuxNamespaceType| *kind == LinuxNamespaceType::User;
-    let own_ids = namespaces.into_iter().flatten().any(|n| own_ids(&n.typ()));
-    if !own_ids && ns::is_in_initial_user() {
-        refuse!(
-            Unsupported,
-            "linux.namespaces: one of type user is wanted, or a caller in one: root of the whole \
-             machine gives nothing away here"
-        );
-    }
     let mut plan = Plan::new(spec, dir)?;
     plan.process.death_signal = None;
     // Who grants none has none, as with runc and crun.
@@ -96,6 +85,14 @@ pub fn plan(spec: &Spec, dir: &Path, id: &str) -> Result<Plan> {
     }
     plan.hooks.id = id.to_owned();
     Ok(plan)
+}
+
+/// Whether the container's root is the machine's own.
+pub fn is_of_machine(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let namespaces = linux.and_then(|linux| linux.namespaces().as_ref());
+    let mut namespaces = namespaces.into_iter().flatten();
+    !namespaces.any(|n| n.typ() == LinuxNamespaceType::User) && ns::is_in_initial_user()
 }
 
 /// Whether processes may set their supplementary groups in this process's user

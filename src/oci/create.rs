@@ -3,9 +3,8 @@
 use super::bundle::{self, Bundle};
 use super::group;
 use super::state::{Container, Lock, Record, States, remove};
-use super::{own_streams, write_pid};
+use super::{connect_console, own_streams, write_pid};
 use crate::cgroup::place::{Manager, Placed};
-use crate::error::refuse;
 use crate::process::ProcessId;
 use crate::runtime::gate::Gate;
 use crate::runtime::{self, Plan, Started};
@@ -14,7 +13,6 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::unistd::geteuid;
 use std::cell::RefCell;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// How a container is made.
@@ -26,7 +24,9 @@ pub struct How {
     pub console: Option<PathBuf>,
     /// Gets the id of its process.
     pub pid_file: Option<PathBuf>,
-    /// How many of the caller's descriptors from 3 on it gets.
+    /// How many sockets from 3 on it gets, and is told of (sd_listen_fds(3)).
+    pub activated: u32,
+    /// How many of the caller's descriptors behind those it gets.
     pub preserved: u32,
     /// Who makes its control groups; nobody named means who can.
     pub manager: Option<Manager>,
@@ -38,34 +38,22 @@ pub struct How {
 /// # Errors
 /// What keeps it from being made; nothing of it is left then.
 pub fn create(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result<()> {
-    make(states, id, how, warn).map(drop)
+    make(states, id, how, false, warn).map(drop)
 }
 
-/// As [`create`]; the process is a child of this one.
+/// As [`create`]; the process is a child of this one, which may attend to it.
 pub(super) fn make(
     states: &States,
     id: &str,
     how: &How,
+    attends: bool,
     warn: &dyn Fn(&str),
 ) -> Result<(Container, Started, Lock)> {
     let bundle = Bundle::read(&how.bundle)?;
     let mut plan = bundle::plan(&bundle.spec, &bundle.dir, id)?;
-    plan.process.sockets = (how.preserved, None);
-    match (&how.console, plan.process.terminal) {
-        (Some(path), Some(_)) => {
-            let what = || format!("--console-socket {}", path.display());
-            plan.process.console = Some(UnixStream::connect(path).with_context(what)?.into());
-        }
-        (Some(_), None) => refuse!(
-            Invalid,
-            "cannot use console socket: process.terminal of config.json is not true"
-        ),
-        (None, Some(_)) => refuse!(
-            Invalid,
-            "cannot allocate tty if runc will detach without setting console socket"
-        ),
-        (None, None) => {}
-    }
+    plan.process.sockets = (how.activated, None);
+    plan.process.preserved = how.preserved;
+    connect_console(&mut plan.process, how.console.as_deref(), attends)?;
     let (dir, lock) = states.reserve(id)?;
     let mut placed = None;
     match prepare(id, &dir, &bundle, &mut plan, how, &mut placed) {
@@ -94,7 +82,8 @@ fn prepare(
     Container::keep(dir, &bundle.text)?;
     let gate = Gate::make(dir)?;
     let streams = own_streams()?;
-    *placed = group::make(&bundle.spec, id, how.manager)?;
+    let intends = || Container::intend_group(dir);
+    *placed = group::make(&bundle.spec, id, how.manager, intends)?;
     let payload = placed.as_ref().map(Placed::payload);
     plan.group = payload.map(|group| group.open()).transpose()?;
     let annotations = bundle.spec.annotations().clone().unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::bundle::may_set_groups;
 use super::lifecycle::attend;
 use super::state::{Container, States, Status};
-use super::{own_streams, write_pid};
+use super::{connect_console, own_streams, write_pid};
 use crate::cgroup::v2::Group;
 use crate::error::refuse;
 use crate::idmap::IdMap;
@@ -15,7 +15,6 @@ use anyhow::{Context, Result};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, Spec};
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Component, Path, PathBuf};
 
 /// What is to be run, and how.
@@ -98,21 +97,11 @@ pub fn exec(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result
     let filter = Seccomp::of(linux.and_then(|l| l.seccomp().as_ref()), false);
     let mut plan = ProcessPlan::new(&process, filter, setgroups, None)?;
     plan.capabilities.get_or_insert_default();
-    plan.sockets = (how.preserved, None);
+    plan.preserved = how.preserved;
     if how.detached {
         plan.death_signal = None;
     }
-    match (&how.console, plan.terminal) {
-        (Some(path), Some(_)) => {
-            let what = || format!("--console-socket {}", path.display());
-            plan.console = Some(UnixStream::connect(path).with_context(what)?.into());
-        }
-        (None, Some(_)) => refuse!(
-            Invalid,
-            "cannot allocate tty if runc will detach without setting console socket"
-        ),
-        _ => {}
-    }
+    connect_console(&mut plan, how.console.as_deref(), !how.detached)?;
     let signals = match how.detached {
         true => None,
         false => Some(SignalFd::new()?),
@@ -125,7 +114,7 @@ pub fn exec(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result
         write_pid(path, started.child.pid.as_raw())?;
     }
     match signals {
-        Some(signals) => attend(&started.child, &signals),
+        Some(signals) => attend(started, &signals),
         None => Ok(0),
     }
 }

@@ -2,15 +2,18 @@
 //! or costs nothing, and done without where there can be none, unless something is
 //! to be limited by it.
 
+use super::bundle;
 use super::state::{Container, Status};
+use crate::cgroup::devices;
 use crate::cgroup::limits::{self, Setting};
 use crate::cgroup::place::{self, Manager, Obstacle, Placed, Wanted};
 use crate::cgroup::v2::Group;
 use crate::error::refuse;
+use crate::sys::bpf::attach_device_program;
 use crate::sys::ns;
 use anyhow::{Context, Result};
 use nix::unistd::geteuid;
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -55,13 +58,24 @@ fn path(spec: &Spec, id: &str) -> (String, bool) {
 }
 
 /// Makes the groups of a container and sets its limits. `manager` is who shall;
-/// nobody named means who can.
+/// nobody named means who can. Where this process makes them it `intends` that
+/// first: whoever is in there later is this container's.
 ///
 /// # Errors
 /// Something is to be limited and cannot be; systemd is to make it and cannot be
 /// asked; somebody else is in that group.
-pub fn make(spec: &Spec, id: &str, manager: Option<Manager>) -> Result<Option<Placed>> {
+pub fn make(
+    spec: &Spec,
+    id: &str,
+    manager: Option<Manager>,
+    intends: impl FnOnce() -> Result<()>,
+) -> Result<Option<Placed>> {
     let asked = asked(spec)?;
+    let devices = resources(spec).and_then(|all| all.devices().as_deref());
+    let devices = devices.unwrap_or_default();
+    // Root of the machine could open any; nobody else can make a node of one.
+    let guarded = bundle::is_of_machine(spec) && !devices::allow_everything(devices);
+    let needed = guarded || !asked.is_empty();
     let controllers = limits::controllers(&asked);
     let cannot = |why: &dyn std::fmt::Display| -> Result<Option<Placed>> {
         refuse!(
@@ -72,22 +86,28 @@ pub fn make(spec: &Spec, id: &str, manager: Option<Manager>) -> Result<Option<Pl
     };
     let (path, named) = path(spec, id);
     let manager = match manager {
+        // So it was wished.
         Some(Manager::Disabled) if asked.is_empty() => return Ok(None),
         Some(Manager::Disabled) => return cannot(&"--cgroup-manager disabled"),
         Some(manager) => manager,
-        None if named || asked.is_empty() => Manager::Cgroupfs,
+        None if named || !needed => Manager::Cgroupfs,
         None => Manager::Auto,
     };
-    if manager == Manager::Cgroupfs
-        && let Some(group) = place::foreseen(&path)?
-        && group.is_populated()
-    {
-        refuse!(
-            Conflict,
-            "linux.cgroupsPath: there are processes in {} already, which would end with this \
-             container",
-            group.dir().display()
-        );
+    let foreseen = match manager {
+        Manager::Systemd => None,
+        // What is wrong with the path is said when it matters.
+        _ => place::foreseen(&path).unwrap_or_default(),
+    };
+    if let Some(group) = foreseen {
+        if group.is_populated() {
+            refuse!(
+                Conflict,
+                "linux.cgroupsPath: there are processes in {} already, which would end with this \
+                 container",
+                group.dir().display()
+            );
+        }
+        intends()?;
     }
     let wanted = Wanted {
         manager,
@@ -104,7 +124,13 @@ pub fn make(spec: &Spec, id: &str, manager: Option<Manager>) -> Result<Option<Pl
         Err(obstacle) if manager == Manager::Systemd => {
             refuse!(Unsupported, "--systemd-cgroup: {obstacle}")
         }
-        Err(_) if asked.is_empty() => return Ok(None),
+        Err(_) if !needed => return Ok(None),
+        Err(obstacle) if asked.is_empty() => refuse!(
+            Unsupported,
+            "linux.resources.devices: root of the machine is kept from devices by a control group of \
+             version 2 alone: {obstacle}; --cgroup-manager disabled runs it without that, and a user \
+             namespace needs none"
+        ),
         Err(obstacle) => return cannot(&obstacle),
     };
     if let Some(refused) = placed.apply(&asked).first() {
@@ -115,18 +141,31 @@ pub fn make(spec: &Spec, id: &str, manager: Option<Manager>) -> Result<Option<Pl
             refused.setting.file
         );
     }
+    if guarded && let Err(error) = guard(&placed, devices) {
+        let _ = placed.remove();
+        return Err(error);
+    }
     Ok(Some(placed))
 }
 
-/// Removes the group of a container of which nothing but its specification was
-/// recorded before its maker was killed.
-pub fn remove_leftover(spec: &Spec, id: &str) {
+/// Keeps a container from devices that its rules do not allow.
+fn guard(placed: &Placed, rules: &[LinuxDeviceCgroup]) -> Result<()> {
+    let group = placed.limits().open()?;
+    let program = devices::program(rules);
+    attach_device_program(group, &program).context("linux.resources.devices")
+}
+
+/// Removes the group of a container, with who is in it, of which nothing but its
+/// specification and that it was intended was recorded before its maker was
+/// killed. A scope goes by itself.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_leftover(spec: &Spec, id: &str) -> Result<()> {
     let (path, _) = path(spec, id);
-    if let Ok(Some(group)) = place::foreseen(&path)
-        // Somebody else's.
-        && !group.is_populated()
-    {
-        let _ = group.remove();
+    match place::foreseen(&path)? {
+        Some(group) => group.remove(),
+        None => Ok(()),
     }
 }
 
@@ -284,9 +323,13 @@ mod tests {
         let some = json!({"cpu": {"shares": 512}, "pids": {"limit": 5}});
         assert_eq!(files(some), ["cpu.weight", "pids.max"]);
         let disabled = Some(Manager::Disabled);
-        assert!(make(&spec(json!({})), "c", disabled).unwrap().is_none());
+        assert!(
+            make(&spec(json!({})), "c", disabled, || Ok(()))
+                .unwrap()
+                .is_none()
+        );
         let some = spec(json!({"resources": {"pids": {"limit": 5}}}));
-        let refused = make(&some, "c", disabled).unwrap_err();
+        let refused = make(&some, "c", disabled, || Ok(())).unwrap_err();
         assert_eq!(Kind::of(&refused), Some(Kind::Unsupported));
     }
 

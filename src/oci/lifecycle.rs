@@ -3,11 +3,12 @@
 use super::bundle;
 use super::create::{How, make};
 use super::state::{Container, States, Status};
+use super::terminal::Terminal;
 use crate::error::{Kind, refuse};
 use crate::process::exit_code;
 use crate::runtime::gate::{Gate, Key};
 use crate::runtime::hooks::Moment;
-use crate::runtime::{self};
+use crate::runtime::{self, Started};
 use crate::sys::clone::Child;
 use crate::sys::signal::SignalFd;
 use crate::sys::{pidfd, wait};
@@ -17,10 +18,6 @@ use nix::poll::PollFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::os::fd::AsFd;
-use std::time::Duration;
-
-/// How long a process that is killed may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lets a container's process execute its command.
 ///
@@ -107,17 +104,23 @@ fn kill_all(container: &Container, signal: i32) -> Result<()> {
 /// # Errors
 /// It runs; it does not end.
 pub fn delete(states: &States, id: &str, force: bool, warn: &dyn Fn(&str)) -> Result<()> {
-    let (container, _lock) = match states.find_locked(id) {
-        Ok(found) => found,
-        Err(error) if Kind::of(&error) == Some(Kind::NotFound) => {
-            // What a killed command left goes anyway.
-            states.remove_leftover(id)?;
+    let (container, _lock) = loop {
+        let error = match states.find_locked(id) {
+            Ok(found) => break found,
+            Err(error) => error,
+        };
+        match Kind::of(&error) {
+            Some(Kind::NotFound) => {}
+            _ if force && states.is_unreadable(id) => warn(&format!("{error:#}")),
+            _ => return Err(error),
+        }
+        // What a killed command left goes anyway.
+        if states.remove_leftover(id)? {
             return match force {
                 true => Ok(()),
                 false => Err(error),
             };
         }
-        Err(error) => return Err(error),
     };
     let status = container.status()?;
     if matches!(status, Status::Running | Status::Paused) && !force {
@@ -127,19 +130,7 @@ pub fn delete(states: &States, id: &str, force: bool, warn: &dyn Fn(&str)) -> Re
             status.name()
         );
     }
-    if let Some(process) = container.process()? {
-        match pidfd::kill(&process, libc::SIGKILL) {
-            Err(e) if e.errno != Errno::ESRCH => return Err(e.into()),
-            _ => {}
-        }
-        if !wait::readable(&process, wait::within(PATIENCE)) {
-            refuse!(
-                Timeout,
-                "container {id}: its process has not ended {} seconds after SIGKILL",
-                PATIENCE.as_secs()
-            );
-        }
-    }
+    container.end()?;
     forget(&container, warn)
 }
 
@@ -174,7 +165,7 @@ pub fn run(
         true => None,
         false => Some(SignalFd::new()?),
     };
-    let (container, started, lock) = make(states, id, how, warn)?;
+    let (container, started, lock) = make(states, id, how, !detached, warn)?;
     if let Err(error) = release(&container) {
         let _ = waitpid(started.child.pid, None);
         let _ = forget(&container, warn);
@@ -184,25 +175,36 @@ pub fn run(
     let Some(signals) = signals else {
         return Ok(0);
     };
-    let code = attend(&started.child, &signals)?;
+    let code = attend(started, &signals)?;
     if !kept {
         forget(&container, warn)?;
     }
     Ok(code)
 }
 
-/// Waits for the end of a child, and passes signals on to it.
-pub(super) fn attend(child: &Child, signals: &SignalFd) -> Result<i32> {
+/// Waits for the end of a process, passes signals on to it, and what comes from its
+/// terminal to the caller.
+pub(super) fn attend(started: Started, signals: &SignalFd) -> Result<i32> {
+    let Started { child, console, .. } = started;
+    let mut terminal = console.map(Terminal::new).transpose()?;
     loop {
         let fds = [child.pidfd.as_fd(), signals.as_fd()].map(|fd| (fd, PollFlags::POLLIN));
-        let seen = wait::wait(fds, None).context("poll")?;
+        let of_terminal = terminal.as_ref().map(Terminal::watched);
+        let watched = fds.into_iter().chain(of_terminal.into_iter().flatten());
+        let seen = wait::wait(watched, None).context("poll")?;
         while let Some(signal) = signals.next() {
-            if ![libc::SIGCHLD, libc::SIGPIPE, libc::SIGURG].contains(&signal) {
+            match (&terminal, signal) {
+                (_, libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG) => {}
+                (Some(terminal), libc::SIGWINCH) => terminal.fit(),
                 // It may have ended by now.
-                let _ = pidfd::kill(&child.pidfd, signal);
+                _ => drop(pidfd::kill(&child.pidfd, signal)),
             }
         }
-        if !seen[0].is_empty() {
+        let ended = !seen[0].is_empty();
+        if let Some(terminal) = &mut terminal {
+            terminal.carry()?;
+        }
+        if ended {
             return Ok(exit_code(waitpid(child.pid, None).context("wait")?));
         }
     }

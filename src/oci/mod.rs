@@ -14,10 +14,14 @@ pub mod features;
 pub mod group;
 pub mod lifecycle;
 pub mod state;
+mod terminal;
 
+use crate::error::refuse;
 use crate::runtime::Stdio;
+use crate::runtime::process::ProcessPlan;
 use crate::sys::fd::standard;
 use anyhow::{Context, Result};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -29,6 +33,29 @@ fn own_streams() -> Result<Stdio> {
         copy.map(Rc::new).context("copy a standard stream")
     });
     Ok(Stdio([input?, output?, errors?]))
+}
+
+/// Has the terminal of a process, if it has one, go to who listens at `socket`.
+///
+/// # Errors
+/// Nobody does; there is no socket, and nobody `attends` to the process.
+fn connect_console(plan: &mut ProcessPlan, socket: Option<&Path>, attends: bool) -> Result<()> {
+    match (socket, plan.terminal) {
+        (Some(path), Some(_)) => {
+            let what = || format!("--console-socket {}", path.display());
+            plan.console = Some(UnixStream::connect(path).with_context(what)?.into());
+        }
+        (Some(_), None) => refuse!(
+            Invalid,
+            "cannot use console socket: process.terminal of config.json is not true"
+        ),
+        (None, Some(_)) if !attends => refuse!(
+            Invalid,
+            "cannot allocate tty if runc will detach without setting console socket"
+        ),
+        (None, _) => {}
+    }
+    Ok(())
 }
 
 /// Writes a process's id to a file, which is there as a whole or not at all.

@@ -13,7 +13,7 @@ use crate::process::ProcessId;
 use crate::runtime::gate::Key;
 use crate::sys::fs::{create_private, make_private, write_private};
 use crate::sys::replace::replace;
-use crate::sys::wait;
+use crate::sys::{pidfd, wait};
 use anyhow::{Context, Error, Result};
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -21,18 +21,28 @@ use nix::unistd::{Uid, geteuid};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, TryLockError};
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const CONFIG: &str = "config.json";
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
+/// That control groups are made, which are not recorded yet.
+const GROUP: &str = "group";
 
-/// The longest id, since it is the name of a directory.
-const MOST_ID: usize = 255;
+/// How long a process that is killed may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest id, since it is the name of a directory, and of one that is removed.
+const MOST_ID: usize = 250;
+
+/// How often another command may be first.
+const TURNS: u32 = 100;
 
 /// The directory of all containers of a caller.
 #[derive(Debug, Clone)]
@@ -176,26 +186,34 @@ impl States {
         let dir = self.root.join(id);
         let taken = || refusal!(Conflict, "container with given ID already exists: {id}");
         let what = || format!("create {}", dir.display());
-        for _ in 0..2 {
+        // One that was created is its owner's to remove.
+        let exists = || match self.find(id) {
+            Ok(container) => container.record.ready,
+            Err(_) => dir.join(STATE).exists(),
+        };
+        for _ in 0..TURNS {
             match DirBuilder::new().mode(0o700).create(&dir) {
-                Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    // What a killed command left has no state and no lock.
-                    let Some(lock) = try_lock(&dir)? else {
-                        return Err(taken());
-                    };
-                    if dir.join(STATE).exists() {
-                        return Err(taken());
-                    }
-                    forget_group(&dir, id);
-                    empty(&dir).with_context(what)?;
-                    return Ok((dir, lock));
+                Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e).with_context(what),
+                Err(_) if exists() => return Err(taken()),
+                _ => {}
+            }
+            // Who is about to make it, or has been killed a moment ago, is waited for.
+            let Some(lock) = lock(&dir)? else {
+                continue;
+            };
+            if exists() {
+                return Err(taken());
+            }
+            // What a killed command left.
+            if let Ok(container) = self.find(id) {
+                container.end()?;
+                if let Some(placed) = &container.record.placed {
+                    placed.remove()?;
                 }
-                Err(e) => return Err(e).with_context(what),
             }
-            if let Some(lock) = try_lock(&dir)? {
-                return Ok((dir, lock));
-            }
+            forget_group(&dir, id)?;
+            empty(&dir).with_context(what)?;
+            return Ok((dir, lock));
         }
         Err(taken())
     }
@@ -217,20 +235,26 @@ impl States {
         Ok(Container { record, dir })
     }
 
+    /// Whether something is recorded of a container that cannot be made sense of.
+    pub fn is_unreadable(&self, id: &str) -> bool {
+        let text = check_id(id).and_then(|()| Ok(std::fs::read(self.root.join(id).join(STATE))?));
+        text.is_ok_and(|text| serde_json::from_slice::<Record>(&text).is_err())
+    }
+
     /// Finds a container and locks it; another command that has it locked is
     /// waited for.
     ///
     /// # Errors
     /// As of [`find`](Self::find).
     pub fn find_locked(&self, id: &str) -> Result<(Container, Lock)> {
-        let container = self.find(id)?;
-        let file = match open_lock(&container.dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Err(not_found(id)),
-            file => file.with_context(|| format!("lock {}", container.dir.display()))?,
-        };
-        file.lock().context("flock")?;
-        // As it is now.
-        Ok((self.find(id)?, Lock(file)))
+        for _ in 0..TURNS {
+            let container = self.find(id)?;
+            if let Some(lock) = lock(&container.dir)? {
+                // As it is now.
+                return Ok((self.find(id)?, lock));
+            }
+        }
+        Err(not_found(id))
     }
 
     /// All containers, by id.
@@ -249,26 +273,28 @@ impl States {
         Ok(all)
     }
 
-    /// Removes what is left of a container that has no state.
+    /// Removes what is left of a container that has no state. False if by now there
+    /// is one, since another command was about to make it.
     ///
     /// # Errors
-    /// It is being created.
-    pub fn remove_leftover(&self, id: &str) -> Result<()> {
+    /// It cannot be removed.
+    pub fn remove_leftover(&self, id: &str) -> Result<bool> {
         check_id(id)?;
         let dir = self.root.join(id);
-        if !dir.exists() {
-            return Ok(());
-        }
-        match try_lock(&dir)? {
-            Some(_lock) => {
-                forget_group(&dir, id);
-                remove(&dir)
+        for _ in 0..TURNS {
+            if !dir.exists() {
+                return clear(&trash(&dir)).map(|()| true);
             }
-            None => refuse!(
-                Conflict,
-                "container {id} is being created by another command"
-            ),
+            let Some(_lock) = lock(&dir)? else {
+                continue;
+            };
+            if self.find(id).is_ok() {
+                return Ok(false);
+            }
+            forget_group(&dir, id)?;
+            remove(&dir)?;
         }
+        Ok(false)
     }
 }
 
@@ -292,6 +318,15 @@ impl Container {
         write_private(&path, spec).with_context(|| path.display().to_string())
     }
 
+    /// Notes that its control groups are made from now on.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn intend_group(dir: &Path) -> Result<()> {
+        let path = dir.join(GROUP);
+        write_private(&path, b"").with_context(|| path.display().to_string())
+    }
+
     /// The specification that it was created by.
     ///
     /// # Errors
@@ -308,6 +343,29 @@ impl Container {
     pub fn process(&self) -> Result<Option<OwnedFd>> {
         let process = self.record.process.open()?;
         Ok(process.filter(|process| !wait::is_readable(process)))
+    }
+
+    /// Kills its process, and returns when that has ended.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn end(&self) -> Result<()> {
+        let Some(process) = self.process()? else {
+            return Ok(());
+        };
+        match pidfd::kill(&process, libc::SIGKILL) {
+            Err(e) if e.errno != Errno::ESRCH => return Err(e.into()),
+            _ => {}
+        }
+        if !wait::readable(&process, wait::within(PATIENCE)) {
+            refuse!(
+                Timeout,
+                "container {}: its process has not ended {} seconds after SIGKILL",
+                self.record.id,
+                PATIENCE.as_secs()
+            );
+        }
+        Ok(())
     }
 
     /// How it is.
@@ -375,55 +433,76 @@ fn kept(dir: &Path) -> Result<Spec> {
 }
 
 /// Removes the group of a container that has come no further.
-fn forget_group(dir: &Path, id: &str) {
-    if let Ok(spec) = kept(dir) {
-        group::remove_leftover(&spec, id);
-    }
-}
-
-/// Removes a container's directory, its state last: until then it is known.
-pub(super) fn remove(dir: &Path) -> Result<()> {
-    let what = || format!("remove {}", dir.display());
-    let gone = |e: &std::io::Error| e.kind() == ErrorKind::NotFound;
-    empty(dir).with_context(what)?;
-    for last in [STATE, LOCK] {
-        match std::fs::remove_file(dir.join(last)) {
-            Err(e) if !gone(&e) => return Err(e).with_context(what),
-            _ => {}
-        }
-    }
-    match std::fs::remove_dir(dir) {
-        Err(e) if !gone(&e) => Err(e).with_context(what),
+fn forget_group(dir: &Path, id: &str) -> Result<()> {
+    match kept(dir) {
+        Ok(spec) if dir.join(GROUP).exists() => group::remove_leftover(&spec, id),
         _ => Ok(()),
     }
 }
 
-/// Removes all but the lock and the state.
+/// Removes a container's directory: out of sight first, so that there is all of it
+/// or nothing.
+pub(super) fn remove(dir: &Path) -> Result<()> {
+    let trash = trash(dir);
+    clear(&trash)?;
+    match std::fs::rename(dir, &trash) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        renamed => {
+            renamed.with_context(|| format!("remove {}", dir.display()))?;
+            clear(&trash)
+        }
+    }
+}
+
+/// Where a directory is while it is removed; no id is such a name.
+fn trash(dir: &Path) -> PathBuf {
+    let mut name = OsString::from("~");
+    name.push(dir.file_name().unwrap_or_default());
+    dir.with_file_name(name)
+}
+
+fn clear(trash: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(trash) {
+        // Another command does the same.
+        Err(_) if !trash.exists() => Ok(()),
+        cleared => cleared.with_context(|| format!("remove {}", trash.display())),
+    }
+}
+
+/// Removes all but the lock.
 fn empty(dir: &Path) -> std::io::Result<()> {
     for entry in dir.read_dir()? {
         let entry = entry?;
-        if entry.file_name() != LOCK && entry.file_name() != STATE {
+        if entry.file_name() != LOCK {
             std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
-fn open_lock(dir: &Path) -> std::io::Result<File> {
-    create_private(&dir.join(LOCK))
-}
-
-fn try_lock(dir: &Path) -> Result<Option<Lock>> {
+/// Locks a container's directory, and waits for who has it locked. `None` if it is
+/// gone by then, or another one.
+fn lock(dir: &Path) -> Result<Option<Lock>> {
     let what = || format!("lock {}", dir.display());
-    let file = match open_lock(dir) {
+    match dir.symlink_metadata() {
+        Ok(meta) if !meta.is_dir() => {
+            refuse!(
+                Conflict,
+                "{}: it is no directory of a container",
+                dir.display()
+            )
+        }
+        _ => {}
+    }
+    let path = dir.join(LOCK);
+    let file = match create_private(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         file => file.with_context(what)?,
     };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Lock(file))),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(e)) => Err(e).with_context(what),
-    }
+    file.lock().with_context(what)?;
+    let own = file.metadata().with_context(what)?;
+    let same = |there: std::fs::Metadata| (there.dev(), there.ino()) == (own.dev(), own.ino());
+    Ok(path.metadata().is_ok_and(same).then_some(Lock(file)))
 }
 
 #[cfg(test)]
@@ -433,10 +512,10 @@ mod tests {
 
     #[test]
     fn ids_are_names_of_directories() {
-        for good in ["a", "-x", "A.b_c+d-1", &"x".repeat(255)] {
+        for good in ["a", "-x", "A.b_c+d-1", &"x".repeat(250)] {
             assert!(check_id(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a b", "a\n", "ä", &"x".repeat(256)] {
+        for bad in ["", ".", "..", "a/b", "a b", "a\n", "ä", &"x".repeat(251)] {
             let error = check_id(bad).unwrap_err();
             assert_eq!(Kind::of(&error), Some(Kind::Invalid));
             assert!(error.to_string().starts_with("invalid container ID format"));
@@ -448,9 +527,6 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let states = States::open(&place.path().join("states")).unwrap();
         let (dir, lock) = states.reserve("a").unwrap();
-        let taken = states.reserve("a").unwrap_err();
-        assert_eq!(Kind::of(&taken), Some(Kind::Conflict));
-        assert!(states.remove_leftover("a").is_err());
         // Killed before it had a process.
         Container::keep(&dir, b"{}").unwrap();
         drop(lock);
@@ -459,9 +535,9 @@ mod tests {
         let (_, lock) = states.reserve("a").unwrap();
         assert!(!dir.join(CONFIG).exists());
         drop(lock);
-        states.remove_leftover("a").unwrap();
+        assert!(states.remove_leftover("a").unwrap());
         assert!(!dir.exists());
-        states.remove_leftover("a").unwrap();
+        assert!(states.remove_leftover("a").unwrap());
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct ProcessPlan {
     /// Descriptors from 3 on that it gets (sd_listen_fds(3)), and what they are
     /// called.
     pub sockets: (u32, Option<CString>),
+    /// How many descriptors behind those it gets without being told.
+    pub preserved: u32,
     /// The file to execute, where `args` does not name it.
     pub program: Option<CString>,
     /// The signal that it gets when the process ends that started it. Without one
@@ -96,6 +98,7 @@ impl Default for ProcessPlan {
             oom_score_adj: None,
             terminal: None,
             sockets: (0, None),
+            preserved: 0,
             program: None,
             death_signal: Some(Signal::SIGKILL),
             console: None,
@@ -346,9 +349,16 @@ impl ProcessPlan {
         trampoline::prepare(self.descriptors(waits))
     }
 
+    /// The first descriptor that the command does not get.
+    fn first_own(&self) -> u32 {
+        3_u32
+            .saturating_add(self.sockets.0)
+            .saturating_add(self.preserved)
+    }
+
     /// What is the page's comes behind what is the command's.
     fn descriptors(&self, waits: bool) -> Descriptors {
-        let report = 3 + self.sockets.0 as i32;
+        let report = self.first_own() as i32;
         Descriptors {
             report,
             gate: waits.then_some(report + 1),
@@ -532,7 +542,7 @@ impl ProcessPlan {
         let its = self.descriptors(gate.is_some());
         let free = its.report + 2;
         let page = sys::fd::duplicate_from(page, free)?;
-        sys::fd::close_on_exec_from(3 + self.sockets.0)?;
+        sys::fd::close_on_exec_from(self.first_own())?;
         match (gate, its.gate) {
             (Some(gate), Some(number)) => {
                 let [wait, report] = [&gate.wait, &gate.report];

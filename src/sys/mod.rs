@@ -1,6 +1,7 @@
 //! System calls. Every `unsafe` block of the program is below this module,
 //! each with its SAFETY line; what leaves here owns its descriptors.
 
+pub mod bpf;
 pub mod channel;
 pub mod clone;
 pub mod cred;

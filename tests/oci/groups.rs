@@ -53,7 +53,11 @@ fn a_container_is_in_the_group_that_its_bundle_names() {
 
         runtime.call(&["pause", id]).expect(0);
         assert_eq!(runtime.state(id)["status"], "paused");
-        assert!(file(&group, "cgroup.events").contains("frozen 1"));
+        // crun does not wait for that.
+        wait_for("the freeze", || {
+            let events = file(&group, "cgroup.events");
+            events.contains("frozen 1").then_some(())
+        });
         let exec = runtime.call(&["exec", id, "true"]);
         assert_ne!(exec.code, 0);
         assert!(exec.stderr.contains("paused"), "{exec}");

@@ -173,7 +173,7 @@ pub struct Create {
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
     /// How many descriptors from 3 on the container gets
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = descriptors())]
     pub preserve_fds: u32,
     /// Not needed: the root is entered without pivot_root where that fails
     #[arg(long)]
@@ -248,7 +248,7 @@ pub struct Exec {
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
     /// How many descriptors from 3 on it gets
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = descriptors())]
     pub preserve_fds: u32,
     /// Do not wait for its end
     #[arg(short, long)]
@@ -302,6 +302,7 @@ impl Create {
             bundle: self.bundle.clone(),
             console: self.console_socket.clone(),
             pid_file: self.pid_file.clone(),
+            activated: activated(),
             preserved: self.preserve_fds,
             manager,
         }
@@ -345,6 +346,20 @@ fn ids(text: &str) -> Result<(u32, Option<u32>)> {
     match text.split_once(':') {
         Some((uid, gid)) => Ok((number(uid)?, Some(number(gid)?))),
         None => Ok((number(text)?, None)),
+    }
+}
+
+/// How many descriptors somebody may mean: more than any process has are none.
+fn descriptors() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..1 << 20)
+}
+
+/// How many sockets this process was started with (sd_listen_fds(3)).
+fn activated() -> u32 {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    match number("LISTEN_PID") {
+        Some(pid) if pid == std::process::id() => number("LISTEN_FDS").unwrap_or(0).min(1 << 20),
+        _ => 0,
     }
 }
 
