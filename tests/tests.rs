@@ -47,6 +47,7 @@ mod services;
 mod sharing;
 mod store;
 mod streams;
+mod templates;
 mod terminal;
 mod tidy;
 mod titles;

@@ -1,5 +1,6 @@
 //! Errors as people see them: what failed, and a hint what to do.
 
+use super::format::Unreadable;
 use crate::engine::create::limits;
 use crate::engine::ground::paths::{self, Unsafe};
 use crate::engine::machine::room::{self, Lack};
@@ -33,10 +34,17 @@ pub enum Family {
 /// flag that there is not, or with a value that it does not take.
 pub const WRONG_FLAG: u8 = 125;
 
+/// The exit code of a template for one thing, as of `inspect`, that cannot be
+/// understood.
+const WRONG_TEMPLATE: u8 = 64;
+
 /// Docker's exit code for a failure of a verb. There is no other place that
 /// decides one.
 pub fn exit_code(verb: Family, error: &anyhow::Error) -> u8 {
     use error::Kind::{Invalid, NotFound};
+    if error.is::<Unreadable>() {
+        return WRONG_TEMPLATE;
+    }
     let kind = failure::kind(error);
     match (failure::is_of_command(error), kind, verb) {
         (true, NotFound, _) => 127,

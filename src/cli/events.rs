@@ -3,6 +3,7 @@
 use super::Context;
 use super::format::{self, Form};
 use super::output;
+use super::template::Template;
 use crate::engine::container::events::{Event, Reader};
 use crate::engine::ground::watch::Watch;
 use crate::engine::request::filter::{Filters, OF_EVENTS};
@@ -34,6 +35,10 @@ pub struct Args {
 
 /// Prints events as they come.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let template = match &args.format {
+        Form::Template(text) => Some(Template::parse(text)?),
+        _ => None,
+    };
     let now = Timestamp::now();
     let time = |text: &Option<String>| text.as_deref().map(|t| parse_time(t, now)).transpose();
     let (since, until) = (time(&args.since)?, time(&args.until)?);
@@ -50,7 +55,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 return Ok(());
             }
             if !early && filters.pass(|filter| Ok(event.holds(filter)))? {
-                print(&event, &args.format)?;
+                print(&event, &args.format, template.as_ref())?;
             }
         }
         let over = until.is_some_and(|until| until <= Timestamp::now());
@@ -61,10 +66,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
-fn print(event: &Event, form: &Form) -> Result<()> {
+fn print(event: &Event, form: &Form, template: Option<&Template>) -> Result<()> {
     let shown = || format::value(view::event::Event::of(event));
-    let line = match form {
-        Form::Table => {
+    let line = match (template, form) {
+        (Some(template), _) => template.render(&shown()?)?,
+        (None, Form::Table) => {
             let pairs = event
                 .attributes
                 .iter()
@@ -74,8 +80,7 @@ fn print(event: &Event, form: &Form) -> Result<()> {
             let (kind, action) = (&event.kind, &event.action);
             format!("{time} {kind} {action} {} ({})", event.id, pairs.join(", "))
         }
-        Form::Json => shown()?.to_string(),
-        Form::Template(template) => template.render(&shown()?)?,
+        (None, _) => shown()?.to_string(),
     };
     Ok(output::line(line)?)
 }

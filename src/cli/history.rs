@@ -58,6 +58,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
             Ok(table.print()?)
         }
-        other => format::list(other, rows),
+        other => format::list(other, rows, |field| match field {
+            "ID" => "IMAGE".to_owned(),
+            "CreatedSince" => "CREATED".to_owned(),
+            other => format::head(other),
+        }),
     }
 }

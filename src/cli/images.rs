@@ -76,14 +76,12 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         return Ok(());
     }
     match &args.format {
-        Form::Json => rows
-            .into_iter()
-            .try_for_each(|row| Ok(output::line(format::value(row)?)?)),
         Form::Table => Ok(table(rows.collect(), args.digests).print()?),
-        Form::Template(template) => {
-            let rows = rows.map(format::value).collect::<Result<Vec<_>>>()?;
-            format::by_template(template, &rows, format::head)
-        }
+        other => format::list(other, rows, |field| match field {
+            "ID" => "IMAGE ID".to_owned(),
+            "CreatedSince" => "CREATED".to_owned(),
+            other => format::head(other),
+        }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `bryo info`: what bryo has, and what this machine offers.
 
-use super::output::{self, Format};
-use super::{Context, format};
+use super::format::{self, Form};
+use super::{Context, output};
 use crate::engine::machine::Machine;
 use crate::engine::view::info::{Info, security_options};
 use crate::engine::view::words;
@@ -12,9 +12,9 @@ use std::fmt::Write;
 /// Show what bryo has and what this machine offers
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Form of the output
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// json, or a template as '{{.ServerVersion}}'
+    #[arg(short, long, default_value = "table")]
+    format: Form,
 }
 
 /// Prints it.
@@ -24,11 +24,12 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         Err(error) => (None, Some(error)),
     };
     let info = Info::look(&ctx.root, config);
-    match args.format {
-        Format::Json => output::line(format::value(info)?)?,
-        Format::Table => output::line(summary(&info, unreadable.as_ref()).trim_end())?,
+    match &args.format {
+        Form::Table => Ok(output::line(
+            summary(&info, unreadable.as_ref()).trim_end(),
+        )?),
+        other => format::one(other, info),
     }
-    Ok(())
 }
 
 fn mapping_in_words(info: &Info) -> String {

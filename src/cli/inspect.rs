@@ -45,6 +45,7 @@ enum Kind {
 
 /// Prints a JSON list of what was found.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.format.template_of_one()?;
     let mut found = Vec::new();
     let result = super::each(&args.names, |name| {
         found.push(find(name, args, context)?);

@@ -284,18 +284,6 @@ fn ls(args: &Ls, networks: &Networks, containers: &Containers) -> Result<()> {
         return all.iter().try_for_each(|n| Ok(output::line(row(n).id)?));
     }
     match &args.format {
-        Form::Template(template) => {
-            let rows = all.iter().map(|n| format::value(row(n)));
-            let rows = rows.collect::<Result<Vec<_>>>()?;
-            format::by_template(template, &rows, |field| match field {
-                "ID" => "NETWORK ID".to_owned(),
-                other => format::head(other),
-            })
-        }
-        // An object a line, as docker prints them.
-        Form::Json => all
-            .iter()
-            .try_for_each(|n| Ok(output::line(format::value(row(n))?)?)),
         Form::Table => {
             let mut table = Table::new(&["NETWORK ID", "NAME", "DRIVER", "SUBNETS"]);
             for network in &all {
@@ -305,10 +293,15 @@ fn ls(args: &Ls, networks: &Networks, containers: &Containers) -> Result<()> {
             }
             Ok(table.print()?)
         }
+        other => format::list(other, all.iter().map(row), |field| match field {
+            "ID" => "NETWORK ID".to_owned(),
+            other => format::head(other),
+        }),
     }
 }
 
 fn inspect(args: &Inspect, networks: &Networks, containers: &Containers) -> Result<()> {
+    args.format.template_of_one()?;
     let mut found = Vec::new();
     let result = super::each(&args.networks, |name| {
         found.push(format::value(Network::find(name, networks, containers)?)?);

@@ -71,13 +71,9 @@ fn print(args: &Args, mut containers: Vec<Container>, store: &Store) -> Result<(
             .into_iter()
             .try_for_each(|row| Ok(output::line(row.id)?));
     }
-    if let Form::Table = args.format {
-        return table(args, rows);
-    }
-    let rows = rows.map(format::value).collect::<Result<Vec<_>>>()?;
     match &args.format {
-        Form::Template(template) => format::by_template(template, &rows, head),
-        _ => Ok(output::line(serde_json::to_string_pretty(&rows)?)?),
+        Form::Table => table(args, rows),
+        other => format::list(other, rows, head),
     }
 }
 

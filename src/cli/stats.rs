@@ -4,6 +4,7 @@ use super::Context;
 use super::error;
 use super::format::{self, Form};
 use super::output::{self, Table};
+use super::template::Template;
 use crate::cgroup::stat::Detail;
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::view::stats::{Row, Sample, sample};
@@ -35,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     no_trunc: bool,
     /// table, json (an object a line) or a template
-    #[arg(long, default_value = "table")]
+    #[arg(short, long, default_value = "table")]
     format: Form,
 }
 
@@ -53,9 +54,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     for name in &args.containers {
         containers.find(name)?;
     }
-    let detail = match args.format {
-        Form::Table => Detail::Line,
-        _ => Detail::All,
+    let (detail, template) = match &args.format {
+        Form::Table => (Detail::Line, None),
+        Form::Json => (Detail::All, None),
+        Form::Template(text) => (Detail::All, Some(Template::parse(text)?)),
     };
     let mut list = look(&containers, args)?;
     let mut before = sample(&mut list, Detail::Spent);
@@ -81,7 +83,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             })
             .map(format::value)
             .collect::<Result<_>>()?;
-        print(args, &rows)?;
+        print(args, template.as_ref(), &rows)?;
         if args.no_stream {
             return Ok(());
         }
@@ -105,11 +107,12 @@ fn look(containers: &Containers, args: &Args) -> Result<Vec<Container>> {
     Ok(all)
 }
 
-fn print(args: &Args, rows: &[Value]) -> Result<()> {
-    match &args.format {
-        Form::Json => return rows.iter().try_for_each(|row| Ok(output::line(row)?)),
-        Form::Template(template) => return format::by_template(template, rows, head),
-        Form::Table => {}
+fn print(args: &Args, template: Option<&Template>, rows: &[Value]) -> Result<()> {
+    if let Some(template) = template {
+        return format::by_template(template, rows, head);
+    }
+    if let Form::Json = args.format {
+        return rows.iter().try_for_each(|row| Ok(output::line(row)?));
     }
     let fields = [
         "ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs",

@@ -74,7 +74,10 @@ fn df(args: &DfArgs, context: &Context) -> Result<()> {
             }
             Ok(table.print()?)
         }
-        other => format::list(other, rows),
+        other => format::list(other, rows, |field| match field {
+            "TotalCount" => "TOTAL".to_owned(),
+            other => format::head(other),
+        }),
     }
 }
 

@@ -154,26 +154,24 @@ fn ls(args: &Ls, volumes: &Volumes) -> Result<()> {
     if args.quiet {
         return all.iter().try_for_each(|v| Ok(output::line(&v.name)?));
     }
-    let row = |volume| format::value(view::volume::Volume::of(volume, volumes));
-    let rows = || all.iter().map(row).collect::<Result<Vec<_>>>();
+    let rows = all.iter().map(|v| view::volume::Volume::of(v, volumes));
     match &args.format {
-        Form::Template(template) => format::by_template(template, &rows()?, |field| match field {
-            "Name" => "VOLUME NAME".to_owned(),
-            other => format::head(other),
-        }),
-        // An object a line, as docker prints them.
-        Form::Json => rows()?.iter().try_for_each(|row| Ok(output::line(row)?)),
         Form::Table => {
             let mut table = Table::new(&["DRIVER", "VOLUME NAME"]);
-            for volume in all {
-                table.row(vec!["local".into(), volume.name]);
+            for volume in &all {
+                table.row(vec!["local".into(), volume.name.clone()]);
             }
             Ok(table.print()?)
         }
+        other => format::list(other, rows, |field| match field {
+            "Name" => "VOLUME NAME".to_owned(),
+            other => format::head(other),
+        }),
     }
 }
 
 fn inspect(args: &Inspect, volumes: &Volumes) -> Result<()> {
+    args.format.template_of_one()?;
     let mut found = Vec::new();
     let result = super::each(&args.volumes, |name| {
         found.push(format::value(view::volume::Volume::find(name, volumes)?)?);

@@ -182,7 +182,9 @@ impl Sandbox {
     #[track_caller]
     pub fn pid(&self, name: &str) -> i32 {
         let list = self.bryo(["ps", "-a", "--format", "json"]).stdout();
-        let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+        let list: Vec<serde_json::Value> = (list.lines())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         let found = list.iter().find(|c| c["Names"] == name);
         let found = found.unwrap_or_else(|| panic!("no {name} in {list:?}"));
         let pid = found["Pid"].as_i64();
