@@ -177,6 +177,8 @@ fn podman_has_its_limits_by_this_runtime_and_systemd() {
         "sh",
         storage.to_str().unwrap(),
     ]);
+    // Its process that keeps its user namespace.
+    podman(&["system", "migrate"]);
 }
 
 #[test]
@@ -197,7 +199,7 @@ fn root_of_the_machine_is_kept_from_its_devices() {
         config["linux"]["resources"] = json!({"memory": {"limit": 67108864},
             "devices": [{"allow": false, "access": "rwm"}]});
     });
-    let (root, bundle) = (runtime.sandbox.path().join("root"), &runtime.bundle);
+    let (root, bundle) = (runtime.sandbox.path().join("machine"), &runtime.bundle);
     let said = bundle.join("said");
     for (flag, place) in [
         ("--systemd-cgroup", "bryo-root-c.scope"),
