@@ -124,10 +124,9 @@ fn names_are_taken_and_images_pruned() {
     assert_eq!(names(&sandbox, &[]), ["busybox:latest"]);
 
     let df = |path: &str| {
-        json(&sandbox.bryo(["system", "df", "--format", "json"]).stdout())
-            .pointer(path)
-            .unwrap()
-            .clone()
+        let lines = sandbox.bryo(["system", "df", "--format", "json"]).stdout();
+        let kinds: Value = lines.lines().map(json).collect();
+        kinds.pointer(path).unwrap().clone()
     };
     assert_eq!(df("/0/Active"), 1);
     assert_eq!(df("/0/ReclaimableBytes"), 0);
