@@ -5,7 +5,7 @@ use super::flags::{Flags, Takes};
 use super::heredoc::Heredoc;
 use super::mount::Mount;
 use super::nearest::nearest;
-use super::statement::{Statement, statements};
+use super::statement::Statement;
 use super::words::{self, List, Pair, PairsError};
 use crate::image::duration::parse_duration;
 use std::time::Duration;
@@ -413,7 +413,7 @@ impl Reading<'_> {
 
     fn trigger(&self) -> Result<String, Fault> {
         let text = self.text("ONBUILD")?;
-        let (word, ..) = words::instruction(text);
+        let (word, flags, rest) = words::instruction(text);
         match word.to_uppercase().as_str() {
             "ONBUILD" => Err(self.fault("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
             other @ ("FROM" | "MAINTAINER") => Err(self
@@ -423,8 +423,8 @@ impl Reading<'_> {
                 // Whether it can be read is known now, and not when it is used.
                 let inner = Statement {
                     keyword: word.to_owned(),
-                    flags: words::instruction(text).1,
-                    rest: words::instruction(text).2.to_owned(),
+                    flags,
+                    rest: rest.to_owned(),
                     ..self.statement.clone()
                 };
                 Instruction::of(&inner, self.escape)?;
@@ -593,12 +593,3 @@ const COPY_FLAGS: [(&str, Takes); 6] = [
     ("parents", Takes::Bool),
     ("exclude", Takes::Texts),
 ];
-
-/// Reads an instruction of ONBUILD as an image has it.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn trigger(text: &str) -> Result<Instruction, Fault> {
-    let (statements, directives) = statements(text)?;
-    Instruction::of(&statements[0], directives.escape)
-}

@@ -168,7 +168,7 @@ impl Checking<'_> {
             defaults
                 .declare(argument, &none, None, escape)
                 .map_err(fault)?;
-            self.secret(Rule::SecretsUsedInArgOrEnv, "ARG", &argument.name, *lines);
+            self.secret("ARG", &argument.name, *lines);
         }
         let mut names = HashSet::new();
         let mut known: Vec<Known> = Vec::new();
@@ -292,7 +292,7 @@ impl Checking<'_> {
             match instruction {
                 Instruction::Arg(arguments) => {
                     for argument in arguments {
-                        self.secret(Rule::SecretsUsedInArgOrEnv, "ARG", &argument.name, lines);
+                        self.secret("ARG", &argument.name, lines);
                         let given = self.around.arguments;
                         let declared = here.scope.declare(argument, given, Some(global), escape);
                         declared.map_err(fault)?;
@@ -301,7 +301,7 @@ impl Checking<'_> {
                 Instruction::Env(pairs) => {
                     self.legacy("ENV", pairs, lines);
                     for (name, _) in &pairs.pairs {
-                        self.secret(Rule::SecretsUsedInArgOrEnv, "ENV", name, lines);
+                        self.secret("ENV", name, lines);
                     }
                     here.scope.set(pairs, escape).map_err(fault)?;
                 }
@@ -364,7 +364,7 @@ impl Checking<'_> {
     }
 
     /// A name that says it is of something secret.
-    fn secret(&mut self, rule: Rule, keyword: &str, name: &str, lines: Lines) {
+    fn secret(&mut self, keyword: &str, name: &str, lines: Lines) {
         const SECRET: [&str; 11] = [
             "apikey",
             "auth",
@@ -384,7 +384,7 @@ impl Checking<'_> {
             let text = format!(
                 "Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?})"
             );
-            self.warn(rule, lines, text);
+            self.warn(Rule::SecretsUsedInArgOrEnv, lines, text);
         }
     }
 

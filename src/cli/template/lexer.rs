@@ -245,54 +245,47 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn quoted(&mut self) -> Result<(), Fault> {
-        let rest = self.rest();
+    /// Where the text that begins here with a quote ends, on its line.
+    fn end_of_quote(&self) -> Result<usize, Fault> {
+        let mut chars = self.rest().char_indices();
+        let quote = chars.next().map(|(_, quote)| quote);
         let mut escaped = false;
-        for (index, c) in rest.char_indices().skip(1) {
+        for (index, c) in chars {
             match c {
                 _ if escaped => escaped = false,
                 '\\' => escaped = true,
                 '\n' => break,
-                '"' => {
-                    let place = self.at..self.at + index + 1;
-                    let text = unquoted(&rest[1..index]).ok_or_else(|| {
-                        Fault::new(place, "an escape in this text is none of Go's")
-                    })?;
-                    self.push(Token::Quoted(text), index + 1);
-                    return Ok(());
-                }
+                c if Some(c) == quote => return Ok(index),
                 _ => {}
             }
         }
         Err(Fault::new(self.at..self.at + 1, "a quote is not closed"))
     }
 
+    fn quoted(&mut self) -> Result<(), Fault> {
+        let end = self.end_of_quote()?;
+        let text = unquoted(&self.rest()[1..end]).ok_or_else(|| {
+            let place = self.at..self.at + end + 1;
+            Fault::new(place, "an escape in this text is none of Go's")
+        })?;
+        self.push(Token::Quoted(text), end + 1);
+        Ok(())
+    }
+
     /// `'c'`, which is a number.
     fn character(&mut self) -> Result<(), Fault> {
-        let rest = self.rest();
-        let mut escaped = false;
-        for (index, c) in rest.char_indices().skip(1) {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '\n' => break,
-                '\'' => {
-                    let text = unquoted(&rest[1..index]);
-                    let mut chars = text.iter().flat_map(|text| text.chars());
-                    let (Some(c), None) = (chars.next(), chars.next()) else {
-                        let place = self.at..self.at + index + 1;
-                        return Err(Fault::new(
-                            place,
-                            "one character stands between ''; text is in \"\"",
-                        ));
-                    };
-                    self.push(Token::Int(i64::from(u32::from(c))), index + 1);
-                    return Ok(());
-                }
-                _ => {}
-            }
-        }
-        Err(Fault::new(self.at..self.at + 1, "a quote is not closed"))
+        let end = self.end_of_quote()?;
+        let text = unquoted(&self.rest()[1..end]);
+        let mut chars = text.iter().flat_map(|text| text.chars());
+        let (Some(c), None) = (chars.next(), chars.next()) else {
+            let place = self.at..self.at + end + 1;
+            return Err(Fault::new(
+                place,
+                "one character stands between ''; text is in \"\"",
+            ));
+        };
+        self.push(Token::Int(i64::from(u32::from(c))), end + 1);
+        Ok(())
     }
 
     fn number(&mut self) -> Result<(), Fault> {
