@@ -70,10 +70,6 @@ fn main() -> Result<()> {
     if packs_relocations()? {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
-    // Who ends at a panic finds no way back up his stack: 112 kB less.
-    if env::var("PROFILE")? == "release" {
-        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
-    }
     let arch = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "x86_64" => Arch::X86_64,
         "aarch64" => Arch::Aarch64,

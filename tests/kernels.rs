@@ -3,7 +3,7 @@
 //! which.
 
 use crate::common::kernel::{Filter, Like};
-use crate::common::{Output, Sandbox, busybox_tar, granted};
+use crate::common::{Output, Sandbox, busybox_tar, granted, require_subtree};
 use nix::errno::Errno;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -71,6 +71,8 @@ impl Below<'_> {
 
 /// What most people do with containers, from an archive to an archive.
 fn tour(sandbox: &Sandbox, filter: Filter) {
+    // To pause one.
+    require_subtree();
     let below = Below { sandbox, filter };
     let bryo = |words: &[&str]| below.bryo(words).expect(0).stdout;
     let path = |name: &str| sandbox.work().join(name).display().to_string();

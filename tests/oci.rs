@@ -1,7 +1,7 @@
 //! `bryo oci`: runc's command line. Where runc can do the same here, it is asked
 //! too, so that a disagreement shows.
 
-use crate::common::{Output, Sandbox, bryo, require_tool, wait_for};
+use crate::common::{Output, Sandbox, bryo, require_subtree, require_tool, wait_for};
 use bryo::sys::channel::Channel;
 use nix::unistd::{getgid, getuid};
 use serde_json::{Value, json};
@@ -45,6 +45,8 @@ impl Runtime {
     }
 
     fn crun() -> Runtime {
+        // It refuses machines that have both versions of control groups.
+        require_subtree();
         Runtime::of(Sandbox::new(), require_tool("crun", "crun"))
     }
 

@@ -68,12 +68,23 @@ pub fn await_children() {
 /// Puts every signal back to its default action and unblocks all: what a
 /// process expects at its start. A caller may have left any of them ignored
 /// (nohup(1), a shell's background jobs, Python's SIGPIPE and SIGXFSZ), and
-/// execve(2) keeps that and the mask.
+/// execve(2) keeps that and the mask. The two that the C library has for itself (nptl(7)),
+/// and touches for nobody, are among them: hence the system call.
 pub fn reset() -> Result<()> {
-    // Those that cannot be set, the C library's own among them, are refused.
+    // The kernel's `struct sigaction`: SIG_DFL, no flag, no restorer, an empty mask.
+    let default = [0_u64; 4];
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: restoring the default action needs no handler.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: the structure is as long as the kernel's; restoring the default action
+        // needs no handler. Those that cannot be set are refused.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                std::mem::size_of::<u64>(),
+            )
+        };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .call("sigprocmask", String::new)
