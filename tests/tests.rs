@@ -24,6 +24,7 @@ mod ids;
 mod image;
 mod imagechaos;
 mod info;
+mod inspect;
 mod kernels;
 mod library;
 mod life;

@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Only those that pass, as container=NAME, event=start, image=NAME,
-    /// label=KEY[=VALUE], type=container|image|volume
+    /// volume=NAME, label=KEY[=VALUE], scope=local, type=container|image|volume
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// table, json (an object a line) or a template

@@ -7,6 +7,7 @@ use super::Context;
 use super::format::{self, Form};
 use super::output;
 use crate::engine::create::images::Filters;
+use crate::engine::view::df::Usage;
 use crate::engine::view::image::Row;
 use crate::image::reference::Reference;
 
@@ -62,9 +63,14 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let now = Timestamp::now();
     let filters = Filters::parse(&args.filter, &images, now)?;
     images.retain(|image| filters.pass(image));
+    let counted = match (&args.format, args.quiet) {
+        (Form::Table, _) | (_, true) => None,
+        _ => Some(Usage::look(&store)?),
+    };
+    let (counted, wanted) = (counted.as_ref(), args.name.as_ref());
     let rows = images
         .iter()
-        .flat_map(|image| Row::all(image, args.name.as_ref(), args.no_trunc, now));
+        .flat_map(|image| Row::all(image, counted, wanted, args.no_trunc, now));
     if args.quiet {
         let mut seen = Vec::new();
         for row in rows {

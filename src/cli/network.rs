@@ -10,7 +10,7 @@ use crate::engine::container::containers::Containers;
 use crate::engine::network::definition::Wishes;
 use crate::engine::network::subnet::Subnet;
 use crate::engine::network::{Attachment, Definition, Networks, change, members, trace};
-use crate::engine::request::filter::{self, Filters};
+use crate::engine::request::filter::{self, AgeFilter, Filters};
 use crate::engine::view::network::{Network, Row};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -331,13 +331,14 @@ fn rm(args: &Rm, networks: &Networks, containers: &Containers) -> Result<()> {
 }
 
 fn prune(args: &Prune, networks: &Networks, containers: &Containers) -> Result<()> {
-    let filters = Filters::read(&args.filter, filter::LABELS, Timestamp::now())?;
+    let filters = Filters::read(&args.filter, filter::BY_AGE, Timestamp::now())?;
     if !args.force && !confirm("This removes all networks that no container is on.")? {
         return Ok(());
     }
     let mut gone = Vec::new();
     for network in networks.list()? {
-        let meant = filters.all().all(|label| label.holds_of(&network.labels));
+        let holds = |filter: &AgeFilter| filter.holds(&network.labels, network.created);
+        let meant = filters.all().all(holds);
         if meant && members::on(containers, &network.name)?.is_empty() {
             networks.remove(&network, containers)?;
             gone.push(network.name);

@@ -26,7 +26,8 @@ pub struct Args {
     #[arg(long)]
     no_trunc: bool,
     /// Only those that pass, as name=web, status=exited, label=KEY[=VALUE],
-    /// id, ancestor, exited, before, since, health, network, volume
+    /// id, ancestor, exited, before, since, until, health, network, volume,
+    /// publish, expose, restart-policy, command; label!=KEY those without
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// The newest so many, whatever their state
@@ -61,7 +62,9 @@ fn print(args: &Args, mut containers: Vec<Container>, store: &Store) -> Result<(
     let any = args.all || newest.is_some() || filters.name_a_state();
     containers.retain(|c| (any || c.state.is_active()) && filters.pass(c));
     let (now, volumes) = (Timestamp::now(), Volumes::open(store));
-    let size = args.size && !args.quiet;
+    // As docker has it, a template that shows it asks for it.
+    let shown = matches!(&args.format, Form::Template(text) if text.contains(".Size"));
+    let size = (args.size || shown) && !args.quiet;
     let rows = containers.iter().map(|container| {
         let summary = Summary::of(container, &volumes, now, size);
         Row::of(summary, now, args.no_trunc)
@@ -101,7 +104,9 @@ fn table(args: &Args, rows: impl Iterator<Item = Row>) -> Result<()> {
             row.ports,
             row.names,
         ];
-        cells.extend(row.size);
+        if args.size {
+            cells.push(row.size);
+        }
         table.row(cells);
     }
     Ok(table.print()?)

@@ -566,6 +566,9 @@ impl Args {
                 retries: self.health_retries,
                 on_failure: self.health_on_failure,
             },
+            said: std::env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
             seccomp: security.seccomp,
             no_new_privileges: security.no_new_privileges,
             unmask: security.unmask,

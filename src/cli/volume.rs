@@ -8,7 +8,7 @@ use super::output;
 use super::output::Table;
 use crate::engine::container::volumes::Volumes;
 use crate::engine::ground::names;
-use crate::engine::request::filter::{self, Filters};
+use crate::engine::request::filter::{self, Filters, VolumePruneFilter};
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view;
 use crate::engine::view::words::size;
@@ -62,8 +62,8 @@ struct Ls {
     /// Print names alone
     #[arg(short, long)]
     quiet: bool,
-    /// Only those that pass: name=, label=KEY[=VALUE], dangling=BOOL,
-    /// anonymous=BOOL, driver=
+    /// Only those that pass: name=, label=KEY[=VALUE], label!=, dangling=BOOL,
+    /// anonymous=BOOL, driver=, scope=, since=TIME, until=TIME
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// table, json, or a template as '{{.Name}}'
@@ -102,7 +102,8 @@ struct Prune {
     /// Do not ask
     #[arg(short, long)]
     force: bool,
-    /// Only those that pass: label=KEY[=VALUE], label!=KEY[=VALUE]
+    /// Only those that pass: label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME;
+    /// all=true is --all
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 }
@@ -154,7 +155,8 @@ fn ls(args: &Ls, volumes: &Volumes) -> Result<()> {
     if args.quiet {
         return all.iter().try_for_each(|v| Ok(output::line(&v.name)?));
     }
-    let rows = all.iter().map(|v| view::volume::Volume::of(v, volumes));
+    let shown = all.iter().map(|v| view::volume::Volume::of(v, volumes));
+    let rows = shown.map(view::volume::Row::from);
     match &args.format {
         Form::Table => {
             let mut table = Table::new(&["DRIVER", "VOLUME NAME"]);
@@ -193,15 +195,20 @@ fn rm(args: &Rm, volumes: &Volumes) -> Result<()> {
 }
 
 fn prune(args: &Prune, volumes: &Volumes) -> Result<()> {
-    let which = if args.all { "all" } else { "all anonymous" };
-    let filters = Filters::read(&args.filter, filter::LABELS, Timestamp::now())?;
+    let filters = Filters::read(&args.filter, filter::OF_VOLUME_PRUNE, Timestamp::now())?;
+    let all = args.all || filters.all().any(|f| *f == VolumePruneFilter::All(true));
+    let which = if all { "all" } else { "all anonymous" };
     let question = format!("This removes {which} volumes that no container uses.");
     if !args.force && !confirm(&question)? {
         return Ok(());
     }
     volumes.sweep()?;
     let gone = volumes.prune(|volume| {
-        (args.all || volume.anonymous) && filters.all().all(|label| label.holds_of(&volume.labels))
+        let holds = |filter: &VolumePruneFilter| match filter {
+            VolumePruneFilter::Age(age) => age.holds(&volume.labels, volume.created),
+            VolumePruneFilter::All(_) => true,
+        };
+        (all || volume.anonymous) && filters.all().all(holds)
     })?;
     if !gone.is_empty() {
         output::line("Deleted Volumes:")?;

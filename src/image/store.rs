@@ -363,6 +363,14 @@ impl Store {
         self.unpacked_in(layer, &self.flavour.directory())
     }
 
+    /// The trees of an image's layers, the bottom one first, each for some id
+    /// map; those that are not unpacked are left out.
+    pub fn trees(&self, image: &Image) -> Vec<PathBuf> {
+        let flavours = removal::names(&self.root.join("layers")).unwrap_or_default();
+        let tree = |layer: &LayerInfo| flavours.iter().find_map(|f| self.unpacked_in(layer, f));
+        image.layers.iter().filter_map(tree).collect()
+    }
+
     fn unpacked_in(&self, layer: &LayerInfo, flavour: &str) -> Option<PathBuf> {
         let layers = self.root.join("layers").join(flavour);
         let directory = layers.join(layer.diff_id.digest());

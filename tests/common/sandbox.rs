@@ -187,7 +187,7 @@ impl Sandbox {
             .collect();
         let found = list.iter().find(|c| c["Names"] == name);
         let found = found.unwrap_or_else(|| panic!("no {name} in {list:?}"));
-        let pid = found["Pid"].as_i64();
+        let pid = found["Pid"].as_i64().filter(|pid| *pid > 0);
         pid.unwrap_or_else(|| panic!("{name} does not run: {found}")) as i32
     }
 

@@ -160,6 +160,23 @@ const LISTS: &[&str] = &[
     "Warnings",
 ];
 
+/// What an image's configuration may leave out.
+const CONFIG: &[&str] = &[
+    "Cmd",
+    "Domainname",
+    "Entrypoint",
+    "Env",
+    "ExposedPorts",
+    "Hostname",
+    "Labels",
+    "OnBuild",
+    "Shell",
+    "StopSignal",
+    "User",
+    "Volumes",
+    "WorkingDir",
+];
+
 /// The order in which Go prints fields, where it is not that of their names.
 const ORDERS: &[(&str, &[&str])] = &[
     ("RestartPolicy", &["Name", "MaximumRetryCount"]),
@@ -288,6 +305,9 @@ impl<'a> Item<'a> {
                     Some((key, value)) => Ok(Item::of(value, shape.field(key))),
                     // Docker's JSON has some only where there is something.
                     None if POINTERS.contains(&name) => Ok(Item::Empty(Empty::Pointer)),
+                    None if shape.name == "Config" && CONFIG.contains(&name) => {
+                        Ok(Item::Empty(shape.field(name).empty()))
+                    }
                     None => {
                         let known: Vec<&str> = map.keys().map(String::as_str).collect();
                         Err(format!(

@@ -92,20 +92,25 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether it happened to what has this name, or an id that begins so.
+    fn is(&self, name: &str) -> bool {
+        self.attributes.get("name").is_some_and(|n| n == name) || self.id.starts_with(name)
+    }
+
     /// Whether a filter holds of it.
     pub fn holds(&self, filter: &EventFilter) -> bool {
         let attribute = |key: &str| self.attributes.get(key).map(String::as_str);
         match filter {
-            EventFilter::Container(name) => {
-                attribute("name") == Some(name) || self.id.starts_with(name)
-            }
+            EventFilter::Container(name) => self.kind == "container" && self.is(name),
             EventFilter::Event(action) => self.action == *action,
             EventFilter::Image(name) if self.kind == "image" => {
                 attribute("name") == Some(name) || self.id == *name
             }
             EventFilter::Image(name) => attribute("image") == Some(name),
             EventFilter::Label(label) => label.holds(attribute),
+            EventFilter::Scope(scope) => scope == "local",
             EventFilter::Type(kind) => self.kind == *kind,
+            EventFilter::Volume(name) => self.kind == "volume" && self.is(name),
         }
     }
 }

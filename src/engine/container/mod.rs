@@ -1,5 +1,6 @@
 //! Containers as they are recorded, and how commands and supervisors talk.
 
+pub mod asked;
 pub mod asking;
 pub mod containers;
 pub mod control;

@@ -1,5 +1,6 @@
 //! What is known of a container: an immutable record, and its state.
 
+use super::asked::Asked;
 use crate::cgroup::place::Placed;
 use crate::engine::container::health::Health;
 use crate::engine::container::keeping::Keeping;
@@ -60,6 +61,9 @@ pub struct Record {
     /// `-u`, or the image's user.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
+    /// What else was asked for.
+    #[serde(default)]
+    pub asked: Asked,
 }
 
 /// What has been with a container so far; beside its state.
@@ -176,6 +180,7 @@ impl Record {
             mounts: Vec::new(),
             entrypoint: 0,
             user: String::new(),
+            asked: Asked::default(),
         }
     }
 }

@@ -98,6 +98,11 @@ const FILE: &str = "volume.json";
 const DATA: &str = "_data";
 
 impl Volumes {
+    /// The store that they are in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The volumes of `store`.
     pub fn open(store: &Store) -> Volumes {
         Volumes {
@@ -339,6 +344,9 @@ impl Volumes {
                     VolumeFilter::Driver(name) => name == "local",
                     VolumeFilter::Label(label) => label.holds_of(&volume.labels),
                     VolumeFilter::Name(part) => volume.name.contains(part),
+                    VolumeFilter::Scope(scope) => scope == "local",
+                    VolumeFilter::Since(time) => volume.created > *time,
+                    VolumeFilter::Until(time) => volume.created < *time,
                 })
             };
             if filters.pass(holds)? {

@@ -5,6 +5,9 @@ use crate::engine::container::containers::Container;
 use crate::engine::container::record::{Record, State};
 use crate::engine::network::members::wanted;
 use crate::engine::request::filter::{self, Label};
+use crate::engine::request::network::Network;
+use crate::engine::request::publish::exposed;
+use crate::engine::request::time::parse_time;
 use crate::error::{refusal, refuse};
 use crate::image::reference::Reference;
 use crate::image::store::Store;
@@ -74,14 +77,32 @@ impl Filters {
                     let found = found.with_context(|| format!("filter '{text}'"))?;
                     filters.ancestors.insert(value.to_owned(), found);
                 }
-                "id" | "name" | "label" | "status" | "exited" | "health" | "volume" | "network" => {
+                "until" => {
+                    let time = parse_time(value, Timestamp::now());
+                    let time = time.with_context(|| format!("filter '{text}'"))?;
+                    filters.before = Some(filters.before.map_or(time, |other| other.min(time)));
+                }
+                "publish" | "expose" => {
+                    let ports = exposed(value).with_context(|| format!("filter '{text}'"))?;
+                    let names = ports
+                        .iter()
+                        .map(|p| format!("{}/{}", p.container, p.transport));
+                    filters
+                        .by_key
+                        .entry(key.to_owned())
+                        .or_default()
+                        .extend(names);
+                }
+                "id" | "name" | "label" | "label!" | "status" | "exited" | "health" | "volume"
+                | "network" | "restart-policy" | "command" => {
                     let values = filters.by_key.entry(key.to_owned()).or_default();
                     values.push(value.to_owned());
                 }
                 _ => refuse!(
                     Invalid,
                     "filter '{text}': there are id, name, label, ancestor, status, exited, \
-                     health, volume, network, before and since"
+                     health, volume, network, publish, expose, restart-policy, command, label!, \
+                     before, since and until"
                 ),
             }
         }
@@ -110,7 +131,7 @@ impl Filters {
                 // All labels have to be there, of all others one is enough.
                 let one = |value: &String| passes(container, key, value);
                 match key.as_str() {
-                    "label" => values.iter().all(one),
+                    "label" | "label!" => values.iter().all(one),
                     _ => values.iter().any(one),
                 }
             })
@@ -135,13 +156,29 @@ fn passes(container: &Container, key: &str, value: &str) -> bool {
             }
         }
         "label" => Label::read(value).holds_of(&record.labels),
+        "label!" => !Label::read(value).holds_of(&record.labels),
+        "restart-policy" => container.restart_policy().name() == value,
+        "command" => {
+            let mut words = record.command.iter();
+            words.next().is_some_and(|first| first == value) || record.command.join(" ") == value
+        }
+        // As docker has it, the host's port for one and the container's for the other.
+        "publish" => {
+            let mut ports = container.published().iter();
+            ports.any(|p| format!("{}/{}", p.host.port(), p.transport) == value)
+        }
+        "expose" => record.asked.exposed.iter().any(|port| port == value),
         "volume" => {
             let place = std::path::Path::new(value);
             let mut mounts = record.mounts.iter();
             mounts.any(|m| m.source == value || m.destination == place)
         }
         "network" => match wanted(container) {
-            [] => record.network.to_string() == value,
+            [] => match &record.network {
+                // Whatever its options are.
+                Network::User(_) => value == "user" || record.network.to_string() == value,
+                network => network.to_string() == value,
+            },
             networks => networks.iter().any(|a| a.network == value),
         },
         "status" => container.state.name() == value,

@@ -129,4 +129,6 @@ pub struct RunOptions {
     pub keeping: crate::engine::container::keeping::Keeping,
     /// How its health is checked.
     pub health: HealthOptions,
+    /// The command line, for `inspect`.
+    pub said: Vec<String>,
 }

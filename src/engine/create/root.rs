@@ -54,6 +54,8 @@ pub struct ImageDefaults {
     pub stop_signal: Option<String>,
     /// `Volumes`.
     pub volumes: Vec<String>,
+    /// `ExposedPorts`, as `80/tcp`.
+    pub exposed: Vec<String>,
 }
 
 /// An image to run, found.
@@ -193,6 +195,7 @@ fn defaults(image: &Image) -> ImageDefaults {
             .collect(),
         stop_signal: config.stop_signal().clone(),
         volumes: words(config.volumes()),
+        exposed: words(config.exposed_ports()),
     }
 }
 

@@ -44,6 +44,9 @@ pub fn holds(
         NetworkFilter::Id(start) => network.id.starts_with(start),
         NetworkFilter::Label(label) => label.holds_of(&network.labels),
         NetworkFilter::Name(part) => network.name.contains(part),
+        NetworkFilter::Scope(scope) => scope == "local",
+        NetworkFilter::Custom(custom) => *custom,
+        NetworkFilter::Until(time) => network.created < *time,
     })
 }
 

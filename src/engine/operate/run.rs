@@ -1,5 +1,6 @@
 //! `create`: a container from options and an image.
 
+use crate::engine::container::asked::Asked;
 use crate::engine::container::containers::{Container, Containers, Creation, Lock};
 use crate::engine::container::events::{self, Action};
 use crate::engine::container::keeping::Keeping;
@@ -12,7 +13,8 @@ use crate::engine::create::{etc, mountpoints, sharing, systemd};
 use crate::engine::ground::{names, user};
 use crate::engine::ids::userns::Mapping;
 use crate::engine::network::{Networks, usernet};
-use crate::engine::request::capabilities;
+use crate::engine::request::capabilities::{self, name as capability_name};
+use crate::engine::request::dns::Words;
 use crate::engine::request::hosts::{HostAddress, HostEntry};
 use crate::engine::request::network::Network;
 use crate::engine::request::publish::{self, Port};
@@ -33,7 +35,8 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::sys::resource::getrlimit;
 use nix::unistd::{getegid, geteuid};
-use oci_spec::runtime::{Capabilities, LinuxSeccomp, Spec};
+use oci_spec::runtime::{Capabilities, Capability, LinuxSeccomp, Spec};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
@@ -382,6 +385,68 @@ fn record(
         mounts: Vec::new(),
         entrypoint: entrypoint.len(),
         user: user.unwrap_or_else(|| resolved.defaults.user.clone()),
+        asked: asked(options, resolved),
+    }
+}
+
+/// What was asked for that the specification does not have.
+fn asked(options: &RunOptions, resolved: &Resolved) -> Asked {
+    let defaults = &resolved.defaults;
+    let capabilities = |all: &[Option<Capability>]| {
+        let names = all.iter().map(|one| match one {
+            Some(capability) => capability_name(*capability),
+            None => "ALL".to_owned(),
+        });
+        names.collect()
+    };
+    let text = |path: &Path| path.display().to_string();
+    let words = |words: &Words| match words {
+        Words::Host => Vec::new(),
+        Words::Nothing => vec![".".to_owned()],
+        Words::These(words) => words.clone(),
+    };
+    let host = |entry: &HostEntry| match entry.address {
+        HostAddress::Ip(address) => format!("{}:{address}", entry.name),
+        HostAddress::Gateway => format!("{}:host-gateway", entry.name),
+    };
+    let exposed = options.exposed.iter().chain(&options.ports);
+    let exposed = exposed.map(|port| format!("{}/{}", port.container, port.transport));
+    let exposed = exposed.chain(
+        defaults
+            .exposed
+            .iter()
+            .map(|port| match port.contains('/') {
+                true => port.clone(),
+                false => format!("{port}/tcp"),
+            }),
+    );
+    let exposed: BTreeSet<String> = exposed.collect();
+    let devices = options.devices.iter();
+    Asked {
+        privileged: options.privileged,
+        init: options.init,
+        publish_all: options.publish_all,
+        cap_add: capabilities(&options.capabilities.add),
+        cap_drop: capabilities(&options.capabilities.drop),
+        dns: options.dns.servers.clone(),
+        dns_search: words(&options.dns.search),
+        dns_options: words(&options.dns.options),
+        extra_hosts: options.add_hosts.iter().map(host).collect(),
+        volumes_from: options
+            .volumes_from
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        exposed: exposed.into_iter().collect(),
+        volumes: defaults.volumes.clone(),
+        image_digest: (resolved.image.as_ref())
+            .map(|image| image.manifest.to_string())
+            .unwrap_or_default(),
+        create_command: options.said.clone(),
+        userns: options.userns.mode(),
+        devices: devices
+            .map(|(host, inside)| (text(host), text(inside)))
+            .collect(),
     }
 }
 

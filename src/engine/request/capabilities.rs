@@ -67,6 +67,13 @@ impl CapabilityChanges {
     }
 }
 
+/// Docker's name of a capability: `CAP_CHOWN`.
+pub fn name(capability: Capability) -> String {
+    let name = serde_json::to_value(capability);
+    let name = name.as_ref().ok().and_then(|name| name.as_str());
+    name.unwrap_or_default().to_owned()
+}
+
 /// The capabilities that this kernel knows.
 pub fn known() -> Capabilities {
     let last = crate::sys::cred::last_capability();

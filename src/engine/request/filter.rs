@@ -132,6 +132,12 @@ pub enum NetworkFilter {
     Label(Label),
     /// A part of its name.
     Name(String),
+    /// Where it is; all are on this machine.
+    Scope(String),
+    /// Whether somebody made it; all were made by somebody.
+    Custom(bool),
+    /// Older than this.
+    Until(Timestamp),
 }
 
 /// The keys of `network ls`.
@@ -140,7 +146,17 @@ pub const OF_NETWORKS: &[Key<NetworkFilter>] = &[
     ("driver", |t, _| Ok(NetworkFilter::Driver(t.to_owned()))),
     ("id", |t, _| Ok(NetworkFilter::Id(t.to_owned()))),
     ("label", |t, _| Ok(NetworkFilter::Label(Label::read(t)))),
+    ("label!", |t, _| Ok(NetworkFilter::Label(Label::missing(t)))),
     ("name", |t, _| Ok(NetworkFilter::Name(t.to_owned()))),
+    ("scope", |t, _| Ok(NetworkFilter::Scope(t.to_owned()))),
+    ("type", |t, _| match t {
+        "custom" => Ok(NetworkFilter::Custom(true)),
+        "builtin" => Ok(NetworkFilter::Custom(false)),
+        _ => refuse!(Invalid, "custom or builtin is wanted"),
+    }),
+    ("until", |t, now| {
+        parse_time(t, now).map(NetworkFilter::Until)
+    }),
 ];
 
 /// A filter of `volume ls`.
@@ -156,6 +172,12 @@ pub enum VolumeFilter {
     Label(Label),
     /// A part of its name.
     Name(String),
+    /// Where it is; all are on this machine.
+    Scope(String),
+    /// Older, and younger, than this.
+    Until(Timestamp),
+    /// See `Until`.
+    Since(Timestamp),
 }
 
 /// The keys of `volume ls`.
@@ -164,7 +186,15 @@ pub const OF_VOLUMES: &[Key<VolumeFilter>] = &[
     ("dangling", |t, _| truth(t).map(VolumeFilter::Dangling)),
     ("driver", |t, _| Ok(VolumeFilter::Driver(t.to_owned()))),
     ("label", |t, _| Ok(VolumeFilter::Label(Label::read(t)))),
+    ("label!", |t, _| Ok(VolumeFilter::Label(Label::missing(t)))),
     ("name", |t, _| Ok(VolumeFilter::Name(t.to_owned()))),
+    ("scope", |t, _| Ok(VolumeFilter::Scope(t.to_owned()))),
+    ("since", |t, now| {
+        parse_time(t, now).map(VolumeFilter::Since)
+    }),
+    ("until", |t, now| {
+        parse_time(t, now).map(VolumeFilter::Until)
+    }),
 ];
 
 /// A filter of `events`.
@@ -178,8 +208,12 @@ pub enum EventFilter {
     Image(String),
     /// A label, or another attribute.
     Label(Label),
+    /// Where it happens: here, all of it.
+    Scope(String),
     /// To what it happens.
     Type(String),
+    /// The name of a volume.
+    Volume(String),
 }
 
 /// The keys of `events`.
@@ -188,16 +222,36 @@ pub const OF_EVENTS: &[Key<EventFilter>] = &[
     ("event", |t, _| Ok(EventFilter::Event(t.to_owned()))),
     ("image", |t, _| Ok(EventFilter::Image(t.to_owned()))),
     ("label", |t, _| Ok(EventFilter::Label(Label::read(t)))),
+    ("scope", |t, _| Ok(EventFilter::Scope(t.to_owned()))),
     ("type", |t, _| Ok(EventFilter::Type(t.to_owned()))),
+    ("volume", |t, _| Ok(EventFilter::Volume(t.to_owned()))),
 ];
 
-/// The keys of what removes by labels alone: `network prune`, `volume prune`.
-pub const LABELS: &[Key<Label>] = &[
-    ("label", |t, _| Ok(Label::read(t))),
-    ("label!", |t, _| Ok(Label::missing(t))),
+/// A filter of `volume prune`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumePruneFilter {
+    /// Of its age or labels.
+    Age(AgeFilter),
+    /// Whether volumes go that somebody named.
+    All(bool),
+}
+
+/// The keys of `volume prune`.
+pub const OF_VOLUME_PRUNE: &[Key<VolumePruneFilter>] = &[
+    ("all", |t, _| truth(t).map(VolumePruneFilter::All)),
+    ("label", |t, _| {
+        Ok(VolumePruneFilter::Age(AgeFilter::Label(Label::read(t))))
+    }),
+    ("label!", |t, _| {
+        Ok(VolumePruneFilter::Age(AgeFilter::Label(Label::missing(t))))
+    }),
+    ("until", |t, now| {
+        let time = parse_time(t, now)?;
+        Ok(VolumePruneFilter::Age(AgeFilter::Until(time)))
+    }),
 ];
 
-/// A filter of `container prune`.
+/// A filter of `container prune` and `network prune`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgeFilter {
     /// A label.
@@ -219,7 +273,7 @@ impl AgeFilter {
     }
 }
 
-/// The keys of `container prune`.
+/// The keys of `container prune` and `network prune`.
 pub const BY_AGE: &[Key<AgeFilter>] = &[
     ("label", |t, _| Ok(AgeFilter::Label(Label::read(t)))),
     ("label!", |t, _| Ok(AgeFilter::Label(Label::missing(t)))),

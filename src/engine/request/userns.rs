@@ -33,6 +33,27 @@ pub enum UserNs {
 }
 
 impl UserNs {
+    /// What `inspect` says of it; nothing where nothing was asked for.
+    pub fn mode(&self) -> String {
+        match self {
+            UserNs::Auto => String::new(),
+            UserNs::Single => "single".into(),
+            UserNs::Range => "range".into(),
+            UserNs::KeepId { uid, gid } => {
+                let ids = [("uid", uid), ("gid", gid)];
+                let ids = ids
+                    .iter()
+                    .filter_map(|(key, id)| id.map(|id| format!("{key}={id}")));
+                match ids.collect::<Vec<_>>().join(",").as_str() {
+                    "" => "keep-id".into(),
+                    ids => format!("keep-id:{ids}"),
+                }
+            }
+            UserNs::NoMap => "nomap".into(),
+            UserNs::Custom { .. } => "private".into(),
+        }
+    }
+
     /// Reads for which ids images are unpacked when they come in: `auto`,
     /// `single` or `range`.
     pub fn of_images(mode: &str) -> Result<UserNs> {

@@ -7,7 +7,7 @@ use crate::engine::create::images;
 use crate::engine::machine::storage::bytes_below;
 use crate::engine::operate::changes::written;
 use crate::image::digest;
-use crate::image::store::{Store, Weights};
+use crate::image::store::{ImageSummary, Store, Weights};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -102,6 +102,14 @@ impl Usage {
             Row::of_sizes("Local Volumes", &volumes.collect::<Vec<_>>()),
             Row::of("Unfinished", (0, 0), unfinished, unfinished),
         ])
+    }
+
+    /// How many containers use an image, and how many bytes of it are others'
+    /// too, and its own.
+    pub fn of(&self, image: &ImageSummary) -> (usize, u64, u64) {
+        let (size, shared) = self.weights.of(image);
+        let users = self.users.get(image.id.as_ref()).map_or(0, Vec::len);
+        (users, shared, size - shared)
     }
 
     /// The images, each by itself.

@@ -1,5 +1,7 @@
 //! Images: `image inspect` and `images`.
 
+use super::container::GraphDriver;
+use super::df::Usage;
 use super::words;
 use crate::engine::create::images;
 use crate::image::digest;
@@ -28,20 +30,38 @@ pub struct Image {
     /// When it was made, in RFC 3339.
     pub created: Option<Value>,
     /// By whom.
-    pub author: Option<Value>,
+    pub author: String,
+    /// What was said of it.
+    pub comment: String,
+    /// What it was made of: nothing is known of that.
+    pub parent: &'static str,
     /// For which processors.
-    pub architecture: Option<Value>,
+    pub architecture: String,
     /// And of which kind.
-    pub variant: Option<Value>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub variant: String,
     /// For which system.
-    pub os: Option<Value>,
+    pub os: String,
     /// What its containers are like.
     pub config: Option<Value>,
     /// Its layers.
     #[serde(rename = "RootFS")]
     pub root_fs: RootFs,
+    /// Where its files are.
+    pub graph_driver: GraphDriver,
+    /// What is known of it that it does not say itself.
+    pub metadata: Metadata,
     /// How it was made.
     pub history: Option<Value>,
+}
+
+/// What the store knows of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Metadata {
+    /// When it was last given a name, which is not kept.
+    #[serde(serialize_with = "words::time_or_zero")]
+    pub last_tag_time: Option<Timestamp>,
 }
 
 /// The layers of an image.
@@ -62,7 +82,12 @@ impl Image {
     /// Of [`NotFound`](crate::error::Kind::NotFound).
     pub fn find(name: &str, store: &Store) -> Result<Image> {
         let image = images::find(store, name)?;
-        Image::of(&image, store.config_json(&image)?, store.size(&image))
+        let trees = store.trees(&image);
+        let shown = Image::of(&image, store.config_json(&image)?, store.size(&image))?;
+        Ok(Image {
+            graph_driver: GraphDriver::of_trees(&trees),
+            ..shown
+        })
     }
 
     /// How an image is shown that has this configuration and size.
@@ -78,6 +103,9 @@ impl Image {
         }
         let layers = image.layers.iter().map(|layer| layer.diff_id.to_string());
         let said = |key| config.get(key).cloned();
+        let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
+        let last = config["history"].as_array().and_then(|steps| steps.last());
+        let comment = last.and_then(|step| step["comment"].as_str());
         Ok(Image {
             id: image.id.to_string(),
             digest: image.manifest.to_string(),
@@ -85,14 +113,20 @@ impl Image {
             repo_digests: digests,
             size,
             created: said("created"),
-            author: said("author"),
-            architecture: said("architecture"),
-            variant: said("variant"),
-            os: said("os"),
+            author: text("author"),
+            comment: comment.unwrap_or_default().to_owned(),
+            parent: "",
+            architecture: text("architecture"),
+            variant: text("variant"),
+            os: text("os"),
             config: said("config"),
             root_fs: RootFs {
                 kind: "layers",
                 layers: layers.collect(),
+            },
+            graph_driver: GraphDriver::of_trees(&[]),
+            metadata: Metadata {
+                last_tag_time: None,
             },
             history: said("history"),
         })
@@ -120,19 +154,35 @@ pub struct Row {
     pub size: String,
     /// The same in bytes.
     pub bytes: u64,
+    /// Docker's older word for its size.
+    pub virtual_size: String,
+    /// How many containers use it, if that was asked for; else `N/A`.
+    pub containers: String,
+    /// What it takes of the disk and shares with other images, in words, if
+    /// that was asked for.
+    pub shared_size: String,
+    /// What it takes for itself, in words, if that was asked for.
+    pub unique_size: String,
+    /// Names that it had, which are not kept.
+    pub history: [String; 0],
+    /// There are none in stores of others.
+    pub read_only: bool,
 }
 
 impl Row {
     /// A row for each name of an image that `wanted` means, or for all, or one
     /// for an image without a name. Ages count from `now`; ids are short unless
-    /// the `whole` is wanted.
+    /// the `whole` is wanted. Who uses it is told of a `usage`.
     pub fn all(
         image: &ImageSummary,
+        usage: Option<&Usage>,
         wanted: Option<&Reference>,
         whole: bool,
         now: Timestamp,
     ) -> Vec<Row> {
         let none = || "<none>".to_owned();
+        let taken = usage.map(|usage| usage.of(image));
+        let told = |one: fn((usize, u64, u64)) -> String| taken.map_or("N/A".to_owned(), one);
         let row = |name: Option<&Reference>| Row {
             repository: name.map_or_else(none, Reference::familiar_name),
             tag: (name.and_then(Reference::tag)).map_or_else(none, str::to_owned),
@@ -145,6 +195,12 @@ impl Row {
             created_since: words::age(image.created.as_deref(), now),
             size: words::size(image.size),
             bytes: image.size,
+            virtual_size: words::size(image.size),
+            containers: told(|(users, ..)| users.to_string()),
+            shared_size: told(|(_, shared, _)| words::size(shared)),
+            unique_size: told(|(_, _, unique)| words::size(unique)),
+            history: [],
+            read_only: false,
         };
         let names = image.references.iter().map(Some);
         let names = names.chain(image.references.is_empty().then_some(None));
@@ -203,10 +259,13 @@ mod tests {
                 "RepoDigests": [format!("deb@{}", sha256(b"manifest"))],
                 "Size": 1234,
                 "Created": "2026-01-02T03:04:05Z",
-                "Author": null,
+                "Author": "",
+                "Comment": "",
+                "Parent": "",
                 "Architecture": "amd64",
-                "Variant": null,
                 "Os": "linux",
+                "GraphDriver": {"Name": "overlay", "Data": {}},
+                "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
                 "Config": {"Cmd": ["sh"]},
                 "RootFS": {"Type": "layers", "Layers": [sha256(b"tar").to_string()]},
                 "History": [{"created_by": "x"}],
@@ -229,7 +288,7 @@ mod tests {
         let now = "2026-01-02T00:00:00Z".parse().unwrap();
         let names = |image: &ImageSummary, wanted: Option<&str>| {
             let wanted = wanted.map(|name| name.parse::<Reference>().unwrap());
-            let rows = Row::all(image, wanted.as_ref(), false, now).into_iter();
+            let rows = Row::all(image, None, wanted.as_ref(), false, now).into_iter();
             let names = rows.map(|row| format!("{}:{}", row.repository, row.tag));
             names.collect::<Vec<_>>()
         };
@@ -237,7 +296,7 @@ mod tests {
         assert_eq!(names(&image, Some("deb")), ["deb:12", "deb:13"]);
         assert_eq!(names(&image, Some("deb:13")), ["deb:13"]);
         assert_eq!(
-            serde_json::to_value(&Row::all(&image, None, false, now)[0]).unwrap(),
+            serde_json::to_value(&Row::all(&image, None, None, false, now)[0]).unwrap(),
             json!({
                 "Repository": "deb",
                 "Tag": "12",
@@ -247,6 +306,12 @@ mod tests {
                 "CreatedSince": "2 hours ago",
                 "Size": "1.23MB",
                 "Bytes": 1_234_567,
+                "VirtualSize": "1.23MB",
+                "Containers": "N/A",
+                "SharedSize": "N/A",
+                "UniqueSize": "N/A",
+                "History": [],
+                "ReadOnly": false,
             })
         );
         image.references.clear();

@@ -170,6 +170,10 @@ fn cgroup_version(layout: CgroupLayout) -> &'static str {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Version {
+    /// Who asks.
+    pub client: Component,
+    /// Who answers, which is the same program.
+    pub server: Component,
     /// bryo's version.
     pub version: &'static str,
     /// The system and the processor.
@@ -178,10 +182,41 @@ pub struct Version {
     pub oci_runtime_spec: &'static str,
 }
 
+/// A program, with docker's fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Component {
+    /// Its version.
+    pub version: &'static str,
+    /// There is one: `linux`.
+    pub os: &'static str,
+    /// The processor, in Go's words.
+    pub arch: &'static str,
+    /// Both.
+    pub os_arch: String,
+}
+
+/// The processor's architecture in Go's words, which docker and images have.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 impl Version {
     /// That of this program.
     pub fn of_this() -> Version {
+        let component = Component {
+            version: env!("CARGO_PKG_VERSION"),
+            os: "linux",
+            arch: arch(),
+            os_arch: format!("linux/{}", arch()),
+        };
         Version {
+            client: component.clone(),
+            server: component,
             version: env!("CARGO_PKG_VERSION"),
             os_arch: format!("linux/{}", std::env::consts::ARCH),
             oci_runtime_spec: "1.2.0",

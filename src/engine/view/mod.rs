@@ -12,6 +12,7 @@ pub mod event;
 pub mod exec;
 pub mod failure;
 pub mod history;
+pub mod host_config;
 pub mod image;
 pub mod info;
 pub mod network;

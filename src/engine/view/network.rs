@@ -299,6 +299,18 @@ pub struct Settings {
     pub ports: BTreeMap<String, Vec<Binding>>,
     /// What went over its network; nothing if it does not run or has the host's.
     pub traffic: Option<Traffic>,
+    /// Its network namespace, while it runs.
+    pub sandbox_key: String,
+}
+
+/// A container's network in one word, as docker has it: the first one, where it
+/// is on named ones; that of bryo's own whatever its options are.
+pub fn mode(container: &Container) -> String {
+    match (&container.record.network, members::wanted(container)) {
+        (request::network::Network::Named, [first, ..]) => first.network.clone(),
+        (request::network::Network::User(_), _) => "user".to_owned(),
+        (network, _) => network.to_string(),
+    }
 }
 
 /// What a container has on a network, as the container shows it.
@@ -309,20 +321,20 @@ pub struct Endpoint {
     pub interface: Interface,
     /// What it has on a named network alone.
     #[serde(flatten)]
-    pub membership: Option<Membership>,
+    pub membership: Membership,
 }
 
 /// What a container has on a named network alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Membership {
     /// The network, while it runs.
     #[serde(rename = "NetworkID")]
-    pub network_id: Option<String>,
+    pub network_id: String,
     /// Further names that it asked for there.
     pub aliases: Vec<String>,
     /// Its interface there, while it runs.
-    pub interface_name: Option<String>,
+    pub interface_name: String,
 }
 
 /// An interface, with docker's fields; empty where there is none.
@@ -393,6 +405,9 @@ impl Settings {
             networks: networks.into_iter().collect(),
             ports: port::bindings(container.published()),
             traffic: Traffic::of(container),
+            sandbox_key: (container.state.process()).map_or(String::new(), |process| {
+                format!("/proc/{}/ns/net", process.pid)
+            }),
         }
     }
 }
@@ -416,7 +431,7 @@ fn on_each(container: &Container) -> Vec<(String, Endpoint)> {
         };
         let endpoint = Endpoint {
             interface,
-            membership: None,
+            membership: Membership::default(),
         };
         all.push(("user".to_owned(), endpoint));
     }
@@ -429,11 +444,11 @@ fn on_each(container: &Container) -> Vec<(String, Endpoint)> {
         let lease = leases.iter().find(|l| l.network == attachment.network);
         let endpoint = Endpoint {
             interface: lease.map(Interface::from).unwrap_or_default(),
-            membership: Some(Membership {
-                network_id: lease.map(|l| l.network_id.clone()),
+            membership: Membership {
+                network_id: lease.map_or(String::new(), |l| l.network_id.clone()),
                 aliases: attachment.aliases.clone(),
-                interface_name: lease.map(|l| l.interface.clone()),
-            }),
+                interface_name: lease.map_or(String::new(), |l| l.interface.clone()),
+            },
         };
         (attachment.network.clone(), endpoint)
     }));
@@ -561,11 +576,11 @@ mod tests {
     fn an_endpoint_has_dockers_fields() {
         let endpoint = Endpoint {
             interface: Interface::from(&lease()),
-            membership: Some(Membership {
-                network_id: Some("0123".into()),
+            membership: Membership {
+                network_id: "0123".into(),
                 aliases: vec!["db".into()],
-                interface_name: Some("eth0".into()),
-            }),
+                interface_name: "eth0".into(),
+            },
         };
         assert_eq!(
             serde_json::to_value(endpoint).unwrap(),
@@ -584,7 +599,7 @@ mod tests {
         );
         let of_none = Endpoint {
             interface: Interface::default(),
-            membership: None,
+            membership: Membership::default(),
         };
         assert_eq!(
             serde_json::to_value(of_none).unwrap(),
@@ -596,6 +611,9 @@ mod tests {
                 "GlobalIPv6PrefixLen": 0,
                 "IPv6Gateway": "",
                 "MacAddress": "",
+                "NetworkID": "",
+                "Aliases": [],
+                "InterfaceName": "",
             })
         );
     }

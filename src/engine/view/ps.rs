@@ -1,7 +1,7 @@
 //! Containers in a list: `ps`.
 
 use super::container::Mount;
-use super::network::{Endpoint, endpoints};
+use super::network::{self, Endpoint, endpoints};
 use super::port::{self, Port};
 use super::words::{self, duration, ellipsis, quote, size};
 use crate::engine::container::containers::Container;
@@ -96,17 +96,29 @@ pub struct Row {
     pub status: String,
     /// Where its ports are published.
     pub ports: String,
-    /// Its first process on the host, if it runs.
-    pub pid: Option<i32>,
-    /// How it ended, if it did.
-    pub exit_code: Option<i32>,
+    /// Its first process on the host; 0 is none.
+    pub pid: i32,
+    /// How it ended, or 0.
+    pub exit_code: i32,
     /// Labels in one line.
     pub labels: String,
     /// How often its policy started it again.
     pub restarts: u32,
-    /// How much it wrote, if that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<String>,
+    /// How much it wrote; `0B` too where that was not asked for.
+    pub size: String,
+    /// The image's id.
+    #[serde(rename = "ImageID")]
+    pub image_id: String,
+    /// Its mounts, by volume or place, in one line.
+    pub mounts: String,
+    /// How many of them are volumes.
+    pub local_volumes: String,
+    /// Its networks, in one line.
+    pub networks: String,
+    /// It ran, and does no more.
+    pub exited: bool,
+    /// There is one: `linux`.
+    pub platform: &'static str,
 }
 
 /// Longest command that a table shows, in characters.
@@ -132,7 +144,7 @@ impl Summary {
             state: container.state.name(),
             status: status(&container.state, history.health.as_ref(), now),
             host_config: HostConfig {
-                network_mode: record.network.to_string(),
+                network_mode: network::mode(container),
             },
             network_settings: Networks {
                 networks: endpoints(container),
@@ -153,6 +165,12 @@ impl Row {
     /// unless the `whole` is wanted.
     pub fn of(summary: Summary, now: Timestamp, whole: bool) -> Row {
         let [name] = summary.names;
+        let mounts = summary.mounts.iter();
+        let volumes = mounts.clone().filter(|mount| mount.name.is_some());
+        let mounts = mounts.map(|mount| mount.name.as_ref().unwrap_or(&mount.source));
+        let mounts: Vec<&str> = mounts.map(String::as_str).collect();
+        let networks = summary.network_settings.networks.keys();
+        let networks: Vec<&str> = networks.map(String::as_str).collect();
         Row {
             id: match whole {
                 true => summary.id,
@@ -169,11 +187,20 @@ impl Row {
             state: summary.state,
             status: summary.status,
             ports: port::line(&summary.ports),
-            pid: summary.pid,
-            exit_code: summary.exit_code,
+            pid: summary.pid.unwrap_or(0),
+            exit_code: summary.exit_code.unwrap_or(0),
             labels: words::labels(&summary.labels),
             restarts: summary.restarts,
-            size: summary.size_rw.map(size),
+            size: size(summary.size_rw.unwrap_or(0)),
+            image_id: summary.image_id,
+            mounts: mounts.join(","),
+            local_volumes: volumes.count().to_string(),
+            networks: match networks.is_empty() {
+                true => summary.host_config.network_mode,
+                false => networks.join(","),
+            },
+            exited: summary.state == "exited",
+            platform: "linux",
         }
     }
 }
@@ -345,15 +372,22 @@ mod tests {
                 "Status": "Up 2 minutes",
                 "Ports": "127.0.0.1:8080->80/tcp",
                 "Pid": 42,
-                "ExitCode": null,
+                "ExitCode": 0,
                 "Labels": "a=1,b=",
                 "Restarts": 0,
+                "Size": "0B",
+                "ImageID": "sha256:ab",
+                "Mounts": "",
+                "LocalVolumes": "0",
+                "Networks": "none",
+                "Exited": false,
+                "Platform": "linux",
             })
         );
         assert_eq!(to_value(summary(true)).unwrap()["SizeRw"], 0);
         let whole = Row::of(summary(true), now, true);
         assert_eq!(whole.id, "0123456789abcdef");
         assert_eq!(whole.command, "\"sh -c 'echo one two three'\"");
-        assert_eq!(whole.size.as_deref(), Some("0B"));
+        assert_eq!(whole.size, "0B");
     }
 }

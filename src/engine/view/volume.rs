@@ -1,5 +1,6 @@
 //! Volumes.
 
+use super::words;
 use crate::engine::container::volumes::{self, Volumes};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -48,6 +49,55 @@ impl Volume {
     /// Of [`NotFound`](crate::error::Kind::NotFound).
     pub fn find(name: &str, volumes: &Volumes) -> anyhow::Result<Volume> {
         Ok(Volume::of(&volumes.find(name)?, volumes))
+    }
+}
+
+/// A volume in a list, with docker's names of columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// There is one: `local`.
+    pub driver: &'static str,
+    /// There is one: `local`.
+    pub scope: &'static str,
+    /// Its files.
+    pub mountpoint: String,
+    /// Labels in one line.
+    pub labels: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Nobody gave it a name.
+    pub anonymous: bool,
+    /// Docker has it of clusters alone.
+    pub availability: &'static str,
+    /// Docker has it of clusters alone.
+    pub group: &'static str,
+    /// Not counted for a list, as in docker: `system df -v` has it.
+    pub links: &'static str,
+    /// As `links`.
+    pub size: &'static str,
+    /// Docker has it of clusters alone.
+    pub status: &'static str,
+}
+
+impl From<Volume> for Row {
+    fn from(volume: Volume) -> Row {
+        Row {
+            name: volume.name,
+            driver: volume.driver,
+            scope: volume.scope,
+            mountpoint: volume.mountpoint,
+            labels: words::labels(&volume.labels),
+            created_at: volume.created_at,
+            anonymous: volume.anonymous,
+            availability: "N/A",
+            group: "N/A",
+            links: "N/A",
+            size: "N/A",
+            status: "N/A",
+        }
     }
 }
 

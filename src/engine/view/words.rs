@@ -1,6 +1,7 @@
 //! Docker's words for sizes, times and texts.
 
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// At most `width` characters of a text; what is cut off leaves an ellipsis.
@@ -114,6 +115,17 @@ pub fn duration(seconds: i64) -> String {
 pub fn labels(labels: &BTreeMap<String, String>) -> String {
     let pairs = labels.iter().map(|(key, value)| format!("{key}={value}"));
     pairs.collect::<Vec<_>>().join(",")
+}
+
+/// A time; where there is none, what Go has for that.
+pub fn time_or_zero<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => time.serialize(serializer),
+        None => serializer.serialize_str("0001-01-01T00:00:00Z"),
+    }
 }
 
 #[cfg(test)]
