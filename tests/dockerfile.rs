@@ -288,10 +288,4 @@ fn what_is_wrong_with_a_dockerfile_is_shown() {
     assert!(refused(format!("FROM a\nRUN {}", "x".repeat(70_000)).as_bytes()).contains("65535"));
     let deep = format!("FROM a\nENV b={}{}", "${c:-".repeat(5000), "}".repeat(5000));
     assert!(refused(deep.as_bytes()).contains("deep"));
-    let plain = sandbox
-        .bryo(["build"])
-        .args([sandbox.work()])
-        .output()
-        .expect(1);
-    assert!(plain.stderr.contains("--check"), "{plain}");
 }

@@ -2,6 +2,7 @@
 
 mod before;
 mod budget;
+mod build;
 mod clients;
 mod codes;
 mod commit;

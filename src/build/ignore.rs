@@ -18,6 +18,22 @@ enum Piece {
     DeepSlash,
 }
 
+/// A pattern for one name, as Go's `filepath.Match` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(Vec<Piece>);
+
+impl Glob {
+    /// Reads it; None if it is malformed.
+    pub fn parse(pattern: &str) -> Option<Glob> {
+        Some(Glob(pieces(pattern)?))
+    }
+
+    /// Whether a name is one.
+    pub fn matches(&self, name: &str) -> bool {
+        matches(&self.0, name)
+    }
+}
+
 /// A line that says what is left out, or taken in again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
@@ -69,6 +85,20 @@ impl Ignore {
             let pieces = pieces(&cleaned)
                 .ok_or_else(|| bad(&format!("syntax error in pattern: {pattern}")))?;
             rules.push(Rule { pieces, includes });
+        }
+        Ok(Ignore { rules })
+    }
+
+    /// Patterns that are flags' values, each a line's.
+    ///
+    /// # Errors
+    /// As [`Ignore::parse`].
+    pub fn of_patterns(patterns: &[String]) -> Result<Ignore, BadPattern> {
+        let mut rules = Vec::new();
+        for pattern in patterns {
+            // Only in a file does # begin a comment.
+            let text = format!(" {}", pattern.replace('\n', " "));
+            rules.extend(Ignore::parse(&text)?.rules);
         }
         Ok(Ignore { rules })
     }

@@ -123,6 +123,11 @@ impl Scope {
         Ok(())
     }
 
+    /// Sets variables.
+    pub fn extend(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
+        self.values.extend(pairs);
+    }
+
     /// ENV: all values are expanded as it was before.
     ///
     /// # Errors

@@ -1,25 +1,39 @@
 //! `bryo build`
 
-use super::{Context, output};
+use super::{Context, error, output, pull, registry};
+use crate::build::builder;
 use crate::build::dockerfile::fault::excerpt;
 use crate::build::dockerfile::statement::MAX_FILE;
 use crate::build::dockerfile::{Dockerfile, Fault};
 use crate::build::ignore::Ignore;
 use crate::build::lint::{self, Surroundings, Variables, Warning};
-use crate::engine::request::pairs::pairs;
+use crate::build::report::Report;
+use crate::engine::container::events;
+use crate::engine::request::pairs::{self, pairs};
+use crate::engine::request::pull as pull_option;
+use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::error::{refusal, refuse};
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use crate::image::registry::pull::{Policy, Wanted};
 use crate::image::store::Store;
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
 
 /// Where the rules are explained.
 const RULES: &str = "https://docs.docker.com/go/dockerfile/rule/";
 
-/// Check a Dockerfile: bryo does not make images of one yet
+/// Make an image of a Dockerfile
+///
+/// Steps that were taken before, and whose files did not change, are taken from the
+/// cache.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Check the Dockerfile, and build nothing; short for --call check
@@ -39,20 +53,50 @@ pub struct Args {
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
 
+    /// Name of the image; several may be given
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    tag: Vec<Reference>,
+
+    /// The stage to build, in place of the last one
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+
+    /// Take all steps, whatever was built before
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Label of the image
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    label: Vec<String>,
+
+    /// When to fetch the images that it stands on: always, missing or never
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true,
+        default_value = "missing", default_missing_value = "always",
+        value_parser = pull_option::policy)]
+    pull: Policy,
+
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+
+    /// How progress is shown: auto, plain or quiet
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = ["auto", "plain", "quiet"])]
+    progress: String,
+
+    /// Print the image's id and nothing else
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    registry: registry::Flags,
+
     /// The directory that COPY and ADD take files from
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
 }
 
-/// Checks the Dockerfile. The exit code is 1 if there is something to say.
+/// Builds the image. With --check, the exit code is 1 if there is something to say.
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
-    if !args.check && args.call.is_none() {
-        refuse!(
-            Unsupported,
-            "bryo build makes no images yet: --check looks a Dockerfile through, and bryo load and \
-             bryo copy take what others have built"
-        );
-    }
     let directory = args.context.display();
     let is_directory = args
         .context
@@ -82,6 +126,11 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let wrong = |fault: Fault| refusal!(Invalid, "{}", fault.show(&name, &text).trim_end());
     let file = Dockerfile::parse(&text).map_err(wrong)?;
     let (warnings, selection) = lint::check(&file, &around).map_err(wrong)?;
+    if !args.check && args.call.is_none() {
+        let source = (name.as_str(), text.as_str());
+        build(args, &store, &file, source, ignore.as_ref(), &arguments)?;
+        return Ok(0);
+    }
     match args.call.as_deref() {
         Some("check,format=json") => output::line(json(&warnings))?,
         _ => output::line(report(&warnings, &name, &text).trim_end())?,
@@ -96,6 +145,163 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         );
     }
     Ok(i32::from(!warnings.is_empty()))
+}
+
+/// Makes the image.
+fn build(
+    args: &Args,
+    store: &Store,
+    file: &Dockerfile,
+    source: (&str, &str),
+    ignore: Option<&Ignore>,
+    arguments: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut names = Vec::new();
+    for name in &args.tag {
+        let name = name.clone().or_latest();
+        if name.digest().is_some() {
+            refuse!(
+                Invalid,
+                "-t {name}: a new image cannot be named by a digest"
+            );
+        }
+        names.push(name);
+    }
+    empty_trash_behind(store)?;
+    let is_quiet = args.quiet || args.progress == "quiet";
+    let report = Steps::new(is_quiet);
+    let obtain = |name: &str, platform: Option<&Platform>| {
+        let wanted = Wanted {
+            platform,
+            ..Wanted::default()
+        };
+        let found = pull::before_run(store, &args.registry, name, wanted, args.pull, is_quiet)?;
+        // As short as an id is shown; what is shorter is somebody's name.
+        let is_named = match found.parse::<Reference>() {
+            Ok(reference) if found.len() < 12 => store.has(&reference.stored().canonical())?,
+            _ => true,
+        };
+        let image = match is_named {
+            true => store.find(&found)?,
+            false => None,
+        };
+        image.ok_or_else(|| {
+            refusal!(
+                NotFound,
+                "No such image: {name} (bryo pull or bryo load brings one in)"
+            )
+        })
+    };
+    let labels = pairs::labels(&args.label);
+    let context = args.context.canonicalize();
+    let context = context.with_context(|| format!("the context {}", args.context.display()))?;
+    let built = builder::build(
+        store,
+        &builder::Build {
+            file,
+            source,
+            context: &context,
+            ignore,
+            arguments,
+            target: args.target.as_deref(),
+            no_cache: args.no_cache,
+            labels: &labels,
+            names: &names,
+            obtain: &obtain,
+            report: &report,
+            warn: &error::warn,
+        },
+    );
+    empty_trash_behind(store)?;
+    let image = built?;
+    if let Some(path) = &args.iidfile {
+        let what = || format!("--iidfile {}", path.display());
+        std::fs::write(path, image.id.to_string()).with_context(what)?;
+    }
+    let name = names.first().map(Reference::familiar).unwrap_or_default();
+    events::emit_of_image(store, "build", &image.id, &name);
+    output::line(&image.id).context("write the id")
+}
+
+/// Steps as lines: a number, and what is said of it.
+struct Steps {
+    is_quiet: bool,
+    /// When steps began, and what of a line they have printed.
+    open: Mutex<HashMap<usize, (Instant, Vec<u8>)>>,
+}
+
+/// Longest line of output that is shown as one, in bytes.
+const LINE: usize = 4096;
+
+impl Steps {
+    fn new(is_quiet: bool) -> Steps {
+        Steps {
+            is_quiet,
+            open: Mutex::new(HashMap::new()),
+        }
+    }
+
+    fn say(&self, number: usize, text: &str) {
+        if !self.is_quiet {
+            eprintln!("#{number} {text}");
+        }
+    }
+
+    /// The seconds that a step took, and the rest of its output.
+    fn close(&self, number: usize) -> f64 {
+        let step = self.open.lock().expect("no thread panics").remove(&number);
+        let Some((begun, rest)) = step else {
+            return 0.0;
+        };
+        let took = begun.elapsed().as_secs_f64();
+        if !rest.is_empty() {
+            self.say(number, &format!("{took:.3} {}", shown(&rest)));
+        }
+        took
+    }
+}
+
+/// A line without what a terminal would obey.
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let visible = |c: &char| !c.is_control() || matches!(c, '\t' | '\u{1b}');
+    text.chars().filter(visible).collect()
+}
+
+impl Report for Steps {
+    fn begin(&self, number: usize, what: &str) {
+        let mut open = self.open.lock().expect("no thread panics");
+        open.insert(number, (Instant::now(), Vec::new()));
+        drop(open);
+        self.say(number, what.lines().next().unwrap_or_default());
+    }
+
+    fn output(&self, number: usize, text: &[u8]) {
+        let mut open = self.open.lock().expect("no thread panics");
+        let Some((begun, line)) = open.get_mut(&number) else {
+            return;
+        };
+        for byte in text {
+            if *byte != b'\n' {
+                line.push(*byte);
+            }
+            if *byte == b'\n' || line.len() == LINE {
+                let took = begun.elapsed().as_secs_f64();
+                self.say(number, &format!("{took:.3} {}", shown(line)));
+                line.clear();
+            }
+        }
+    }
+
+    fn cached(&self, number: usize) {
+        self.close(number);
+        self.say(number, "CACHED");
+    }
+
+    fn done(&self, number: usize) {
+        let took = self.close(number);
+        self.say(number, &format!("DONE {took:.1}s"));
+    }
 }
 
 /// The Dockerfile's name and text.

@@ -2,6 +2,7 @@
 
 mod attach;
 mod build;
+mod builder;
 mod check;
 mod commit;
 mod completion;
@@ -184,8 +185,10 @@ enum Command {
     Tag(tag::Args),
     /// Take names from an image
     Untag(untag::Args),
-    /// Check a Dockerfile: bryo does not make images of one yet
+    /// Make an image of a Dockerfile
     Build(build::Args),
+    /// Manage what builds left for later ones
+    Builder(builder::Args),
     /// Show how an image was made
     History(history::Args),
     /// Look after images
@@ -451,6 +454,7 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Tag(args) => tag::run(args, &context),
         Command::Untag(args) => untag::run(args, &context),
         Command::Build(args) => return build::run(args, &context),
+        Command::Builder(args) => builder::run(args, &context),
         Command::History(args) => history::run(args, &context),
         Command::Image(args) => return image::run(args, &context),
         Command::System(args) => return system::run(args, &context),

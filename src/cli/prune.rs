@@ -78,7 +78,7 @@ fn total(bytes: u64) -> Result<()> {
 }
 
 /// Remove what nothing needs: containers that do not run, images without a
-/// name, unfinished downloads
+/// name, unfinished downloads, what builds left for later ones
 #[derive(Debug, clap::Args)]
 pub struct SystemArgs {
     #[command(flatten)]
@@ -112,6 +112,10 @@ pub fn system(args: &SystemArgs, context: &Context) -> Result<()> {
     let removed = images_of(args, &store, &containers)?;
     report(&removed)?;
     bytes += removed.reclaimed + store.remove_parts()?;
+    // What a build that goes on needs stays, as does what filters of images are about.
+    if args.filter.is_empty() && store.try_lock_builds()?.is_some() {
+        bytes += store.forget_steps(&|_| true)?.1.reclaimed;
+    }
     total(bytes)?;
     empty_trash_behind(&store)
 }

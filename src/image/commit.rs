@@ -42,6 +42,23 @@ pub fn commit(
     progress: &dyn Progress,
 ) -> Result<Image> {
     let _lock = store.lock_shared()?;
+    let layer = put_layer(store, layer, below, progress)?;
+    let config = configuration(layer.diff_id.as_ref(), below, about)?;
+    let layers: Vec<LayerInfo> = below.iter().cloned().chain([layer]).collect();
+    put_image(store, config, &layers, names)
+}
+
+/// Brings the tar `source` in as a layer on those `below`. Nothing names it yet: the
+/// caller, who holds the store's lock, shared, sees to that before he lets go.
+///
+/// # Errors
+/// The tar is damaged, or more than there is room for.
+pub fn put_layer(
+    store: &Store,
+    source: impl Read + Send,
+    below: &[LayerInfo],
+    progress: &dyn Progress,
+) -> Result<LayerInfo> {
     let session = store.session()?;
     let expected = Expected {
         keep_blob: true,
@@ -51,25 +68,41 @@ pub fn commit(
     };
     let meter = progress.begin("layer", None);
     let directory = session.path("layer")?;
-    let mut layer = bring(
-        layer,
-        &expected,
-        &directory,
-        &session.path("blob")?,
-        &*meter,
-    )?;
+    let blob = session.path("blob")?;
+    let mut layer = bring(source, &expected, &directory, &blob, &*meter)?;
     drop(meter);
     let blob = layer.blob.take().context("the blob was not kept")?;
-    let top = Descriptor::new(blob.media_type.clone(), blob.size, blob.digest.clone());
-    let descriptors = below.iter().map(descriptor).chain([top]).collect();
-    let config = configuration(layer.diff_id.as_ref(), below, about)?;
-    let image = prepared(names.to_vec(), config, None, descriptors)?;
-
+    let info = LayerInfo {
+        chain_id: store::chain_id(below.last().map(|below| &below.chain_id), &layer.diff_id),
+        diff_id: layer.diff_id.clone(),
+        blob: blob.digest.clone(),
+        size: blob.size,
+        media_type: blob.media_type.clone(),
+        urls: Vec::new(),
+    };
+    let stack: Vec<LayerInfo> = below.iter().cloned().chain([info.clone()]).collect();
     let mut assembly = Assembly::new(store, &session);
     assembly.add(layer);
     place_blob(store, &blob)?;
-    assembly.stack(&image.layers)?;
+    assembly.stack(&stack)?;
     assembly.place()?;
+    Ok(info)
+}
+
+/// Writes the image of a configuration and of layers that are in the store, and lists it
+/// under `names`. The caller holds the store's lock, shared.
+///
+/// # Errors
+/// Both do not agree on the layers.
+pub fn put_image(
+    store: &Store,
+    config: Vec<u8>,
+    layers: &[LayerInfo],
+    names: &[Reference],
+) -> Result<Image> {
+    let session = store.session()?;
+    let descriptors = layers.iter().map(descriptor).collect();
+    let image = prepared(names.to_vec(), config, None, descriptors)?;
     place_bytes(store, &session, &image.config.0, &image.config.1)?;
     place_bytes(store, &session, &image.manifest.0, &image.manifest.1)?;
     store.layout().update(|descriptors| {

@@ -48,15 +48,18 @@ pub fn export<W: Write>(
         .iter()
         .map(|tree| About::records_beside(tree))
         .collect();
+    let records = records?;
     let mut exporting = Exporting {
         changes: known.is_some(),
         owners: known,
         true_owners,
-        records: records?,
+        records: &records,
         below: None,
         links: Links::default(),
         begun: false,
         layer: false,
+        selection: None,
+        pending: Vec::new(),
         out,
     };
     if exporting.changes && true_owners.is_some() {
@@ -85,11 +88,12 @@ pub fn export_layer<W: Write>(
     out: W,
 ) -> Result<W> {
     owners.refresh().context("read the recorded owners")?;
+    let records = [Records::new()];
     let mut exporting = Exporting {
         changes: true,
         owners: Some(owners),
         true_owners,
-        records: vec![Records::new()],
+        records: &records,
         below: match true_owners {
             Some(_) => below(lowers)?,
             None => None,
@@ -97,12 +101,161 @@ pub fn export_layer<W: Write>(
         links: Links::default(),
         begun: false,
         layer: true,
+        selection: None,
+        pending: Vec::new(),
         out: TarWriter::new(out),
     };
     let view = View::new(&[upper.to_owned()])?;
     exporting.directory(&view.root(), b"")?;
     exporting.out.finish().context("write the archive")
 }
+
+/// Whether something of a tree is part of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// It is.
+    All,
+    /// It is if something below it is.
+    Within,
+    /// It is not, nor is anything below it.
+    Nothing,
+}
+
+/// What of a tree is written, and as what. Paths are those in the tree.
+pub trait Selection {
+    /// Whether `path` is.
+    fn take(&self, path: &[u8], is_directory: bool) -> Take;
+
+    /// What `path` is called.
+    fn place(&self, path: &[u8]) -> Vec<u8>;
+
+    /// Changes what is said of a file, which is called as it is placed.
+    ///
+    /// # Errors
+    /// It cannot be there.
+    fn adjust(&self, member: &mut Member) -> Result<()>;
+}
+
+/// Where members go.
+pub trait Sink {
+    /// One without data.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn header(&mut self, member: &Member) -> Result<()>;
+
+    /// A regular file with what is in it; its kind is made here.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    fn regular(&mut self, member: &mut Member, file: &std::fs::File) -> Result<()>;
+}
+
+impl Sink for &mut dyn Sink {
+    fn header(&mut self, member: &Member) -> Result<()> {
+        (**self).header(member)
+    }
+
+    fn regular(&mut self, member: &mut Member, file: &std::fs::File) -> Result<()> {
+        (**self).regular(member, file)
+    }
+}
+
+impl<W: Write> Sink for TarWriter<W> {
+    fn header(&mut self, member: &Member) -> Result<()> {
+        TarWriter::header(self, member).context("write the archive")
+    }
+
+    fn regular(&mut self, member: &mut Member, file: &std::fs::File) -> Result<()> {
+        TarWriter::regular(self, member, file)
+    }
+}
+
+/// A stack of trees of an image, or one plain directory, where nothing changes.
+pub struct Tree<'a> {
+    view: View,
+    records: Vec<Records>,
+    true_owners: Option<&'a flavour::Owners>,
+}
+
+impl<'a> Tree<'a> {
+    /// That of `lowers`, the topmost first. `true_owners` are given where files have
+    /// them; else they are as recorded, and root's where nothing is.
+    ///
+    /// # Errors
+    /// One cannot be opened.
+    pub fn new(lowers: &[PathBuf], true_owners: Option<&'a flavour::Owners>) -> Result<Tree<'a>> {
+        let records: Result<Vec<Records>> = lowers
+            .iter()
+            .map(|tree| About::records_beside(tree))
+            .collect();
+        Ok(Tree {
+            view: View::new(lowers)?,
+            records: records?,
+            true_owners,
+        })
+    }
+
+    /// What it shows.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    fn exporting<'t, O>(&'t self, out: O) -> Exporting<'t, O> {
+        Exporting {
+            changes: false,
+            owners: None,
+            true_owners: self.true_owners,
+            records: &self.records,
+            below: None,
+            links: Links::default(),
+            begun: false,
+            layer: false,
+            selection: None,
+            pending: Vec::new(),
+            out,
+        }
+    }
+
+    /// What is to be said of a directory that has the true path `path`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn describe(&self, directory: &Merged, path: &[u8]) -> Result<Member> {
+        self.exporting(Nowhere).head(directory, path)
+    }
+
+    /// Writes the selected part of what `node` is, whose true path is `path`.
+    ///
+    /// # Errors
+    /// Something cannot be read or written.
+    pub fn select(
+        &self,
+        node: Node,
+        path: &[u8],
+        selection: &dyn Selection,
+        out: &mut dyn Sink,
+    ) -> Result<()> {
+        let mut exporting = self.exporting(out);
+        exporting.selection = Some(selection);
+        match node {
+            Node::Directory(directory) => {
+                if selection.take(path, true) == Take::Nothing {
+                    return Ok(());
+                }
+                exporting.directory(&directory, path)
+            }
+            Node::Other(other) => match selection.take(path, false) {
+                Take::Nothing => Ok(()),
+                _ => exporting.other(&other, path),
+            },
+        }
+        .with_context(|| show(path))
+    }
+}
+
+/// Where nothing goes.
+struct Nowhere;
 
 /// What a directory is, before anything of it is written.
 struct Seen {
@@ -112,7 +265,7 @@ struct Seen {
     children: BTreeMap<Vec<u8>, Node>,
 }
 
-struct Exporting<'a, W> {
+struct Exporting<'a, O> {
     /// Whether the topmost tree is a container's changes, where modes on the
     /// files are later than the records.
     changes: bool,
@@ -120,7 +273,7 @@ struct Exporting<'a, W> {
     /// How to read the owners that files have; else they are root's.
     true_owners: Option<&'a flavour::Owners>,
     /// By layer.
-    records: Vec<Records>,
+    records: &'a [Records],
     /// What a container's changes stand on, where owners are true.
     below: Option<View>,
     links: Links,
@@ -128,18 +281,16 @@ struct Exporting<'a, W> {
     begun: bool,
     /// The tree is written as a layer of an image.
     layer: bool,
-    out: TarWriter<W>,
+    /// What of it is written; all of it if None.
+    selection: Option<&'a dyn Selection>,
+    /// Directories that are written when something below them is.
+    pending: Vec<Member>,
+    out: O,
 }
 
-impl<W: Write> Exporting<'_, W> {
-    fn directory(&mut self, directory: &Merged, path: &[u8]) -> Result<()> {
-        let seen = self.look(directory, path)?;
-        self.contents(directory, seen, path)
-    }
-
-    /// All that is read of a directory itself. A running container may shut it
-    /// meanwhile, and then it can be looked at again: nothing is written yet.
-    fn look(&self, directory: &Merged, path: &[u8]) -> Result<Seen> {
+impl<O> Exporting<'_, O> {
+    /// What is said of a directory.
+    fn head(&self, directory: &Merged, path: &[u8]) -> Result<Member> {
         let top = directory.deciding();
         let stat = top.stat()?;
         let record = self.record(top.layer, path);
@@ -150,61 +301,21 @@ impl<W: Write> Exporting<'_, W> {
         };
         let mut member = self.member(path, Kind::Directory, top.layer, &stat, recorded);
         member.meta.xattrs = attributes;
+        Ok(member)
+    }
+
+    /// All that is read of a directory itself. A running container may shut it
+    /// meanwhile, and then it can be looked at again: nothing is written yet.
+    fn look(&self, directory: &Merged, path: &[u8]) -> Result<Seen> {
+        let top = directory.deciding();
         Ok(Seen {
-            member,
+            member: self.head(directory, path)?,
             hidden: match self.layer {
                 true => hidden(top)?,
                 false => Vec::new(),
             },
             children: directory.children()?,
         })
-    }
-
-    fn contents(&mut self, directory: &Merged, seen: Seen, path: &[u8]) -> Result<()> {
-        self.out.header(&seen.member).context("write the archive")?;
-        for name in seen.hidden {
-            let member = Member {
-                path: join(path, &name),
-                kind: Kind::File(0),
-                meta: Metadata::default(),
-            };
-            self.out.header(&member).context("write the archive")?;
-        }
-        for (name, node) in seen.children {
-            let here = join(path, &name);
-            // A layer cannot have a file that looks like a whiteout.
-            if self.layer && name.starts_with(b".wh.") {
-                continue;
-            }
-            self.entry(directory, &name, node, &here)?;
-        }
-        Ok(())
-    }
-
-    /// Writes what `name` is in a directory. If that is something else when it
-    /// is opened than when it was looked at, it is looked at again.
-    fn entry(&mut self, directory: &Merged, name: &[u8], node: Node, path: &[u8]) -> Result<()> {
-        let mut node = Some(node);
-        let mut looks = 0;
-        loop {
-            let again = |e: &anyhow::Error| looks < LOOKS && is_fleeting(e);
-            match node {
-                None => return Ok(()),
-                Some(Node::Directory(below)) => match self.look(&below, path) {
-                    Err(e) if again(&e) => {}
-                    seen => {
-                        let seen = seen.with_context(|| show(path))?;
-                        return self.contents(&below, seen, path);
-                    }
-                },
-                Some(Node::Other(other)) => match self.other(&other, path) {
-                    Err(e) if again(&e) && !self.begun => {}
-                    done => return done.with_context(|| show(path)),
-                },
-            }
-            looks += 1;
-            node = directory.child(name).with_context(|| show(path))?;
-        }
     }
 
     /// The extended attributes of an open file or directory: its own, those
@@ -264,12 +375,123 @@ impl<W: Write> Exporting<'_, W> {
         }
     }
 
+    /// Whether `path` is such a device in what the changes stand on.
+    fn is_below(&self, kind: FileType, path: &[u8]) -> Result<bool> {
+        let found = self.below.as_ref().map(|view| view.locate(path));
+        let Some((_, Node::Other(other))) = found.transpose()?.flatten() else {
+            return Ok(false);
+        };
+        if other.stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Ok(false);
+        }
+        let file = Opened::new(&*other.parent, &other.name, &other.stat).context("open")?;
+        Ok(recorded(&*file, None)?.is_some_and(|found| found.kind == kind))
+    }
+}
+
+impl<O: Sink> Exporting<'_, O> {
+    fn directory(&mut self, directory: &Merged, path: &[u8]) -> Result<()> {
+        let seen = self.look(directory, path)?;
+        self.contents(directory, seen, path)
+    }
+
+    /// What is selected of a path.
+    fn take(&self, path: &[u8], is_directory: bool) -> Take {
+        let take = |s: &dyn Selection| s.take(path, is_directory);
+        self.selection.map_or(Take::All, take)
+    }
+
+    /// What a path is called.
+    fn place(&self, path: &[u8]) -> Vec<u8> {
+        self.selection
+            .map_or_else(|| path.to_vec(), |s| s.place(path))
+    }
+
+    /// Gives a member the place and the properties that it is to have, and writes the
+    /// directories above it that were waiting for something to be in them.
+    fn settle(&mut self, member: &mut Member) -> Result<()> {
+        if let Some(selection) = self.selection {
+            member.path = selection.place(&member.path);
+            selection.adjust(member)?;
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        for member in self.pending.drain(..) {
+            self.out.header(&member)?;
+        }
+        Ok(())
+    }
+
+    fn contents(&mut self, directory: &Merged, mut seen: Seen, path: &[u8]) -> Result<()> {
+        let waiting = self.pending.len();
+        if self.take(path, true) == Take::Within {
+            if let Some(selection) = self.selection {
+                seen.member.path = selection.place(&seen.member.path);
+                selection.adjust(&mut seen.member)?;
+            }
+            self.pending.push(seen.member.clone());
+        } else {
+            self.settle(&mut seen.member)?;
+            self.out.header(&seen.member)?;
+        }
+        for name in seen.hidden {
+            let member = Member {
+                path: join(path, &name),
+                kind: Kind::File(0),
+                meta: Metadata::default(),
+            };
+            self.out.header(&member)?;
+        }
+        for (name, node) in seen.children {
+            let here = join(path, &name);
+            // A layer cannot have a file that looks like a whiteout.
+            if self.layer && name.starts_with(b".wh.") {
+                continue;
+            }
+            let is_directory = matches!(node, Node::Directory(_));
+            if self.take(&here, is_directory) != Take::Nothing {
+                self.entry(directory, &name, node, &here)?;
+            }
+        }
+        self.pending.truncate(waiting);
+        Ok(())
+    }
+
+    /// Writes what `name` is in a directory. If that is something else when it
+    /// is opened than when it was looked at, it is looked at again.
+    fn entry(&mut self, directory: &Merged, name: &[u8], node: Node, path: &[u8]) -> Result<()> {
+        let mut node = Some(node);
+        let mut looks = 0;
+        loop {
+            let again = |e: &anyhow::Error| looks < LOOKS && is_fleeting(e);
+            match node {
+                None => return Ok(()),
+                Some(Node::Directory(below)) => match self.look(&below, path) {
+                    Err(e) if again(&e) => {}
+                    seen => {
+                        let seen = seen.with_context(|| show(path))?;
+                        return self.contents(&below, seen, path);
+                    }
+                },
+                Some(Node::Other(other)) => match self.other(&other, path) {
+                    Err(e) if again(&e) && !self.begun => {}
+                    done => return done.with_context(|| show(path)),
+                },
+            }
+            looks += 1;
+            node = directory.child(name).with_context(|| show(path))?;
+        }
+    }
+
     fn other(&mut self, other: &Other, path: &[u8]) -> Result<()> {
         let stat = &other.stat;
         self.begun = false;
-        if let Some(member) = self.links.again(stat, path) {
+        if let Some(member) = self.links.again(stat, &self.place(path)) {
             self.begun = true;
-            return self.out.header(&member).context("write the archive");
+            self.flush()?;
+            return self.out.header(&member);
         }
         let written = match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG => self.regular(other, path)?,
@@ -302,24 +524,12 @@ impl<W: Write> Exporting<'_, W> {
         let mut member = self.member(path, kind, layer, &other.stat, recorded);
         member.meta.xattrs = attributes;
         self.begun = true;
+        self.settle(&mut member)?;
         match member.kind {
             Kind::File(_) => self.out.regular(&mut member, &file)?,
-            _ => self.out.header(&member).context("write the archive")?,
+            _ => self.out.header(&member)?,
         }
         Ok(member)
-    }
-
-    /// Whether `path` is such a device in what the changes stand on.
-    fn is_below(&self, kind: FileType, path: &[u8]) -> Result<bool> {
-        let found = self.below.as_ref().map(|view| view.locate(path));
-        let Some((_, Node::Other(other))) = found.transpose()?.flatten() else {
-            return Ok(false);
-        };
-        if other.stat.st_mode & libc::S_IFMT != libc::S_IFREG {
-            return Ok(false);
-        }
-        let file = Opened::new(&*other.parent, &other.name, &other.stat).context("open")?;
-        Ok(recorded(&*file, None)?.is_some_and(|found| found.kind == kind))
     }
 
     /// Symbolic links and pipes.
@@ -346,7 +556,8 @@ impl<W: Write> Exporting<'_, W> {
         }
         member.meta.xattrs = beside(record.as_ref())?.into_iter().collect();
         self.begun = true;
-        self.out.header(&member).context("write the archive")?;
+        self.settle(&mut member)?;
+        self.out.header(&member)?;
         Ok(member)
     }
 }

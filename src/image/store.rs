@@ -4,6 +4,7 @@
 //! images/                     an OCI image layout: see [`super::layout`]
 //! layers/FLAVOUR/DIFF-ID/     an unpacked layer: fs/ and layer.json
 //! layers/FLAVOUR/DIFF-ID/CHAIN-ID/  the same for a layer that depends on those below it
+//! steps/                      what steps of builds made: see [`steps`]
 //! tmp/                        what is not finished: see [`super::session`]
 //! trash/                      what is being removed
 //! lock                        see [`Store::lock_shared`]
@@ -32,6 +33,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
+use serde::{Deserialize, Serialize};
 
 use super::assemble::Assembly;
 use super::digest::{self, Digest};
@@ -51,10 +53,12 @@ pub const MAX_LAYERS: usize = 500;
 mod ancestry;
 mod layers;
 mod removal;
+mod steps;
 mod weight;
 
-pub use layers::layers;
+pub use layers::{chain_id, layers};
 pub use removal::{Insist, Removed};
+pub use steps::{Step, StepUse};
 pub use weight::{Leftovers, Weights};
 
 /// An image in the store.
@@ -73,7 +77,7 @@ pub struct Image {
 }
 
 /// A layer of an image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LayerInfo {
     /// Digest of its plain tar.
     pub diff_id: Digest,
@@ -334,9 +338,14 @@ impl Store {
     /// directory that is below itself (ELOOP). What it would hide or show
     /// further down it hides or shows above as well.
     pub fn lowers(&self, image: &Image) -> Option<Vec<PathBuf>> {
+        self.lowers_of(&image.layers)
+    }
+
+    /// The same for layers, the bottom one first, that may be no image.
+    pub fn lowers_of(&self, layers: &[LayerInfo]) -> Option<Vec<PathBuf>> {
         let mut seen = HashSet::new();
-        let mut lowers = Vec::with_capacity(image.layers.len());
-        for layer in image.layers.iter().rev() {
+        let mut lowers = Vec::with_capacity(layers.len());
+        for layer in layers.iter().rev() {
             let tree = self.unpacked(layer)?;
             if seen.insert(tree.clone()) {
                 lowers.push(tree);
@@ -348,13 +357,16 @@ impl Store {
     /// Unpacks, from the blobs, what of an image is not unpacked. The caller
     /// holds the lock, shared.
     pub fn unpack(&self, image: &Image, progress: &dyn Progress) -> Result<()> {
-        let context = || format!("unpack image {}", digest::short(&image.id));
+        let unpacked = self.unpack_layers(&image.layers, progress);
+        unpacked.with_context(|| format!("unpack image {}", digest::short(&image.id)))
+    }
+
+    /// The same for layers, the bottom one first, that may be no image.
+    pub fn unpack_layers(&self, layers: &[LayerInfo], progress: &dyn Progress) -> Result<()> {
         let session = self.session()?;
         let mut assembly = Assembly::new(self, &session);
-        assembly
-            .unpack_missing(&image.layers, progress)
-            .with_context(context)?;
-        assembly.stack(&image.layers).with_context(context)?;
+        assembly.unpack_missing(layers, progress)?;
+        assembly.stack(layers)?;
         assembly.place()
     }
 

@@ -12,7 +12,7 @@ use crate::image::owners::Owners;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
 use crate::image::source::{self, Source};
-use crate::image::store::{Image, Store};
+use crate::image::store::{Image, LayerInfo, Store};
 use crate::image::view::View;
 use crate::sys::fs::{make_private, make_public};
 use anyhow::{Context, Result};
@@ -123,16 +123,8 @@ pub fn resolve(
             "image '{name}' is for {built_for}, not for {wanted}"
         );
     }
-    let lowers = match store.lowers(&found) {
-        Some(lowers) => lowers,
-        None => {
-            // What it may ask for was seen when it came in.
-            let unpack = || store.unpack(&found, progress);
-            mapping.inside_confined(store, &Budget::UNLIMITED, Reach::Files, unpack)?;
-            let lowers = store.lowers(&found);
-            lowers.with_context(|| format!("layers of image '{name}' vanished"))?
-        }
-    };
+    let lowers = lowers_of(store, &found.layers, mapping, progress);
+    let lowers = lowers.with_context(|| format!("image '{name}'"))?;
     Ok(Resolved {
         root: Root {
             lowers,
@@ -140,6 +132,47 @@ pub fn resolve(
         },
         defaults: defaults(&found),
         image: Some(found),
+    })
+}
+
+/// The trees of layers, the topmost first; what is not unpacked is unpacked. The caller
+/// holds the store's lock, shared.
+///
+/// # Errors
+/// A layer is not in the store, or there is no room for it.
+pub fn lowers_of(
+    store: &Store,
+    layers: &[LayerInfo],
+    mapping: &Mapping,
+    progress: &dyn Progress,
+) -> Result<Vec<PathBuf>> {
+    if let Some(lowers) = store.lowers_of(layers) {
+        return Ok(lowers);
+    }
+    // What they may ask for was seen when they came in.
+    let unpack = || store.unpack_layers(layers, progress);
+    mapping.inside_confined(store, &Budget::UNLIMITED, Reach::Files, unpack)?;
+    store.lowers_of(layers).context("its layers vanished")
+}
+
+/// Layers that are no image, or no image yet; what is said of how to run it is for who
+/// asks to say.
+///
+/// # Errors
+/// As [`lowers_of`].
+pub fn of_layers(
+    store: &Store,
+    layers: &[LayerInfo],
+    mapping: &Mapping,
+    progress: &dyn Progress,
+) -> Result<Resolved> {
+    Ok(Resolved {
+        root: Root {
+            lowers: lowers_of(store, layers, mapping, progress)?,
+            ..Root::default()
+        },
+        defaults: ImageDefaults::default(),
+        image: None,
     })
 }
 

@@ -2,21 +2,23 @@
 
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::container::events::{self, Action};
-use crate::engine::ids::userns;
+use crate::engine::ground::confine::{Reach, confine};
+use crate::engine::ids::userns::{self, Mapping};
 use crate::engine::operate::changes::layers;
 use crate::engine::operate::export::{become_root, trees};
 use crate::engine::request::userns::UserNs;
 use crate::error::refuse;
 use crate::idmap::size;
+use crate::image::budget::Budget;
 use crate::image::change::{Change, apply_to};
 use crate::image::commit::{self, About};
 use crate::image::export::{export, export_layer};
 use crate::image::owners::Owners;
-use crate::image::progress::Progress;
+use crate::image::progress::{Progress, Quiet};
 use crate::image::reference::Reference;
-use crate::image::store::{Image, Store};
+use crate::image::store::{Image, LayerInfo, Store};
 use crate::image::tarwrite::TarWriter;
-use crate::process::{Beside, unless_unread};
+use crate::process::{Beside, in_process, unless_unread};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;
@@ -113,6 +115,85 @@ pub fn commit(
         &[("imageID", id.as_str())],
     );
     Ok(image)
+}
+
+/// Makes a layer on those `below` of what `write` writes, which runs in a process of its
+/// own that has moved to where files of `mapping` have owners. The caller holds the store's
+/// lock, shared, until something names the layer.
+///
+/// # Errors
+/// That of `write`, or what keeps the layer out of the store.
+pub fn make_layer(
+    store: &Store,
+    mapping: &Mapping,
+    below: &[LayerInfo],
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<LayerInfo> {
+    between(store, mapping, below, |writer| {
+        enter_to_read(mapping)?;
+        let mut out = BufWriter::with_capacity(1 << 18, writer);
+        write(&mut out)?;
+        Ok(out.flush()?)
+    })
+}
+
+/// Makes a layer of what a container that has ended changed.
+///
+/// # Errors
+/// As [`make_layer`]; its changes are not apart from what it stands on.
+pub fn layer_of(
+    store: &Store,
+    mapping: &Mapping,
+    container: &Container,
+    below: &[LayerInfo],
+) -> Result<LayerInfo> {
+    layers(container)?;
+    let spec = container.spec()?;
+    between(store, mapping, below, |writer| {
+        write(container, &spec, false, writer)
+    })
+}
+
+/// One process writes a layer, another takes it in.
+fn between(
+    store: &Store,
+    mapping: &Mapping,
+    below: &[LayerInfo],
+    write: impl FnOnce(PipeWriter) -> Result<()>,
+) -> Result<LayerInfo> {
+    let (reader, writer) = std::io::pipe().context("pipe")?;
+    let reader = Cell::new(Some(reader));
+    let writer = Cell::new(Some(writer));
+    let source = Beside::start(|| {
+        // Else it would wait for itself when nobody reads on.
+        drop(reader.take());
+        unless_unread(write(writer.take().context("pipe")?))
+    })?;
+    drop(writer);
+    let reader = reader.take().context("pipe")?;
+    let layer = in_process(|| {
+        mapping.enter()?;
+        confine(store, &Budget::UNLIMITED, Reach::Files)?;
+        let layer = commit::put_layer(store, reader, below, &Quiet)?;
+        Ok(serde_json::to_vec(&layer)?)
+    });
+    // Its error is the cause of ours, if it has one.
+    source.finish()?;
+    Ok(serde_json::from_slice(&layer?)?)
+}
+
+/// Moves this process, which must have one thread, to where it may read all files that
+/// `mapping` knows.
+///
+/// # Errors
+/// The ids are not to be had any more.
+pub fn enter_to_read(mapping: &Mapping) -> Result<()> {
+    match mapping {
+        // Without it, files that their mode closes to their owner stay closed.
+        Mapping::Single { .. } => drop(become_root()),
+        Mapping::Mapped(_) => mapping.enter()?,
+    }
+    Ok(())
 }
 
 /// Writes the layer to a pipe.

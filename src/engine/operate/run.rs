@@ -25,7 +25,7 @@ use crate::error::refuse;
 use crate::image::copy::copy_root;
 use crate::image::platform::Platform;
 use crate::image::progress::Progress;
-use crate::image::store::Store;
+use crate::image::store::{LayerInfo, Store};
 use crate::image::view;
 use crate::runtime::process::resource;
 use crate::runtime::seccomp;
@@ -47,6 +47,8 @@ pub enum Subject {
     Image(String),
     /// `--rootfs`: a directory, changed in place.
     Rootfs(PathBuf),
+    /// Layers of a build, the bottom one first, which are no image.
+    Layers(Vec<LayerInfo>),
 }
 
 /// Creates a container. Nothing is left of it if that fails.
@@ -95,6 +97,7 @@ pub fn create(
             root::resolve(store, name, platform, &mapping, &options.share, progress)?
         }
         Subject::Rootfs(path) => root::direct(path)?,
+        Subject::Layers(layers) => root::of_layers(store, layers, &mapping, progress)?,
     };
     if !options.share.is_empty() && resolved.root.parts.is_none() {
         refuse!(
@@ -348,6 +351,10 @@ fn record(
     let image = match subject {
         Subject::Image(name) => name.clone(),
         Subject::Rootfs(path) => path.display().to_string(),
+        Subject::Layers(layers) => {
+            let top = layers.last();
+            top.map_or_else(String::new, |top| top.chain_id.to_string())
+        }
     };
     let mut labels = resolved.defaults.labels.clone();
     labels.extend(options.labels.clone());

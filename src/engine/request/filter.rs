@@ -280,6 +280,9 @@ pub const BY_AGE: &[Key<AgeFilter>] = &[
     ("until", |t, now| parse_time(t, now).map(AgeFilter::Until)),
 ];
 
+/// The keys of `builder prune`: steps of builds have no labels.
+pub const OF_STEPS: &[Key<AgeFilter>] = &[BY_AGE[2]];
+
 /// The keys of `system prune`, whose images have more: what only they can have
 /// keeps every container.
 pub const OF_SYSTEM: &[Key<AgeFilter>] = &[

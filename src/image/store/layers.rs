@@ -29,10 +29,7 @@ pub fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<V
     let mut layers = Vec::new();
     for (diff_id, blob) in diff_ids.iter().zip(manifest.layers()) {
         let diff_id = Digest::try_from(diff_id.as_str())?;
-        let chain_id = match &chain {
-            None => diff_id.clone(),
-            Some(below) => digest::sha256(format!("{below} {diff_id}").as_bytes()),
-        };
+        let chain_id = chain_id(chain.as_ref(), &diff_id);
         chain = Some(chain_id.clone());
         layers.push(LayerInfo {
             diff_id,
@@ -44,4 +41,13 @@ pub fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<V
         });
     }
     Ok(layers)
+}
+
+/// What a stack is called, of what the one below its topmost layer is called and of that
+/// layer (OCI image specification, config.md, "Layer ChainID").
+pub fn chain_id(below: Option<&Digest>, diff_id: &Digest) -> Digest {
+    match below {
+        None => diff_id.clone(),
+        Some(below) => digest::sha256(format!("{below} {diff_id}").as_bytes()),
+    }
 }

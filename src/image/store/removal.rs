@@ -281,6 +281,7 @@ impl Store {
     fn unneeded(&self) -> Result<Vec<(PathBuf, u64)>> {
         let mut blobs = HashSet::new();
         let mut trees: HashMap<String, HashSet<String>> = HashMap::new();
+        let mut needed = Vec::new();
         for descriptor in self.layout.index()?.manifests() {
             blobs.insert(descriptor.digest().clone());
         }
@@ -289,12 +290,16 @@ impl Store {
             let Ok(image) = self.image(&descriptors, &digest) else {
                 return Ok(Vec::new());
             };
-            for layer in image.layers {
-                let chains = trees.entry(layer.diff_id.digest().to_owned()).or_default();
-                chains.insert(layer.chain_id.digest().to_owned());
-                blobs.insert(layer.blob);
-            }
             blobs.insert(image.id);
+            needed.extend(image.layers);
+        }
+        for (_, step) in self.steps()? {
+            needed.extend(step.step.layers);
+        }
+        for layer in needed {
+            let chains = trees.entry(layer.diff_id.digest().to_owned()).or_default();
+            chains.insert(layer.chain_id.digest().to_owned());
+            blobs.insert(layer.blob);
         }
         let mut found = Vec::new();
         for digest in self.layout.blobs()? {

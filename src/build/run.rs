@@ -1,0 +1,183 @@
+//! RUN: a command in a container that stands on the stage's layers; what it changed is
+//! the next layer.
+
+use super::dockerfile::instruction::RunNetwork;
+use super::report::Report;
+use super::state::Command;
+use crate::engine::container::containers::{Container, Containers, Lock};
+use crate::engine::container::record::State;
+use crate::engine::ids::userns::Mapping;
+use crate::engine::operate::commit::layer_of;
+use crate::engine::operate::lifecycle::{finish_remove, start_new};
+use crate::engine::operate::run::{Subject, create};
+use crate::engine::request::mounts::MountOption;
+use crate::engine::request::network::Network;
+use crate::engine::supervise::attach::End;
+use crate::engine::{Caller, Launch, RunOptions, WantedStreams};
+use crate::error::refuse;
+use crate::image::progress::Quiet;
+use crate::image::store::{LayerInfo, Store};
+use crate::process::open_null;
+use crate::sys::fs::write_public;
+use anyhow::{Context, Result};
+use oci_spec::runtime::Spec;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// The label of containers that are a build's.
+const LABEL: &str = "io.bryo.build";
+
+/// Where RUN is done.
+pub struct Running<'a> {
+    /// The store, for files with the owners of `mapping`.
+    pub store: &'a Store,
+    /// Whose ids the files have.
+    pub mapping: &'a Mapping,
+    /// Who listens.
+    pub report: &'a dyn Report,
+    /// What is told to people.
+    pub warn: &'a dyn Fn(&str),
+}
+
+/// Removes containers of builds that were killed. Nothing else builds in the store.
+///
+/// # Errors
+/// A container cannot be removed.
+pub fn sweep(containers: &Containers) -> Result<()> {
+    for container in containers.list()? {
+        let is_over = !matches!(
+            container.state,
+            State::Running { .. } | State::Paused { .. }
+        );
+        if is_over && container.record.labels.contains_key(LABEL) {
+            finish_remove(containers, &container, false, true)?;
+        }
+    }
+    Ok(())
+}
+
+impl Running<'_> {
+    /// Runs a command on the layers `below`. Returns them and the new one. The caller holds
+    /// the store's lock, shared.
+    ///
+    /// # Errors
+    /// It fails; it cannot be started.
+    pub fn run(
+        &self,
+        number: usize,
+        command: &Command,
+        below: &[LayerInfo],
+        scratch: &Path,
+    ) -> Result<LayerInfo> {
+        if below.is_empty() {
+            let first = command.words.first().map_or("", String::as_str);
+            refuse!(
+                NotFound,
+                "exec: {first:?}: no such file or directory: the stage has no files yet"
+            );
+        }
+        if let Some(mount) = command.mounts.first() {
+            let target = mount.target.as_deref().unwrap_or_default();
+            refuse!(
+                Unsupported,
+                "RUN --mount {target}: bryo build has no mounts yet: COPY brings files in"
+            );
+        }
+        if command.insecure {
+            refuse!(
+                Forbidden,
+                "RUN --security=insecure: a build grants nothing beyond what every container has: \
+                 leave it out"
+            );
+        }
+        let containers = Containers::open(self.store);
+        let options = self.options(command, scratch)?;
+        let subject = Subject::Layers(below.to_vec());
+        let created = create(self.store, &subject, &options, None, &Quiet, self.warn)?;
+        let container = created.0.clone();
+        let made = self
+            .follow(number, &containers, created)
+            .and_then(|code| match code {
+                0 => layer_of(self.store, self.mapping, &container, below),
+                code => refuse!(
+                    Invalid,
+                    "process {:?} did not complete successfully: exit code: {code}",
+                    command.words.join(" ")
+                ),
+            });
+        let removed = finish_remove(&containers, &container, true, true);
+        let made = made?;
+        removed?;
+        Ok(made)
+    }
+
+    fn options(&self, command: &Command, scratch: &Path) -> Result<RunOptions> {
+        let mut mounts = Vec::new();
+        if let Some((name, text)) = &command.script {
+            let path = scratch.join("script");
+            write_public(&path, text).context("write the script")?;
+            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&path, executable).context("write the script")?;
+            mounts.push(MountOption::Bind {
+                source: path,
+                destination: Path::new("/dev/pipes").join(name),
+                options: vec!["bind".into(), "ro".into()],
+                chown: false,
+            });
+        }
+        let env = command.env.iter().cloned();
+        Ok(RunOptions {
+            command: command.words.clone(),
+            entrypoint: Some(Vec::new()),
+            env: env.map(|(name, value)| (name, Some(value))).collect(),
+            workdir: Some(command.workdir.clone()),
+            user: match command.user.as_str() {
+                "" => None,
+                user => Some(user.parse()?),
+            },
+            hostname: Some("buildkitsandbox".into()),
+            mounts,
+            network: match command.network {
+                RunNetwork::Default => Network::Default,
+                RunNetwork::None => Network::None,
+                RunNetwork::Host => Network::Host,
+            },
+            labels: BTreeMap::from([(LABEL.to_owned(), String::new())]),
+            ..RunOptions::default()
+        })
+    }
+
+    /// Starts a container and passes on what it prints. Returns its exit code.
+    fn follow(
+        &self,
+        number: usize,
+        containers: &Containers,
+        created: (Container, Lock, Spec),
+    ) -> Result<i32> {
+        let nothing = open_null()?;
+        let (mut output, printed) = std::io::pipe().context("pipe")?;
+        std::thread::scope(|scope| {
+            let report = self.report;
+            scope.spawn(move || {
+                let mut buffer = [0; 8192];
+                while let Ok(length @ 1..) = output.read(&mut buffer) {
+                    report.output(number, &buffer[..length]);
+                }
+            });
+            let caller = Caller::with([nothing.as_fd(), printed.as_fd(), printed.as_fd()]);
+            let how = Launch {
+                attach: Some(WantedStreams::OUTPUTS),
+                foreground: true,
+                ..Launch::default()
+            };
+            let end = start_new(containers, created, &how, caller, self.warn);
+            drop(printed);
+            match end? {
+                End::Exited(code) => Ok(code),
+                End::Left => Ok(1),
+            }
+        })
+    }
+}
