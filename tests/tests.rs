@@ -3,6 +3,7 @@
 mod before;
 mod budget;
 mod build;
+mod chosen;
 mod clients;
 mod codes;
 mod commit;

@@ -11,7 +11,8 @@ use crate::engine::operate::commit::{CommitOptions, commit};
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::change::Change;
 use crate::image::reference::Reference;
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use std::path::PathBuf;
 
 /// Make an image of what a container changed
 ///
@@ -42,6 +43,9 @@ pub struct Args {
     /// Make all layers one
     #[arg(short, long)]
     squash: bool,
+    /// Write the new image's id to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -72,6 +76,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let _paused = pausing.then(|| Paused::new(&container)).transpose()?;
     let progress = || progress::new(args.quiet);
     let image = commit(&containers, store, &container, &options, &progress)?;
+    if let Some(path) = &args.iidfile {
+        let what = || format!("--iidfile {}", path.display());
+        std::fs::write(path, image.id.as_ref()).with_context(what)?;
+    }
     Ok(output::line(&image.id)?)
 }
 

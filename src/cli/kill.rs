@@ -1,6 +1,7 @@
 //! `bryo kill`.
 
 use super::Context;
+use super::chosen::Chosen;
 use crate::engine::operate::lifecycle;
 use crate::sys::signals;
 use anyhow::Result;
@@ -8,9 +9,8 @@ use anyhow::Result;
 /// Send a signal to containers
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Names or ids
-    #[arg(required = true)]
-    containers: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
 
     /// The signal, by name or number
     #[arg(short, long, default_value = "KILL")]
@@ -20,7 +20,10 @@ pub struct Args {
 /// Sends the signal to each container's first process.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let signal = signals::parse(&args.signal)?;
-    super::each(&args.containers, |name| {
+    let names = args
+        .chosen
+        .names(context, |c| c.state.process().is_some())?;
+    super::each(&names, |name| {
         let containers = context.containers()?;
         let mut container = containers.find(name)?;
         lifecycle::kill(&containers, &mut container, signal)?;

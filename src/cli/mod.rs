@@ -4,6 +4,7 @@ mod attach;
 mod build;
 mod builder;
 mod check;
+mod chosen;
 mod commit;
 mod completion;
 mod config;

@@ -1,8 +1,10 @@
 //! `bryo pause` and `bryo unpause`.
 
 use super::Context;
+use super::chosen::Chosen;
 use super::output;
 use crate::engine::container::asking;
+use crate::engine::container::containers::Container;
 use crate::engine::container::control::Request;
 use crate::engine::container::record::State;
 use crate::error::refuse;
@@ -11,9 +13,8 @@ use anyhow::Result;
 /// Let no process of the containers go on
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Names or ids
-    #[arg(required = true)]
-    containers: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
 }
 
 /// Pauses each container, and prints what it was called by.
@@ -33,13 +34,24 @@ pub fn unpause(args: &UnpauseArgs, context: &Context) -> Result<()> {
     each(&args.of, context, Request::Resume)
 }
 
+fn paused(container: &Container) -> bool {
+    matches!(container.state, State::Paused { .. })
+}
+
+fn running(container: &Container) -> bool {
+    matches!(container.state, State::Running { .. })
+}
+
 fn each(args: &Args, context: &Context, request: Request) -> Result<()> {
     let containers = context.containers()?;
-    super::each(&args.containers, |name| {
+    let names = match request {
+        Request::Resume => args.chosen.names(context, paused)?,
+        _ => args.chosen.names(context, running)?,
+    };
+    super::each(&names, |name| {
         let mut container = containers.find(name)?;
         container.running_process()?;
-        let paused = matches!(container.state, State::Paused { .. });
-        if paused != (request == Request::Resume) {
+        if paused(&container) != (request == Request::Resume) {
             let state = container.state.name();
             refuse!(
                 AlreadySo,

@@ -1,26 +1,24 @@
 //! `bryo rm`.
 
 use super::Context;
+use super::chosen::Chosen;
 use super::error;
 use super::output;
-use crate::engine::container::containers::Container;
+use crate::engine::container::containers::{Container, Containers};
 use crate::engine::operate::lifecycle;
 use crate::engine::supervise::cleaner::empty_trash_behind;
+use crate::image::store::Store;
 use anyhow::Result;
 
 /// Remove containers
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Names or ids
-    #[arg(required_unless_present = "all")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
 
     /// Kill containers that run; what is not there is no error
     #[arg(short, long)]
     force: bool,
-    /// All containers
-    #[arg(short, long, conflicts_with = "containers")]
-    all: bool,
     /// Remove the volumes that were made for them alone too
     #[arg(short, long)]
     volumes: bool,
@@ -42,14 +40,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         found.push((name.to_owned(), container));
         Ok(())
     };
-    let names = match args.all {
-        true => containers
-            .list()?
-            .into_iter()
-            .map(|c| c.record.id)
-            .collect(),
-        false => args.containers.clone(),
-    };
+    let names = args.chosen.names(context, |_| true)?;
     let told = super::each(&names, &mut find);
     let mut found = found.into_iter();
     let names: Vec<String> = found.clone().map(|(name, _)| name).collect();
@@ -61,4 +52,19 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     });
     empty_trash_behind(&context.store()?)?;
     told.and(removed)
+}
+
+/// Removes the container of this name for another one that is to have it,
+/// running or not; one that only has an id that begins so stays.
+pub fn replaced(name: &str, store: &Store) -> Result<()> {
+    let containers = Containers::open(store);
+    let mut container = match containers.find(name) {
+        Ok(container) if container.record.name == name => container,
+        Ok(_) => return Ok(()),
+        Err(e) if error::is_not_found(&e) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    lifecycle::begin_remove(&mut container, true)?;
+    lifecycle::finish_remove(&containers, &container, true, false)?;
+    empty_trash_behind(store)
 }

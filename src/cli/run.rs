@@ -82,6 +82,9 @@ pub struct Args {
     /// Give the container a name
     #[arg(long)]
     name: Option<String>,
+    /// Remove another container of that name first
+    #[arg(long, requires = "name")]
+    replace: bool,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
@@ -427,6 +430,9 @@ impl Args {
             }
             None => None,
         };
+        if let (true, Some(name)) = (self.replace, &self.name) {
+            super::rm::replaced(name, store)?;
+        }
         let created =
             create_container(store, &subject, options, platform, &*progress, &error::warn);
         let Some((path, mut file)) = cidfile else {

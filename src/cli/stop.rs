@@ -1,6 +1,7 @@
 //! `bryo stop` and `bryo restart`.
 
 use super::Context;
+use super::chosen::Chosen;
 use super::error;
 use super::output;
 use crate::engine::container::containers::{Container, Containers};
@@ -15,9 +16,8 @@ use anyhow::Result;
 /// Stop containers: ask them to end, and kill those that do not
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Names or ids
-    #[arg(required_unless_present = "all")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
 
     /// Seconds to wait before they are killed; -1 is for ever [default: the
     /// container's --stop-timeout, else 10]
@@ -32,18 +32,12 @@ pub struct Args {
     /// The signal that asks [default: the container's]
     #[arg(short, long)]
     signal: Option<String>,
-    /// All containers that run
-    #[arg(short, long, conflicts_with = "containers")]
-    all: bool,
 }
 
 /// Stops the containers side by side, and prints what each was called by.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let containers = context.containers()?;
-    let names = match args.all {
-        true => running(&containers)?,
-        false => args.containers.clone(),
-    };
+    let names = args.chosen.names(context, |c| c.state.is_active())?;
     stop(&containers, &names, args, false, |name, _| {
         Ok(output::line(name)?)
     })
@@ -60,10 +54,7 @@ pub struct RestartArgs {
 pub fn restart(args: &RestartArgs, context: &Context) -> Result<()> {
     let containers = context.containers()?;
     let args = &args.stop;
-    let names = match args.all {
-        true => running(&containers)?,
-        false => args.containers.clone(),
-    };
+    let names = args.chosen.names(context, |c| c.state.is_active())?;
     let how = Launch {
         inherited: context.inherited.clone(),
         sockets: context.sockets.clone(),
@@ -82,12 +73,6 @@ pub fn restart(args: &RestartArgs, context: &Context) -> Result<()> {
         events::emit(&containers, Action::Restart, &container, &[]);
         Ok(output::line(name)?)
     })
-}
-
-fn running(containers: &Containers) -> Result<Vec<String>> {
-    let all = containers.list()?.into_iter();
-    let active = all.filter(|container| container.state.is_active());
-    Ok(active.map(|container| container.record.name).collect())
 }
 
 /// Asks all, then waits for each.

@@ -17,7 +17,6 @@ const FLAGS: &[&str] = &[
     "--subuidname",
     "--subgidname",
     "--pod",
-    "--replace",
     "--secret",
     "--timeout",
     "--tz",
