@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod engines;
 mod groups;
 mod repair;
+mod specification;
 mod words;
 
 /// How many runtimes there were.

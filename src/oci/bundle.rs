@@ -1,6 +1,7 @@
 //! A bundle: a directory with `config.json` and, mostly, the root file system.
 
 use crate::error::refuse;
+use crate::idmap;
 use crate::runtime::Plan;
 use crate::sys::ns;
 use anyhow::{Context, Result};
@@ -74,10 +75,11 @@ pub fn plan(spec: &Spec, dir: &Path, id: &str) -> Result<Plan> {
         Some(_) => {}
     }
     let mut plan = Plan::new(spec, dir)?;
+    check_process(spec, &plan)?;
     plan.process.death_signal = None;
     // Who grants none has none, as with runc and crun.
     plan.process.capabilities.get_or_insert_default();
-    if plan.gid_map.is_empty() && may_set_groups() {
+    if plan.gid_map.is_empty() && may_set_groups(spec) {
         let user = spec.process().as_ref().map(|process| process.user());
         let groups = user.and_then(|user| user.additional_gids().as_ref());
         let groups = groups.into_iter().flatten();
@@ -95,13 +97,45 @@ pub fn is_of_machine(spec: &Spec) -> bool {
     !namespaces.any(|n| n.typ() == LinuxNamespaceType::User) && ns::is_in_initial_user()
 }
 
-/// Whether processes may set their supplementary groups in this process's user
-/// namespace (user_namespaces(7), `/proc/PID/setgroups`): not where one id was
-/// mapped without anybody's help, as in podman's without subordinate ids. There
-/// they keep those that they have, as with runc.
-pub fn may_set_groups() -> bool {
-    let said = std::fs::read_to_string("/proc/self/setgroups");
+/// Whether a container's processes may set their supplementary groups in its user
+/// namespace, which is this process's or one that is joined (user_namespaces(7),
+/// `/proc/PID/setgroups`): not where one id was mapped without anybody's help, as in
+/// podman's without subordinate ids. There they keep those that they have, as with
+/// runc.
+pub fn may_set_groups(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let namespaces = linux.and_then(|linux| linux.namespaces().as_ref());
+    let mut namespaces = namespaces.into_iter().flatten();
+    let joined = namespaces.find(|n| n.typ() == LinuxNamespaceType::User);
+    // As in /proc/PID/ns/user.
+    let process = joined.and_then(|joined| joined.path().as_ref()?.parent()?.parent());
+    let process = process.unwrap_or(Path::new("/proc/self"));
+    let said = std::fs::read_to_string(process.join("setgroups"));
     !said.is_ok_and(|said| said.trim_end() == "deny")
+}
+
+/// What the engine does not ask for, and others may: limits that are there twice, and
+/// groups that the container's user namespace does not have.
+fn check_process(spec: &Spec, plan: &Plan) -> Result<()> {
+    let Some(process) = spec.process() else {
+        return Ok(());
+    };
+    let mut kinds = Vec::new();
+    for limit in process.rlimits().iter().flatten() {
+        if kinds.contains(&limit.typ()) {
+            refuse!(Invalid, "process.rlimits: {} is there twice", limit.typ());
+        }
+        kinds.push(limit.typ());
+    }
+    for gid in process.user().additional_gids().iter().flatten() {
+        if !plan.gid_map.is_empty() && idmap::outside(&plan.gid_map, *gid).is_none() {
+            refuse!(
+                Invalid,
+                "process.user.additionalGids: linux.gidMappings do not map {gid}"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The versions of one major number are compatible (semver.org).

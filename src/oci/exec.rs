@@ -85,7 +85,7 @@ pub fn exec(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result
         .map(|m| IdMap::new(m.container_id(), m.host_id(), m.size()))
         .collect();
     let setgroups = match maps.is_empty() {
-        true => may_set_groups(),
+        true => may_set_groups(&spec),
         false => allows_setgroups(&maps),
     };
     if !setgroups && !how.groups.is_empty() {

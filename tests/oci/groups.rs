@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A group below the one that is this user's, as a specification names it, and
 /// its directory.
-fn named(id: &str) -> (String, PathBuf) {
+pub fn named(id: &str) -> (String, PathBuf) {
     let own = require_subtree();
     let name = format!("{id}-{}", std::process::id());
     let group = own.parent().unwrap().join(name);
