@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! cli        command-line verbs, one file each; output, errors with hints, exit codes
+//! compose    compose files: from what was written to one project without short forms
 //! engine     container records and states, supervisor, exec, spec generation
 //! oci        bundles, as runc's command line has them
 //! runtime    image    net    cgroup   siblings that never import each other
@@ -17,6 +18,7 @@
 pub mod build;
 pub mod cgroup;
 pub mod cli;
+pub mod compose;
 pub mod engine;
 pub mod error;
 pub mod idmap;

@@ -9,6 +9,7 @@ mod codes;
 mod commit;
 mod common;
 mod complaints;
+mod compose;
 mod config;
 mod confined;
 mod cp;

@@ -7,6 +7,7 @@ mod check;
 mod chosen;
 mod commit;
 mod completion;
+mod compose;
 mod config;
 mod confirm;
 mod container;
@@ -190,6 +191,8 @@ enum Command {
     Build(build::Args),
     /// Manage what builds left for later ones
     Builder(builder::Args),
+    /// Read compose files, which describe several containers: bryo does not run them yet
+    Compose(Box<compose::Args>),
     /// Show how an image was made
     History(history::Args),
     /// Look after images
@@ -447,6 +450,7 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Pull(args) => pull::run(args, &context),
         Command::Push(args) => push::run(args, &context),
         Command::Copy(args) => copy::run(args, &context),
+        Command::Compose(args) => compose::run(args, &context),
         Command::Manifest(args) => manifest::run(args, &context),
         Command::Login(args) => login::run(args),
         Command::Logout(args) => logout::run(args),

@@ -1,8 +1,8 @@
 //! Flags of instructions.
 
 use super::fault::Fault;
-use super::nearest::nearest;
 use super::statement::Statement;
+use crate::engine::request::nearest::nearest;
 
 /// What a flag takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use super::fault::Fault;
 use super::flags::{Flags, Takes};
 use super::heredoc::Heredoc;
 use super::mount::Mount;
-use super::nearest::nearest;
 use super::statement::Statement;
 use super::words::{self, List, Pair, PairsError};
+use crate::engine::request::nearest::nearest;
 use crate::image::duration::parse_duration;
 use std::time::Duration;
 

@@ -7,7 +7,6 @@ pub mod flags;
 pub mod heredoc;
 pub mod instruction;
 pub mod mount;
-pub mod nearest;
 pub mod pattern;
 pub mod stage;
 pub mod statement;

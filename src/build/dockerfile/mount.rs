@@ -1,6 +1,6 @@
 //! `RUN --mount`.
 
-use super::nearest::nearest;
+use crate::engine::request::nearest::nearest;
 use crate::engine::request::{csv, size};
 
 /// What is mounted for one RUN.

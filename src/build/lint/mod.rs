@@ -8,12 +8,12 @@ pub use rules::{RULES, Rule, Selection};
 use super::dockerfile::expand::Keeping;
 use super::dockerfile::fault::Lines;
 use super::dockerfile::instruction::{CommandLine, Health, Instruction, Pairs, Source, Transfer};
-use super::dockerfile::nearest::nearest;
 use super::dockerfile::stage::{Located, Stage};
 use super::dockerfile::statement::Statement;
 use super::dockerfile::{Dockerfile, Fault};
 use super::ignore::Ignore;
 use super::scope::{PLATFORM_ARGUMENTS, PROXY_ARGUMENTS, Scope};
+use crate::engine::request::nearest::nearest;
 use crate::image::reference::Reference;
 use std::collections::{BTreeMap, HashMap, HashSet};
 

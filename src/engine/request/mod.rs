@@ -28,6 +28,7 @@ pub mod log;
 pub mod mounts;
 pub mod names;
 pub mod namespaces;
+pub mod nearest;
 pub mod network;
 pub mod pairs;
 pub mod process;
