@@ -143,7 +143,10 @@ fn create(args: &Create, volumes: &Volumes) -> Result<()> {
         (key.to_owned(), value.to_owned())
     };
     let labels: BTreeMap<String, String> = args.label.iter().map(label).collect();
-    let name = args.name.clone().unwrap_or_else(names::new_id);
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => names::new_id()?,
+    };
     let volume = volumes.create(&name, &labels)?;
     Ok(output::line(volume.name)?)
 }

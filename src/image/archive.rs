@@ -12,7 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::error::{demand, refuse};
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -127,7 +128,12 @@ impl Files {
                     }
                 };
                 let metadata = file.metadata()?;
-                ensure!(metadata.is_file(), "{} is not a file", path.display());
+                demand!(
+                    Invalid,
+                    metadata.is_file(),
+                    "{} is not a file",
+                    path.display()
+                );
                 Ok(Some(Slice {
                     file: Arc::new(file),
                     position: 0,
@@ -150,7 +156,11 @@ impl Files {
                         }
                     }
                 }
-                bail!("{} is a link that leads nowhere", entry::show(&path))
+                refuse!(
+                    NotFound,
+                    "{} is a link that leads nowhere",
+                    entry::show(&path)
+                )
             }
         }
     }
@@ -160,7 +170,8 @@ impl Files {
         let Some(mut slice) = self.get(path)? else {
             return Ok(None);
         };
-        ensure!(
+        demand!(
+            Invalid,
             slice.length <= MAX_JSON,
             "{path} is too large ({} bytes)",
             slice.length
@@ -199,11 +210,15 @@ pub fn entry(files: &Files, tag: Option<&str>) -> Result<Descriptor> {
         }
     }
     match meant[..] {
-        [] => bail!("there is nothing of that name in it"),
+        [] => refuse!(NotFound, "there is nothing of that name in it"),
         [descriptor] => Ok(descriptor.clone()),
         _ => {
             let names: Vec<&str> = index.manifests().iter().flat_map(names).collect();
-            bail!("it holds several images, name one: {}", names.join(", "))
+            refuse!(
+                Invalid,
+                "it holds several images, name one: {}",
+                names.join(", ")
+            )
         }
     }
 }
@@ -355,9 +370,13 @@ pub fn images(files: &Files, wanted: Wanted) -> Result<Vec<Found>> {
         return oci(files, &bytes, wanted);
     }
     if files.read("repositories")?.is_some() {
-        bail!("the archive is of a docker before 1.10, which is not supported");
+        refuse!(
+            Unsupported,
+            "the archive is of a docker before 1.10, which is not supported"
+        );
     }
-    bail!(
+    refuse!(
+        Invalid,
         "it has neither manifest.json nor index.json: this is no image archive \
          (a root file system is brought in by import)"
     )
@@ -394,7 +413,8 @@ fn docker(files: &Files, manifest: &[u8], wanted: Wanted) -> Result<Vec<Found>> 
         check_platform(&parsed, wanted.platform)?;
         let paths = image.layers.unwrap_or_default();
         let diff_ids = diff_ids(&parsed)?;
-        ensure!(
+        demand!(
+            Invalid,
             diff_ids.len() == paths.len(),
             "manifest.json has {} layers, the configuration {}",
             paths.len(),
@@ -444,7 +464,7 @@ fn loose(files: &Files, mut bytes: Vec<u8>, platform: Option<&Platform>) -> Resu
         bytes = files.must_read(&format!("{}.manifest.json", chosen.digest()))?;
         digest::verify("a manifest", chosen, &bytes)?;
     }
-    bail!("indexes are nested too deeply")
+    refuse!(Invalid, "indexes are nested too deeply")
 }
 
 /// Which of the entries of `index.json` are meant: of those with one name, or
@@ -516,7 +536,8 @@ fn described(
     let manifest: ImageManifest = parse("the manifest", &bytes)?;
     let parsed = configuration(&config)?;
     let diff_ids = diff_ids(&parsed)?;
-    ensure!(
+    demand!(
+        Invalid,
         diff_ids.len() == manifest.layers().len(),
         "the manifest has {} layers, the configuration {}",
         manifest.layers().len(),
@@ -556,7 +577,11 @@ fn choose(
     if !is_index {
         return Ok(is_manifest(descriptor.media_type()).then(|| descriptor.clone()));
     }
-    ensure!(depth < MAX_NESTING, "indexes are nested too deeply");
+    demand!(
+        Invalid,
+        depth < MAX_NESTING,
+        "indexes are nested too deeply"
+    );
     let index: ImageIndex = parse("an index", &files.blob(descriptor.digest())?)?;
     let candidates = index::choose(index.manifests(), platform)?;
     let mut first = None;

@@ -12,7 +12,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::error::{demand, refuse};
+use anyhow::{Context, Result};
 
 use super::record::{self, FileType, Stat};
 
@@ -153,8 +154,10 @@ pub fn pax_records(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
             .with_context(malformed)?;
         let length = decimal("pax record", &bytes[..space])?;
         let length = usize::try_from(length).with_context(malformed)?;
-        ensure!(
+        demand!(
+            Invalid,
             length > space + 1 && length <= bytes.len() && bytes[length - 1] == b'\n',
+            "{}",
             malformed()
         );
         let record = &bytes[space + 1..length - 1];
@@ -191,7 +194,7 @@ impl Header {
         };
         let unsigned: i64 = bytes().map(i64::from).sum();
         let signed: i64 = bytes().map(|byte| i64::from(byte as i8)).sum();
-        ensure!(stated == unsigned || stated == signed, wrong);
+        demand!(Invalid, stated == unsigned || stated == signed, "{wrong}");
         Ok(Some(Header(header)))
     }
 
@@ -230,7 +233,7 @@ fn gnu_piece(offset: &[u8], length: &[u8], pieces: &mut Vec<Piece>) -> Result<()
     if offset[0] == 0 {
         return Ok(());
     }
-    ensure!(pieces.len() < MAX_PIECES, "too many sparse pieces");
+    demand!(Invalid, pieces.len() < MAX_PIECES, "too many sparse pieces");
     pieces.push(Piece {
         offset: u64::try_from(number("sparse offset", offset)?)?,
         length: u64::try_from(number("sparse length", length)?)?,
@@ -280,6 +283,8 @@ pub fn member(header: &Header, ext: &Extensions, pieces: Vec<Piece>) -> Result<M
     };
     let path = clean(&name)?;
     let kind = match header.type_byte() {
+        // As in V7, which had no type for directories: GNU tar, and Go for docker and
+        // podman, take them so too.
         b'0' | 0 | b'7' if name.ends_with(b"/") => Kind::Directory,
         b'0' | 0 | b'7' | b'S' => Kind::File,
         b'1' => Kind::Link(clean(&link()).context("hard link target")?),
@@ -289,7 +294,7 @@ pub fn member(header: &Header, ext: &Extensions, pieces: Vec<Piece>) -> Result<M
         b'5' | b'D' => Kind::Directory,
         b'6' => Kind::Fifo,
         b'V' | b's' => Kind::Ignored,
-        other => bail!("unknown type {:?}", char::from(other)),
+        other => refuse!(Invalid, "unknown type {:?}", char::from(other)),
     };
     let mut entry = Entry {
         path,
@@ -373,7 +378,8 @@ fn sparse_map(
 
 /// Makes pieces of offset, length, offset, length, …
 pub fn pair_up(numbers: &[u64]) -> Result<Vec<Piece>> {
-    ensure!(
+    demand!(
+        Invalid,
         numbers.len().is_multiple_of(2) && numbers.len() / 2 <= MAX_PIECES,
         "malformed sparse map"
     );
@@ -392,7 +398,7 @@ pub fn check_pieces(pieces: &[Piece], size: u64, stored: u64) -> Result<()> {
     let mut end = 0;
     let mut total = 0;
     for piece in pieces {
-        ensure!(piece.offset >= end, "sparse pieces overlap");
+        demand!(Invalid, piece.offset >= end, "sparse pieces overlap");
         end = piece
             .offset
             .checked_add(piece.length)
@@ -400,7 +406,11 @@ pub fn check_pieces(pieces: &[Piece], size: u64, stored: u64) -> Result<()> {
             .context("a sparse piece lies outside the file")?;
         total += piece.length;
     }
-    ensure!(total == stored, "the sparse map does not fit the data");
+    demand!(
+        Invalid,
+        total == stored,
+        "the sparse map does not fit the data"
+    );
     Ok(())
 }
 
@@ -411,8 +421,8 @@ pub const MAX_MAP: u64 = MAX_PIECES as u64;
 /// and podman take it: `a/../b` is `b` whatever `a` is. A leading slash is
 /// dropped, as every tar does; a name that leaves the root is refused.
 pub fn clean(name: &[u8]) -> Result<Vec<u8>> {
-    ensure!(!name.is_empty(), "the name is empty");
-    ensure!(!name.contains(&0), "the name holds a NUL byte");
+    demand!(Invalid, !name.is_empty(), "the name is empty");
+    demand!(Invalid, !name.contains(&0), "the name holds a NUL byte");
     let mut path = Vec::with_capacity(name.len());
     let outside = "the name points outside, or at the root by way of \"..\"";
     let mut back = false;
@@ -420,7 +430,7 @@ pub fn clean(name: &[u8]) -> Result<Vec<u8>> {
         match component {
             b"" | b"." => continue,
             b".." => {
-                ensure!(!path.is_empty(), outside);
+                demand!(Invalid, !path.is_empty(), "{outside}");
                 let parent = split(&path).map_or(0, |(parent, _)| parent.len());
                 path.truncate(parent);
                 back = true;
@@ -433,8 +443,8 @@ pub fn clean(name: &[u8]) -> Result<Vec<u8>> {
             }
         }
     }
-    ensure!(!back || !path.is_empty(), outside);
-    ensure!(path.len() <= MAX_PATH, "the name is too long");
+    demand!(Invalid, !back || !path.is_empty(), "{outside}");
+    demand!(Invalid, path.len() <= MAX_PATH, "the name is too long");
     Ok(path)
 }
 
@@ -481,7 +491,8 @@ fn whiteout(path: &[u8]) -> Result<Option<(Kind, Vec<u8>)>> {
     if hidden.starts_with(b".wh.") {
         return Ok(Some((Kind::Ignored, path.to_vec())));
     }
-    ensure!(
+    demand!(
+        Invalid,
         !matches!(hidden, b"" | b"." | b".."),
         "a whiteout of {:?}",
         String::from_utf8_lossy(hidden)
@@ -583,7 +594,8 @@ fn number(what: &str, field: &[u8]) -> Result<i64> {
     let text = text.trim_ascii();
     let mut value = 0;
     for digit in text {
-        ensure!(
+        demand!(
+            Invalid,
             (b'0'..=b'7').contains(digit),
             "{what} is no octal number: {:?}",
             String::from_utf8_lossy(text)

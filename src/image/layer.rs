@@ -1,5 +1,5 @@
 //! Bringing one layer in: one thread reads, verifies, decompresses and keeps
-//! the blob; another unpacks at the same time; a third compresses the blob where
+//! the blob; another unpacks at the same time; two more compress the blob where
 //! that is to be done.
 
 mod blobfile;
@@ -354,7 +354,7 @@ fn feed(
             let (to_compress, pieces) = sync_channel(PIECES);
             let compressor = thread::Builder::new().name("compress".to_owned());
             let compressor = compressor
-                .spawn_scoped(scope, move || frames::compress(&pieces, path, hasher))
+                .spawn_scoped(scope, move || frames::compress(pieces, path, hasher))
                 .context("start a thread")?;
             let also = |piece: &Piece| Ok(to_compress.send(piece.clone()).map_err(|_| CutOff)?);
             let read = hand_over.run(plain, also, within);

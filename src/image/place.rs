@@ -12,7 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::{refusal, refuse};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
@@ -97,9 +98,9 @@ pub fn land(found: Found, slash: bool, directory: bool, contents: bool) -> Resul
         (Found::Directory, true) if contents => Landing::At,
         (Found::Directory, _) => Landing::Into,
         (Found::Nothing, true) => Landing::At,
-        (Found::Nothing, false) if slash => bail!("there is no such directory"),
-        (Found::File, true) => bail!("a directory cannot take the place of a file"),
-        (Found::File, false) if slash => bail!("it is not a directory"),
+        (Found::Nothing, false) if slash => refuse!(NotFound, "there is no such directory"),
+        (Found::File, true) => refuse!(Conflict, "a directory cannot take the place of a file"),
+        (Found::File, false) if slash => refuse!(Conflict, "it is not a directory"),
         (Found::Nothing | Found::File, false) => Landing::At,
     })
 }
@@ -126,10 +127,12 @@ impl Receiver<'_> {
     pub fn put(&mut self, source: impl Read, target: &Target) -> Result<()> {
         let mut members = Members::literal(Stream(source), target.budget);
         let Some(first) = members.next()? else {
-            bail!("the archive is empty");
+            refuse!(Invalid, "the archive is empty");
         };
         let strip = match target.archive {
-            true if target.found != Found::Directory => bail!("there is no such directory"),
+            true if target.found != Found::Directory => {
+                refuse!(NotFound, "there is no such directory")
+            }
             true => false,
             false => {
                 let directory = first.kind == Kind::Directory;
@@ -186,7 +189,7 @@ impl Receiver<'_> {
             next = members.next()?;
         }
         if !members.ended_properly() && !target.archive {
-            bail!("it was cut off");
+            refuse!(Invalid, "it was cut off");
         }
         for (path, mode, time) in directories.into_iter().rev() {
             let context = || show(path.as_os_str().as_bytes());
@@ -222,14 +225,20 @@ impl Receiver<'_> {
         match self.open(path) {
             Ok(fd) => return Ok(fd),
             Err(e) if e.errno == Errno::ENOENT => {}
-            Err(e) if e.errno == Errno::ENOTDIR => bail!("{} is no directory", path.display()),
+            Err(e) if e.errno == Errno::ENOTDIR => {
+                refuse!(Conflict, "{} is no directory", path.display())
+            }
             Err(e) if e.errno == Errno::ELOOP && !self.links => {
-                bail!("{} is a link, which is not followed", path.display())
+                refuse!(
+                    Conflict,
+                    "{} is a link, which is not followed",
+                    path.display()
+                )
             }
             Err(e) => return Err(e.into()),
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            bail!("{}: no such directory", path.display());
+            refuse!(NotFound, "{}: no such directory", path.display());
         };
         let parent = self.reach(parent)?;
         match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
@@ -252,7 +261,7 @@ impl Receiver<'_> {
             Err(Errno::EEXIST) => {
                 let is_directory = self.open(path).is_ok();
                 if !is_directory {
-                    bail!("a directory cannot take the place of a file");
+                    refuse!(Conflict, "a directory cannot take the place of a file");
                 }
                 false
             }
@@ -273,7 +282,7 @@ impl Receiver<'_> {
         match split(&entry.path) {
             Some((above, _)) if !above.is_empty() => self.reach(path),
             _ => self.open(path).map_err(|e| match e.errno {
-                Errno::ENOENT | Errno::ENOTDIR => anyhow!("there is no such directory"),
+                Errno::ENOENT | Errno::ENOTDIR => refusal!(NotFound, "there is no such directory"),
                 _ => e.into(),
             }),
         }
@@ -288,7 +297,7 @@ impl Receiver<'_> {
         last: &mut Option<(PathBuf, OwnedFd)>,
     ) -> Result<()> {
         let (Some(parent_path), Some(name)) = (path.parent(), path.file_name()) else {
-            bail!("the root can only be a directory");
+            refuse!(Invalid, "the root can only be a directory");
         };
         let name = name.as_bytes();
         // Most entries follow others of the same directory.
@@ -320,7 +329,7 @@ impl Receiver<'_> {
             Kind::Link(_) => {
                 let to = link.context("a link to nothing")?;
                 let (Some(above), Some(target)) = (to.parent(), to.file_name()) else {
-                    bail!("a hard link to the root");
+                    refuse!(Invalid, "a hard link to the root");
                 };
                 let above = self.open(above)?;
                 clear(parent, name)?;
@@ -358,7 +367,7 @@ impl Receiver<'_> {
             self.finish(&file, entry)?;
             return output::put(&file, parent, name).map_err(|error| match error.kind() {
                 io::ErrorKind::IsADirectory => {
-                    anyhow!("a file cannot take the place of a directory")
+                    refusal!(Conflict, "a file cannot take the place of a directory")
                 }
                 _ => anyhow!(error).context("create"),
             });
@@ -371,7 +380,7 @@ impl Receiver<'_> {
             Err(e) if e.downcast_ref() == Some(&Errno::EBUSY) => {
                 let fd = openat(parent, name, flags | OFlag::O_TRUNC, mode).context("write")?;
                 if !is_file(&fstat(&fd)?) {
-                    bail!("something is mounted there that is no file");
+                    refuse!(Conflict, "something is mounted there that is no file");
                 }
                 let mut file = File::from(fd);
                 return fill(&mut file, entry, data);
@@ -486,8 +495,12 @@ impl Receiver<'_> {
 /// What an owner in the container is called here.
 fn here(owners: &flavour::Owners, (uid, gid): (u32, u32)) -> Result<(Uid, Gid)> {
     let here = owners.here(uid, gid);
-    let (uid, gid) =
-        here.map_err(|(id, _)| anyhow!("the container has no id {id} that it could belong to"))?;
+    let (uid, gid) = here.map_err(|(id, _)| {
+        refusal!(
+            Invalid,
+            "the container has no id {id} that it could belong to"
+        )
+    })?;
     Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
 }
 
@@ -523,7 +536,7 @@ fn placed(path: &[u8], to: &Path, strip: bool) -> PathBuf {
 fn clear(parent: &OwnedFd, name: &[u8]) -> Result<()> {
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(Errno::EISDIR) => bail!("a file cannot take the place of a directory"),
+        Err(Errno::EISDIR) => refuse!(Conflict, "a file cannot take the place of a directory"),
         Err(errno) => Err(errno).context("replace"),
     }
 }
@@ -537,7 +550,7 @@ fn fill<R: Read>(file: &mut File, entry: &Entry, data: &mut R) -> Result<()> {
         None => {
             let copied = io::copy(&mut data.by_ref().take(entry.size), file).context("write")?;
             if copied < entry.size {
-                bail!("the archive is truncated");
+                refuse!(Invalid, "the archive is truncated");
             }
         }
         Some(pieces) => {
@@ -606,7 +619,7 @@ pub fn find(root: &OwnedFd, path: &Path) -> Result<(PathBuf, Found)> {
             _ => return Ok((path, Found::File)),
         }
     }
-    bail!("{}: too many links", path.display())
+    refuse!(Invalid, "{}: too many links", path.display())
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use crate::error::{demand, refusal, refuse};
+use anyhow::{Context, Result};
 
 use super::budget::{Budget, Tally};
 use super::entry::{self, BLOCK, Entry, Extensions, Header, Piece, SparseMap};
@@ -15,7 +16,7 @@ const MAX_EXTENSION: u64 = 1 << 20;
 /// Fills `buffer` with data of a member.
 pub fn fill(data: &mut impl Read, buffer: &mut [u8]) -> Result<()> {
     data.read_exact(buffer).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => anyhow!("the archive is truncated"),
+        io::ErrorKind::UnexpectedEof => refusal!(Invalid, "the archive is truncated"),
         _ => anyhow::Error::from(error).context("read"),
     })
 }
@@ -89,7 +90,7 @@ impl<S: Skip> Members<S> {
         let mut ext = Extensions::default();
         loop {
             let rest = self.left + self.padding;
-            ensure!(self.source.skip(rest)?, "the archive is truncated");
+            demand!(Invalid, self.source.skip(rest)?, "the archive is truncated");
             self.position += rest;
             (self.left, self.padding) = (0, 0);
             let at = self.position;
@@ -107,7 +108,11 @@ impl<S: Skip> Members<S> {
                     let globals = Rc::make_mut(&mut self.globals);
                     globals.extend(records);
                     let size: usize = globals.iter().map(|(k, v)| k.len() + v.len()).sum();
-                    ensure!(size as u64 <= MAX_EXTENSION, "too many global pax records");
+                    demand!(
+                        Invalid,
+                        size as u64 <= MAX_EXTENSION,
+                        "too many global pax records"
+                    );
                     self.spent.entry()?;
                 }
                 _ => {
@@ -164,7 +169,8 @@ impl<S: Skip> Members<S> {
         let member = entry::member(header, ext, pieces)?;
         self.left = member.stored;
         self.padding = member.stored.wrapping_neg() % BLOCK as u64;
-        ensure!(
+        demand!(
+            Invalid,
             member.stored.checked_add(BLOCK as u64).is_some(),
             "the size is too large"
         );
@@ -203,13 +209,13 @@ impl<S: Skip> Members<S> {
                             .and_then(|value| value.checked_add(u64::from(byte - b'0')))
                             .context("malformed sparse map")?;
                     }
-                    _ => bail!("malformed sparse map"),
+                    _ => refuse!(Invalid, "malformed sparse map"),
                 }
             }
             Ok(value)
         };
         let count = next(self)?;
-        ensure!(count <= entry::MAX_MAP, "too many sparse pieces");
+        demand!(Invalid, count <= entry::MAX_MAP, "too many sparse pieces");
         let mut numbers = Vec::new();
         for _ in 0..count * 2 {
             numbers.push(next(self)?);
@@ -228,7 +234,8 @@ impl<S: Skip> Members<S> {
     /// The data of an extension header.
     fn extension(&mut self, header: &Header) -> Result<Vec<u8>> {
         let size = header.size()?;
-        ensure!(
+        demand!(
+            Invalid,
             size <= MAX_EXTENSION,
             "an extension header of {size} bytes is too long"
         );
@@ -247,7 +254,7 @@ impl<S: Skip> Members<S> {
         while filled < BLOCK {
             match self.source.read(&mut block[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => bail!("the archive is truncated"),
+                Ok(0) => refuse!(Invalid, "the archive is truncated"),
                 Ok(n) => filled += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),

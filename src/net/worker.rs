@@ -200,7 +200,7 @@ pub fn run(task: Task) -> Result<(), Errno> {
             outbound: task.outbound,
             own: task.own,
             block_host: task.config.policy.block_host,
-            seed: u64::from_ne_bytes(crate::sys::random::bytes()),
+            seed: u64::from_ne_bytes(crate::sys::random::bytes().map_err(|e| e.errno)?),
             control: task.control,
             asked: Some(Instant::now()),
         },

@@ -5,6 +5,7 @@
 use super::options::MountOptions;
 use crate::sys::fd::open_in_root;
 use crate::sys::mount::attr;
+use crate::sys::mountinfo;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -100,10 +101,8 @@ pub fn path_of(mounted: BorrowedFd<'_>) -> Result<PathBuf> {
 /// proc_pid_mountinfo(5).
 fn points_below(destination: &Path) -> Result<Vec<PathBuf>> {
     let file = std::fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-    let text = String::from_utf8_lossy(&file);
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
-    let points = points.map(|p| p.replace("\\040", " ").replace("\\134", "\\"));
-    let points = points.map(|p| PathBuf::from(p.trim_start_matches('/')));
+    let points = mountinfo::parse(&file).into_iter().map(|mount| mount.point);
+    let points = points.map(|p| p.strip_prefix("/").map(PathBuf::from).unwrap_or(p));
     let below = points.filter(|p| p != destination && p.starts_with(destination));
     Ok(below.collect())
 }

@@ -13,6 +13,7 @@ pub mod landlock;
 pub mod machine;
 pub mod memory;
 pub mod mount;
+pub mod mountinfo;
 pub mod net;
 pub mod netlink;
 pub mod ns;

@@ -78,7 +78,7 @@ impl Exec {
     pub fn create(container: &Container, request: ExecRequest) -> Result<Exec> {
         let all = container.dir.join(DIRECTORY);
         forget(&all);
-        let id = names::new_id();
+        let id = names::new_id()?;
         let dir = all.join(&id);
         let what = || format!("create {}", dir.display());
         make_private(&dir).with_context(what)?;

@@ -157,7 +157,7 @@ impl Volumes {
             // With a name that no volume can have, until it is complete.
             let half = self
                 .directory()
-                .join(format!(".{}", crate::engine::ground::names::new_id()));
+                .join(format!(".{}", crate::engine::ground::names::new_id()?));
             self.make(&half, &new)?;
             // A directory that has something is replaced by no other (rename(2)).
             match std::fs::rename(&half, self.directory().join(name)) {
@@ -182,7 +182,7 @@ impl Volumes {
     /// [published](Volumes::publish) when the container is complete.
     pub fn create_anonymous(&self, id: &str) -> Result<Volume> {
         let new = Volume {
-            name: crate::engine::ground::names::new_id(),
+            name: crate::engine::ground::names::new_id()?,
             created: Timestamp::now(),
             anonymous: true,
             container: Some(id.to_owned()),

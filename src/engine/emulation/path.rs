@@ -3,7 +3,7 @@
 //! calls would, without ever leaving its root.
 
 use crate::engine::container::volumes::is_volume;
-use crate::engine::ground::mountinfo;
+use crate::sys::mountinfo;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};

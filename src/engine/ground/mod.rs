@@ -6,7 +6,6 @@ pub mod config;
 pub mod confine;
 pub mod detach;
 pub mod json;
-pub mod mountinfo;
 pub mod names;
 pub mod paths;
 pub mod pipes;

@@ -1,6 +1,6 @@
 //! Ids and names of containers.
 
-use crate::sys::random;
+use crate::sys::{self, random};
 use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -67,9 +67,12 @@ const GENERA: [&str; 48] = [
 ];
 
 /// A new container id: 64 random hexadecimal digits.
-pub fn new_id() -> String {
-    let bytes: [u8; 32] = random::bytes();
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+///
+/// # Errors
+/// The kernel gives no randomness.
+pub fn new_id() -> sys::Result<String> {
+    let bytes: [u8; 32] = random::bytes()?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Whether this is a whole id.
@@ -96,11 +99,14 @@ pub fn from_link(link: &Path) -> Option<String> {
 }
 
 /// A name for a container that was given none.
-pub fn generate() -> String {
-    let [a, b, c] = random::bytes();
+///
+/// # Errors
+/// The kernel gives no randomness.
+pub fn generate() -> sys::Result<String> {
+    let [a, b, c] = random::bytes()?;
     let adjective = ADJECTIVES[usize::from(a) % ADJECTIVES.len()];
     let genus = GENERA[usize::from(b) % GENERA.len()];
-    format!("{adjective}_{genus}{c}")
+    Ok(format!("{adjective}_{genus}{c}"))
 }
 
 /// The first twelve digits of an id, as docker shows it.
@@ -115,16 +121,16 @@ mod tests {
     #[test]
     fn generated_names_are_names() {
         for _ in 0..100 {
-            crate::engine::request::names::container(&generate()).unwrap();
+            crate::engine::request::names::container(&generate().unwrap()).unwrap();
         }
-        assert_eq!(new_id().len(), 64);
+        assert_eq!(new_id().unwrap().len(), 64);
     }
 
     #[test]
     fn links_are_short_and_come_back() {
         let place = tempfile::tempdir().unwrap();
         let link = place.path().join("name");
-        let id = new_id();
+        let id = new_id().unwrap();
         std::os::unix::fs::symlink(to_link(&id), &link).unwrap();
         assert_eq!(to_link(&id).len(), 43);
         assert_eq!(from_link(&link), Some(id));

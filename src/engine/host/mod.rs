@@ -12,8 +12,8 @@
 
 pub mod share;
 
-use crate::engine::ground::mountinfo::{self, Mount};
 use crate::engine::host::share::Share;
+use crate::sys::mountinfo::{self, Mount};
 use anyhow::{Context, Result};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};

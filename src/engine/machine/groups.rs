@@ -1,7 +1,7 @@
 //! Control groups: what the user may limit.
 
 use super::text::{self, CgroupLayout};
-use crate::engine::ground::mountinfo::Mount;
+use crate::sys::mountinfo::Mount;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 use std::path::{Path, PathBuf};

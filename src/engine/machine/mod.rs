@@ -17,9 +17,9 @@ mod tests;
 pub mod text;
 pub mod trial;
 
-use crate::engine::ground::mountinfo::{self, Mount};
 use crate::engine::ground::paths;
 use crate::idmap;
+use crate::sys::mountinfo::{self, Mount};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;

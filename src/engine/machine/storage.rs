@@ -1,7 +1,7 @@
 //! The file system of the store.
 
 use super::Tried;
-use crate::engine::ground::mountinfo;
+use crate::sys::mountinfo;
 use crate::sys::xattr;
 use nix::errno::Errno;
 use nix::sys::statfs::fstatfs;

@@ -1,6 +1,6 @@
 //! What the machine says of itself in files, read. Pure.
 
-use crate::engine::ground::mountinfo::Mount;
+use crate::sys::mountinfo::Mount;
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -176,7 +176,7 @@ pub fn group_range(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ground::mountinfo;
+    use crate::sys::mountinfo;
     use proptest::prelude::*;
 
     #[test]

@@ -241,7 +241,7 @@ impl Networks {
         taken.extend(subnet::routes(&table));
         let definition = Definition {
             name: wishes.name.clone(),
-            id: names::new_id(),
+            id: names::new_id()?,
             created: Timestamp::now(),
             gateways: gateways(wishes, &taken)?,
             internal: wishes.internal,
@@ -312,7 +312,8 @@ fn gateways(wishes: &Wishes, taken: &[Subnet]) -> Result<Vec<Subnet>> {
             )
         }
         Some(subnet) => Some(subnet.network()),
-        None => wishes.ipv6.then(|| subnet::unique(random::bytes())),
+        None if wishes.ipv6 => Some(subnet::unique(random::bytes()?)),
+        None => None,
     };
     let mut free = wishes.gateways.clone();
     let mut gateways = Vec::new();

@@ -106,7 +106,7 @@ pub fn create(
         );
     }
     resolved.root.volatile = options.auto_remove;
-    let id = names::new_id();
+    let id = names::new_id()?;
     let containers = Containers::open(store);
     let wanted = mounting::wanted(&containers, options, &resolved)?;
     let mut creation = containers.create(&id)?;
@@ -125,7 +125,7 @@ pub fn create(
     if let Some(other) = &other {
         sharing::check(&spec, other)?;
     }
-    let mut record = record(id, subject, &resolved, options, &spec);
+    let mut record = record(id, subject, &resolved, options, &spec)?;
     record.mounts.clone_from(&prepared.mounted);
     let image = resolved.image.as_ref();
     let image = image.filter(|_| !options.health.off || options.publish_all);
@@ -147,7 +147,7 @@ pub fn create(
             break;
         }
         // Taken, and nobody asked for this one.
-        record.name = names::generate();
+        record.name = names::generate()?;
         named = creation.name(&containers, &record);
     }
     named?;
@@ -347,7 +347,7 @@ fn record(
     resolved: &Resolved,
     options: &RunOptions,
     spec: &Spec,
-) -> Record {
+) -> Result<Record> {
     let image = match subject {
         Subject::Image(name) => name.clone(),
         Subject::Rootfs(path) => path.display().to_string(),
@@ -362,9 +362,12 @@ fn record(
     let entrypoint = options.entrypoint.as_ref();
     let entrypoint = entrypoint.unwrap_or(&resolved.defaults.entrypoint);
     let user = options.user.as_ref().map(UserOption::to_string);
-    Record {
+    Ok(Record {
         id,
-        name: options.name.clone().unwrap_or_else(names::generate),
+        name: match &options.name {
+            Some(name) => name.clone(),
+            None => names::generate()?,
+        },
         created: Timestamp::now(),
         host: machine::name(),
         image,
@@ -393,7 +396,7 @@ fn record(
         entrypoint: entrypoint.len(),
         user: user.unwrap_or_else(|| resolved.defaults.user.clone()),
         asked: asked(options, resolved),
-    }
+    })
 }
 
 /// What was asked for that the specification does not have.

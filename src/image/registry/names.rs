@@ -183,7 +183,7 @@ impl Servers {
         };
         let socket = UdpSocket::bind((any, 0))?;
         socket.connect((server, 53))?;
-        let id = u16::from_ne_bytes(random::bytes());
+        let id = u16::from_ne_bytes(random::bytes().map_err(io::Error::other)?);
         let mut open = Vec::new();
         for (id, kind) in [(id, TYPE::A), (id.wrapping_add(1), TYPE::AAAA)] {
             let Some(query) = query(id, name, kind) else {

@@ -54,7 +54,7 @@ pub fn exec(
 ) -> Result<i32> {
     let prepared = prepare(container, request)?;
     let (pump, stdio) = Pump::new(&caller, request.interactive)?;
-    let id = names::new_id();
+    let id = names::new_id()?;
     let emit = |action, details: &[(&str, &str)]| {
         let all = [&[("execID", id.as_str())], details].concat();
         events::emit(containers, action, container, &all);
