@@ -469,7 +469,7 @@ fn archives_stay_in_the_image() {
 }
 
 #[test]
-fn a_build_that_was_killed_leaves_nothing_for_long() {
+fn a_build_is_in_nobodys_way_and_leaves_nothing_for_long_when_killed() {
     let sandbox = Sandbox::with_busybox();
     let context = context(&sandbox, "FROM busybox\nRUN echo ready; sleep 1000\n", &[]);
     let line = "exec \"$0\" build \"$1\" 2>&1";
@@ -477,6 +477,8 @@ fn a_build_that_was_killed_leaves_nothing_for_long() {
     let build_it = sandbox.command("sh").args(["-c", line]).arg(program);
     let mut running = build_it.arg(&context).spawn();
     running.expect_line("ready");
+    // Nobody has to wait for the command.
+    sandbox.bryo(["image", "prune", "-f"]).output().expect(0);
     running.signal(nix::sys::signal::Signal::SIGKILL);
     drop(running);
     let text = "FROM busybox\nRUN echo other\n";

@@ -60,6 +60,7 @@ const SLEEPERS: &[(&str, &str)] = &[
 /// The documents whose paths are checked.
 const DOCUMENTS: &[&str] = &[
     "README.md",
+    "docs/build.md",
     "docs/config.md",
     "docs/cp.md",
     "docs/host.md",

@@ -7,10 +7,11 @@ use super::dockerfile::fault::{Fault, Lines, excerpt};
 use super::dockerfile::instruction::{Instruction, Transfer};
 use super::dockerfile::stage::{Located, Stage};
 use super::ignore::Ignore;
+use super::keys::{self, key};
 use super::report::Report;
 use super::run::{Running, sweep};
 use super::scope::{PLATFORM_ARGUMENTS, Scope};
-use super::state::{Command, Given, State, Work};
+use super::state::{Given, State, Work};
 use super::transfer::{Transferring, directory};
 use crate::engine::container::containers::Containers;
 use crate::engine::create::root::lowers_of;
@@ -21,12 +22,11 @@ use crate::engine::request::userns::UserNs;
 use crate::engine::view::failure::kind;
 use crate::error::refusal;
 use crate::image::commit::put_image;
-use crate::image::digest;
 use crate::image::export::Tree;
 use crate::image::platform::Platform;
 use crate::image::progress::Quiet;
 use crate::image::reference::Reference;
-use crate::image::store::{Image, LayerInfo, Step, Store};
+use crate::image::store::{Image, LayerInfo, LockGuard, Step, Store};
 use crate::process::in_process;
 use crate::sys::fs::make_private;
 use anyhow::{Context, Result};
@@ -166,12 +166,6 @@ fn given(build: &Build<'_>) -> Result<Given> {
 fn fault(build: &Build<'_>, fault: &Fault) -> anyhow::Error {
     let (name, text) = build.source;
     refusal!(Invalid, "{}", fault.show(name, text).trim_end())
-}
-
-/// A key of what is done to files that `parent` names.
-fn key(parent: &str, parts: &Value) -> String {
-    let text = json!([parent, parts]).to_string();
-    digest::sha256(text.as_bytes()).digest().to_owned()
 }
 
 impl Builder<'_> {
@@ -400,15 +394,17 @@ impl Builder<'_> {
                 let key = key(&built.key, &json!(["workdir", path, user]));
                 let layers = built.layers.clone();
                 self.made(built, key, number, said, || {
+                    let lock = self.store.lock_shared()?;
                     let lowers = self.lowers(&layers)?;
-                    make_layer(&self.store, &self.mapping, &layers, |out| {
+                    let layer = make_layer(&self.store, &self.mapping, &layers, |out| {
                         let root = self.tree(&lowers)?;
                         directory(path, user, root.as_ref(), now.as_second(), out)
-                    })
+                    })?;
+                    Ok((layer, lock))
                 })
             }
             Work::Run(command) => {
-                let key = key(&built.key, &command_parts(command));
+                let key = key(&built.key, &keys::of_command(command));
                 let layers = built.layers.clone();
                 self.made(built, key, number, said, || {
                     let running = Running {
@@ -436,7 +432,7 @@ impl Builder<'_> {
         key: String,
         number: usize,
         said: &str,
-        make: impl FnOnce() -> Result<LayerInfo>,
+        make: impl FnOnce() -> Result<(LayerInfo, LockGuard)>,
     ) -> Result<()> {
         let recalled = match self.build.no_cache {
             true => None,
@@ -448,8 +444,8 @@ impl Builder<'_> {
                 step
             }
             None => {
-                let _lock = self.store.lock_shared()?;
-                let layer = make()?;
+                // From when the layer is made until something names it.
+                let (layer, _lock) = make()?;
                 let step = Step {
                     what: said.to_owned(),
                     created: Timestamp::now().to_string(),
@@ -487,16 +483,7 @@ impl Builder<'_> {
         number: usize,
         said: &str,
     ) -> Result<()> {
-        let mut parts = json!({
-            "transfer": if is_add { "add" } else { "copy" },
-            "sources": format!("{:?}", transfer.sources),
-            "destination": transfer.destination,
-            "chown": transfer.chown,
-            "chmod": transfer.chmod,
-            "parents": transfer.parents,
-            "exclude": transfer.exclude,
-            "unpack": transfer.unpack,
-        });
+        let mut parts = keys::of_transfer(transfer, is_add);
         // What is linked does not depend on what is below. A mode is given to what is there.
         let is_apart = transfer.link && transfer.chmod.is_none();
         let parent = built.key.clone();
@@ -539,9 +526,8 @@ impl Builder<'_> {
             true => {
                 let mut context = self.context.borrow_mut();
                 if context.is_none() {
-                    let directory = self.store.root().join("digests");
-                    make_private(&directory).with_context(|| directory.display().to_string())?;
-                    let place = digests::place(&directory, self.build.context)?;
+                    let place = digests::place(self.store.root(), self.build.context);
+                    let place = place.context("remember digests of files")?;
                     *context = Some(Remembered::read(place));
                 }
                 digest(context.as_mut().expect("it was read"))?
@@ -559,8 +545,9 @@ impl Builder<'_> {
         let by_content = key(&parent, &parts);
         let layers = built.layers.clone();
         self.made(built, by_content, number, said, || {
+            let lock = self.store.lock_shared()?;
             let below = self.lowers(&layers)?;
-            make_layer(&self.store, &self.mapping, &layers, |out| {
+            let layer = make_layer(&self.store, &self.mapping, &layers, |out| {
                 let root = self.tree(&below)?;
                 let transferring = Transferring {
                     transfer,
@@ -571,7 +558,8 @@ impl Builder<'_> {
                     now,
                 };
                 transferring.write(root.as_ref(), is_apart, out)
-            })
+            })?;
+            Ok((layer, lock))
         })?;
         if let From::Layers { key: from, .. } = source {
             let key = key(&parent, &json!([of_layers, "of", from]));
@@ -633,17 +621,4 @@ enum From {
         /// Names what its files are.
         key: String,
     },
-}
-
-fn command_parts(command: &Command) -> Value {
-    json!({
-        "run": command.words,
-        "env": command.env,
-        "workdir": command.workdir,
-        "user": command.user,
-        "script": command.script,
-        "network": format!("{:?}", command.network),
-        "insecure": command.insecure,
-        "mounts": format!("{:?}", command.mounts),
-    })
 }

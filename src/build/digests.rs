@@ -6,7 +6,7 @@
 use crate::image::digest::hex;
 use crate::image::export::Sink;
 use crate::image::tarwrite::{Kind, Member};
-use crate::sys::fs::write_private;
+use crate::sys::fs::{make_private, write_private};
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -22,6 +22,9 @@ type Seen = [u64; 5];
 
 /// A digest.
 type Sum = [u8; 32];
+
+/// Where they are remembered, in a store.
+const DIRECTORY: &str = "digests";
 
 /// Bytes of a remembered one.
 const ENTRY: usize = 5 * 8 + 32;
@@ -118,10 +121,27 @@ impl Remembered {
     }
 }
 
-/// Where a directory's files are remembered, in a directory for that.
-pub fn place(directory: &Path, of: &Path) -> io::Result<PathBuf> {
+/// Where the files of the directory `of` are remembered, in a store; what that takes is
+/// made.
+///
+/// # Errors
+/// The store cannot be written to, or the directory is gone.
+pub fn place(store: &Path, of: &Path) -> io::Result<PathBuf> {
+    let directory = store.join(DIRECTORY);
+    make_private(&directory)?;
     let meta = of.metadata()?;
     Ok(directory.join(format!("{:x}-{:x}", meta.dev(), meta.ino())))
+}
+
+/// Forgets all that is remembered in a store.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn forget(store: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(store.join(DIRECTORY)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Sums members up.

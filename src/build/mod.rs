@@ -1,6 +1,13 @@
-//! Images from a Dockerfile. The language is in `dockerfile` and `ignore`, which are
-//! pure: they touch no file, clock or system call. What they follow is the Dockerfile
-//! frontend 1.26 of BuildKit; where BuildKit and buildah differ, BuildKit is right.
+//! Images from a Dockerfile. What is followed is the Dockerfile frontend 1.26 of BuildKit;
+//! where BuildKit and buildah differ, BuildKit is right.
+//!
+//! ```text
+//! dockerfile ignore scope chmod lint     pure: the language
+//! config state keys                      pure: what instructions make of a stage
+//! layout digests transfer                COPY, ADD and WORKDIR: files
+//! run                                    RUN: a container
+//! builder report                         stages and their steps
+//! ```
 
 pub mod builder;
 pub mod chmod;
@@ -8,6 +15,7 @@ pub mod config;
 pub mod digests;
 pub mod dockerfile;
 pub mod ignore;
+pub mod keys;
 pub mod layout;
 pub mod lint;
 pub mod report;

@@ -16,7 +16,7 @@ use crate::engine::supervise::attach::End;
 use crate::engine::{Caller, Launch, RunOptions, WantedStreams};
 use crate::error::refuse;
 use crate::image::progress::Quiet;
-use crate::image::store::{LayerInfo, Store};
+use crate::image::store::{LayerInfo, LockGuard, Store};
 use crate::process::open_null;
 use crate::sys::fs::write_public;
 use anyhow::{Context, Result};
@@ -59,8 +59,9 @@ pub fn sweep(containers: &Containers) -> Result<()> {
 }
 
 impl Running<'_> {
-    /// Runs a command on the layers `below`. Returns them and the new one. The caller holds
-    /// the store's lock, shared.
+    /// Runs a command on the layers `below`. Returns the new one, and the store's lock, which
+    /// is held from when that was made: others may wait for the lock, and the command takes
+    /// as long as it takes.
     ///
     /// # Errors
     /// It fails; it cannot be started.
@@ -70,7 +71,7 @@ impl Running<'_> {
         command: &Command,
         below: &[LayerInfo],
         scratch: &Path,
-    ) -> Result<LayerInfo> {
+    ) -> Result<(LayerInfo, LockGuard)> {
         if below.is_empty() {
             let first = command.words.first().map_or("", String::as_str);
             refuse!(
@@ -100,7 +101,11 @@ impl Running<'_> {
         let made = self
             .follow(number, &containers, created)
             .and_then(|code| match code {
-                0 => layer_of(self.store, self.mapping, &container, below),
+                0 => {
+                    let lock = self.store.lock_shared()?;
+                    let layer = layer_of(self.store, self.mapping, &container, below)?;
+                    Ok((layer, lock))
+                }
                 code => refuse!(
                     Invalid,
                     "process {:?} did not complete successfully: exit code: {code}",

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -243,7 +243,8 @@ impl Steps {
 
     fn say(&self, number: usize, text: &str) {
         if !self.is_quiet {
-            eprintln!("#{number} {text}");
+            // Who does not listen any more still gets the image.
+            let _ = writeln!(io::stderr(), "#{number} {text}");
         }
     }
 

@@ -3,10 +3,11 @@
 use super::Context;
 use super::confirm::confirm;
 use super::output;
+use crate::build::digests;
 use crate::engine::request::filter::{self, Filters};
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view::words;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -56,6 +57,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             .all()
             .all(|filter| filter.holds(&BTreeMap::new(), used))
     })?;
+    if args.filter.is_empty() {
+        digests::forget(store.root()).context("remove the digests of files")?;
+    }
     for key in &gone {
         output::line(format!("Deleted: {key}"))?;
     }

@@ -43,6 +43,16 @@ const FLAGS: &[&str] = &[
     "--personality",
     "--seccomp-policy",
     "--shm-size-systemd",
+    "--output",
+    "--cache-from",
+    "--cache-to",
+    "--build-context",
+    "--ssh",
+    "--metadata-file",
+    "--no-cache-filter",
+    "--provenance",
+    "--sbom",
+    "--attest",
 ];
 
 /// What to say of an error about a flag that docker or podman have and bryo

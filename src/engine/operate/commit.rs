@@ -2,7 +2,7 @@
 
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::container::events::{self, Action};
-use crate::engine::ground::confine::{Reach, confine};
+use crate::engine::ground::confine::{Reach, confine, write_only_to};
 use crate::engine::ids::userns::{self, Mapping};
 use crate::engine::operate::changes::layers;
 use crate::engine::operate::export::{become_root, trees};
@@ -131,6 +131,8 @@ pub fn make_layer(
 ) -> Result<LayerInfo> {
     between(store, mapping, below, |writer| {
         enter_to_read(mapping)?;
+        // It reads archives of strangers.
+        write_only_to(&[])?;
         let mut out = BufWriter::with_capacity(1 << 18, writer);
         write(&mut out)?;
         Ok(out.flush()?)
