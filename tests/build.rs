@@ -399,7 +399,13 @@ fn what_cannot_be_built_is_said_and_leaves_nothing() {
             "needs to be defined before",
         ),
         ("STOPSIGNAL FOO", &[], "Dockerfile:2:1: invalid signal: FOO"),
-        ("RUN --mount=target=/x true", &[], "RUN --mount"),
+        (
+            "RUN --mount=target=/x,source=no true",
+            &[],
+            "\"/no\": not found",
+        ),
+        ("RUN --mount=target=/x,rw true", &[], "read-only"),
+        ("RUN --mount=type=secret,id=x true", &[], "secret"),
         (
             "ADD https://example.com/x /x",
             &[],
@@ -422,6 +428,39 @@ fn what_cannot_be_built_is_said_and_leaves_nothing() {
     }
     assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
     assert_eq!(sandbox.bryo(["images", "-q"]).stdout(), images);
+}
+
+#[test]
+fn what_is_mounted_for_a_command_is_there_and_leaves_no_trace() {
+    let sandbox = Sandbox::with_busybox();
+    let text = "FROM busybox AS other\nRUN mkdir /o && echo of-other >/o/f\nFROM busybox\nWORKDIR /w\n\
+                RUN --mount=target=/src --mount=source=d/f,target=one --mount=from=other,source=/o,target=/o \
+                cat /src/d/f one /o/f >/seen; touch /src/x 2>/dev/null && echo written >>/seen; true\n\
+                RUN --mount=type=tmpfs,target=/t,size=1m echo x >/t/x && df /t | tail -1 >/df\n\
+                RUN --mount=type=cache,target=/c,id=it echo again >>/c/log; cp /c/log /log\n";
+    let context = context(
+        &sandbox,
+        text,
+        &[("d/f", "1\n"), (".dockerignore", "left\n"), ("left", "")],
+    );
+    build(&sandbox, &context, &[]);
+    // Empty mount points stay, as with BuildKit.
+    let look = "cat /seen /log; find /w /c /t /o /src | sort | tr '\\n' ' '";
+    let seen = sandbox.shell_of("built", &[], look);
+    assert_eq!(seen, "1\n1\nof-other\nagain\n/c /o /src /t /w /w/one ");
+    // What is mounted counts, and a cache is as it was left.
+    assert_eq!(build(&sandbox, &context, &[]).matches("CACHED").count(), 7);
+    fs::write(format!("{context}/left"), "2").unwrap();
+    assert_eq!(build(&sandbox, &context, &[]).matches("CACHED").count(), 7);
+    fs::write(format!("{context}/d/f"), "2\n").unwrap();
+    build(&sandbox, &context, &[]);
+    assert_eq!(
+        sandbox.shell_of("built", &[], "cat /seen /log"),
+        "2\n2\nof-other\nagain\nagain"
+    );
+    sandbox.bryo(["builder", "prune", "-f"]).output().expect(0);
+    build(&sandbox, &context, &[]);
+    assert_eq!(sandbox.shell_of("built", &[], "cat /log"), "again");
 }
 
 #[test]

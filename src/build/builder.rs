@@ -4,12 +4,13 @@ use super::config::Config;
 use super::digests::{self, Remembered};
 use super::dockerfile::Dockerfile;
 use super::dockerfile::fault::{Fault, Lines, excerpt};
-use super::dockerfile::instruction::{Instruction, Transfer};
+use super::dockerfile::instruction::{Instruction, Source, Transfer};
+use super::dockerfile::mount::{Kind, Mount};
 use super::dockerfile::stage::{Located, Stage};
 use super::ignore::Ignore;
 use super::keys::{self, key};
 use super::report::Report;
-use super::run::{Running, sweep};
+use super::run::{Bind, Running, sweep};
 use super::scope::{PLATFORM_ARGUMENTS, Scope};
 use super::state::{Given, State, Work};
 use super::transfer::{Transferring, directory};
@@ -28,6 +29,7 @@ use crate::image::progress::Quiet;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, LayerInfo, LockGuard, Step, Store};
 use crate::process::in_process;
+use crate::sys::fs::clean;
 use crate::sys::fs::make_private;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -205,12 +207,22 @@ impl Builder<'_> {
             let base = base
                 .ok()
                 .and_then(|base| file.find(&base.text, index, false));
-            let from = |located: &Located| match &located.instruction {
-                Instruction::Copy(transfer) => file.find(transfer.from.as_ref()?, index, true),
-                _ => None,
-            };
-            let others = stage.instructions.iter().filter_map(from);
-            for other in base.into_iter().chain(others) {
+            let mut others: Vec<usize> = base.into_iter().collect();
+            for Located { instruction, .. } in &stage.instructions {
+                match instruction {
+                    Instruction::Copy(transfer) => {
+                        let from = transfer.from.as_ref();
+                        others.extend(from.and_then(|from| file.find(from, index, true)));
+                    }
+                    Instruction::Run(run) => {
+                        let mounts = run.mounts.iter().filter_map(|text| Mount::parse(text).ok());
+                        let from = mounts.filter_map(|mount| mount.from);
+                        others.extend(from.filter_map(|from| file.find(&from, index, true)));
+                    }
+                    _ => {}
+                }
+            }
+            for other in others {
                 if needed.insert(other) {
                     looked_at.push(other);
                 }
@@ -357,17 +369,27 @@ impl Builder<'_> {
         let done = done.map_err(|f| fault(self.build, &f))?;
         let is_layer = done.work != Work::Nothing;
         if is_layer {
-            let source = match &done.work {
-                Work::Transfer { transfer, .. } => self.source(transfer, index, located.lines)?,
-                _ => From::Context,
-            };
+            let mut source = From::Context;
+            let mut binds = Vec::new();
+            match &done.work {
+                Work::Transfer { transfer, .. } => {
+                    source = self.source(transfer.from.as_deref(), index, located.lines)?;
+                }
+                Work::Run(command) => {
+                    let all = command.mounts.iter();
+                    for mount in all.filter(|mount| mount.kind == Kind::Bind) {
+                        binds.push(self.bind(mount, index, located.lines)?);
+                    }
+                }
+                _ => {}
+            }
             let number = self.number();
             let name = self.build.file.stages[index].from.name.as_deref();
             let stage = name.map_or_else(|| index.to_string(), str::to_owned);
             self.build
                 .report
                 .begin(number, &format!("[{stage}] {said}"));
-            let worked = self.work(built, &done.work, &source, number, said);
+            let worked = self.work(built, &done.work, (&source, &binds), number, said);
             worked.map_err(|error| self.at(located.lines, error))?;
         }
         if let Some(created_by) = done.created_by {
@@ -383,7 +405,7 @@ impl Builder<'_> {
         &self,
         built: &mut Built,
         work: &Work,
-        source: &From,
+        (source, binds): (&From, &[Bind]),
         number: usize,
         said: &str,
     ) -> Result<()> {
@@ -404,7 +426,9 @@ impl Builder<'_> {
                 })
             }
             Work::Run(command) => {
-                let key = key(&built.key, &keys::of_command(command));
+                let sources: Vec<_> = binds.iter().map(|bind| (&bind.key, &bind.part)).collect();
+                let parts = json!([keys::of_command(command), sources]);
+                let key = key(&built.key, &parts);
                 let layers = built.layers.clone();
                 self.made(built, key, number, said, || {
                     let running = Running {
@@ -416,7 +440,7 @@ impl Builder<'_> {
                     let session = self.store.session()?;
                     let scratch = session.path("run")?;
                     make_private(&scratch).context("make a directory")?;
-                    running.run(number, command, &layers, &scratch)
+                    running.run(number, command, (&layers, binds), &scratch)
                 })
             }
             Work::Transfer { transfer, is_add } => {
@@ -573,9 +597,52 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// What a mount of the type bind shows.
+    fn bind(&self, mount: &Mount, index: usize, lines: Lines) -> Result<Bind> {
+        let part = mount.source.as_deref().unwrap_or_default();
+        let part = clean(&Path::new("/").join(part)).display().to_string();
+        let part = part.trim_start_matches('/');
+        let (layers, key) = match self.source(mount.from.as_deref(), index, lines)? {
+            From::Layers { layers, key } => (layers, key),
+            From::Context => self.context_layer(part, lines)?,
+        };
+        Ok(Bind {
+            layers,
+            part: Some(part.to_owned()).filter(|part| !part.is_empty()),
+            key,
+        })
+    }
+
+    /// A part of the context as a layer.
+    fn context_layer(&self, part: &str, lines: Lines) -> Result<(Vec<LayerInfo>, String)> {
+        let transfer = Transfer {
+            sources: vec![Source::Path(part.to_owned())],
+            destination: format!("/{part}"),
+            ..Transfer::default()
+        };
+        let mut built = Built {
+            state: State::new(Config::scratch(&Platform::host())),
+            layers: Vec::new(),
+            key: "context".into(),
+            created: String::new(),
+        };
+        let number = self.number();
+        let said = format!("[context] {}", if part.is_empty() { "." } else { part });
+        self.build.report.begin(number, &said);
+        let made = self.transfer(
+            &mut built,
+            (&transfer, false),
+            &From::Context,
+            number,
+            &said,
+        );
+        made.map_err(|error| self.at(lines, error))?;
+        Ok((built.layers, built.key))
+    }
+
     /// What COPY takes from.
-    fn source(&self, transfer: &Transfer, index: usize, lines: Lines) -> Result<From> {
-        let Some(name) = &transfer.from else {
+    fn source(&self, from: Option<&str>, index: usize, lines: Lines) -> Result<From> {
+        let Some(name) = from else {
             return Ok(From::Context);
         };
         if let Some(earlier) = self.build.file.find(name, index, true) {

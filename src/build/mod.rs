@@ -5,11 +5,12 @@
 //! dockerfile ignore scope chmod lint     pure: the language
 //! config state keys                      pure: what instructions make of a stage
 //! layout digests transfer                COPY, ADD and WORKDIR: files
-//! run                                    RUN: a container
+//! run caches                             RUN: a container
 //! builder report                         stages and their steps
 //! ```
 
 pub mod builder;
+pub mod caches;
 pub mod chmod;
 pub mod config;
 pub mod digests;

@@ -1,7 +1,9 @@
 //! RUN: a command in a container that stands on the stage's layers; what it changed is
 //! the next layer.
 
+use super::caches::{self, Cache};
 use super::dockerfile::instruction::RunNetwork;
+use super::dockerfile::mount::Kind;
 use super::report::Report;
 use super::state::Command;
 use crate::engine::container::containers::{Container, Containers, Lock};
@@ -18,7 +20,7 @@ use crate::error::refuse;
 use crate::image::progress::Quiet;
 use crate::image::store::{LayerInfo, LockGuard, Store};
 use crate::process::open_null;
-use crate::sys::fs::write_public;
+use crate::sys::fs::{clean, write_public};
 use anyhow::{Context, Result};
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
@@ -39,6 +41,16 @@ pub struct Running<'a> {
     pub report: &'a dyn Report,
     /// What is told to people.
     pub warn: &'a dyn Fn(&str),
+}
+
+/// What a mount of the type bind shows.
+pub struct Bind {
+    /// The layers.
+    pub layers: Vec<LayerInfo>,
+    /// The part of them, relative; all without.
+    pub part: Option<String>,
+    /// Names what it is.
+    pub key: String,
 }
 
 /// Removes containers of builds that were killed. Nothing else builds in the store.
@@ -69,7 +81,7 @@ impl Running<'_> {
         &self,
         number: usize,
         command: &Command,
-        below: &[LayerInfo],
+        (below, binds): (&[LayerInfo], &[Bind]),
         scratch: &Path,
     ) -> Result<(LayerInfo, LockGuard)> {
         if below.is_empty() {
@@ -77,13 +89,6 @@ impl Running<'_> {
             refuse!(
                 NotFound,
                 "exec: {first:?}: no such file or directory: the stage has no files yet"
-            );
-        }
-        if let Some(mount) = command.mounts.first() {
-            let target = mount.target.as_deref().unwrap_or_default();
-            refuse!(
-                Unsupported,
-                "RUN --mount {target}: bryo build has no mounts yet: COPY brings files in"
             );
         }
         if command.insecure {
@@ -94,7 +99,9 @@ impl Running<'_> {
             );
         }
         let containers = Containers::open(self.store);
-        let options = self.options(command, scratch)?;
+        let mut options = self.options(command, scratch)?;
+        // They are in use until the command has ended.
+        let _caches = self.mount(command, binds, &mut options.mounts)?;
         let subject = Subject::Layers(below.to_vec());
         let created = create(self.store, &subject, &options, None, &Quiet, self.warn)?;
         let container = created.0.clone();
@@ -152,6 +159,77 @@ impl Running<'_> {
             labels: BTreeMap::from([(LABEL.to_owned(), String::new())]),
             ..RunOptions::default()
         })
+    }
+
+    /// Adds what is mounted; `binds` are for the mounts of that type, in order.
+    fn mount(
+        &self,
+        command: &Command,
+        binds: &[Bind],
+        mounts: &mut Vec<MountOption>,
+    ) -> Result<Vec<Cache>> {
+        let mut caches = Vec::new();
+        let mut binds = binds.iter();
+        for mount in &command.mounts {
+            let target = mount.target.clone().unwrap_or_default();
+            let destination = clean(&Path::new(&command.workdir).join(&target));
+            match &mount.kind {
+                Kind::Bind if mount.readonly == Some(false) => refuse!(
+                    Unsupported,
+                    "RUN --mount target={target},rw: bryo build binds read-only: write elsewhere, \
+                     or COPY it"
+                ),
+                Kind::Bind => {
+                    let bind = binds.next().context("a mount has no source")?;
+                    mounts.push(MountOption::Layers {
+                        layers: bind.layers.clone(),
+                        destination,
+                        subpath: bind.part.clone(),
+                    });
+                }
+                Kind::Tmpfs(size) => {
+                    let size = size.map(|size| format!("size={size}"));
+                    mounts.push(MountOption::Tmpfs {
+                        destination,
+                        options: ["nosuid".into(), "nodev".into()]
+                            .into_iter()
+                            .chain(size)
+                            .collect(),
+                    });
+                }
+                Kind::Cache { id, sharing, owner } => {
+                    if mount.from.is_some() || mount.source.is_some() {
+                        refuse!(
+                            Unsupported,
+                            "RUN --mount type=cache,target={target}: bryo build fills no cache from \
+                             an image: leave out from and source"
+                        );
+                    }
+                    let place = destination.display().to_string();
+                    let id = id.as_ref().unwrap_or(&place);
+                    let whose = (owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
+                    let mode = owner.mode.unwrap_or(0o755);
+                    let cache =
+                        caches::open(self.store, self.mapping, id, *sharing, (whose, mode))?;
+                    let access = match mount.readonly {
+                        Some(true) => "ro",
+                        _ => "rw",
+                    };
+                    mounts.push(MountOption::Bind {
+                        source: cache.directory.clone(),
+                        destination,
+                        options: vec!["bind".into(), access.into(), "nodev".into()],
+                        chown: false,
+                    });
+                    caches.push(cache);
+                }
+                Kind::Secret { .. } | Kind::Ssh { .. } => refuse!(
+                    Unsupported,
+                    "RUN --mount type=secret and type=ssh: bryo build hands no secrets over yet"
+                ),
+            }
+        }
+        Ok(caches)
     }
 
     /// Starts a container and passes on what it prints. Returns its exit code.

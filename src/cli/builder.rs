@@ -3,7 +3,7 @@
 use super::Context;
 use super::confirm::confirm;
 use super::output;
-use crate::build::digests;
+use crate::build::{caches, digests};
 use crate::engine::request::filter::{self, Filters};
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::engine::view::words;
@@ -58,6 +58,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             .all(|filter| filter.holds(&BTreeMap::new(), used))
     })?;
     if args.filter.is_empty() {
+        caches::forget(&store)?;
         digests::forget(store.root()).context("remove the digests of files")?;
     }
     for key in &gone {

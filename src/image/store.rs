@@ -77,7 +77,7 @@ pub struct Image {
 }
 
 /// A layer of an image.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerInfo {
     /// Digest of its plain tar.
     pub diff_id: Digest,

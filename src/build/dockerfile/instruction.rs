@@ -112,7 +112,7 @@ pub enum CommandLine {
 }
 
 /// COPY or ADD.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transfer {
     /// What is copied.
     pub sources: Vec<Source>,

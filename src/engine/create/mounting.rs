@@ -158,6 +158,14 @@ pub fn prepare(site: &Site, wanted: Vec<MountOption>) -> Result<Prepared> {
             MountOption::Image { image, subpath, .. } => {
                 site.image(&image, subpath.as_deref(), &destination)?
             }
+            MountOption::Layers {
+                layers, subpath, ..
+            } => {
+                let lowers = root::lowers_of(site.store, &layers, site.mapping, site.progress)?;
+                let top = layers.last();
+                let source = top.map_or_else(String::new, |top| top.chain_id.to_string());
+                site.lowers(lowers, subpath.as_deref(), &destination, source)?
+            }
             volume @ MountOption::Volume { .. } => {
                 site.volume(volume, &destination, &mut prepared)?
             }
@@ -268,12 +276,25 @@ impl Site<'_> {
             );
         }
         let id = found.image.map(|image| image.id.to_string());
-        let lowers = match subpath {
-            Some(path) => self.part_of_image(&found.root.lowers, path),
-            None => Ok(found.root.lowers),
-        };
-        let mount = spec::layers(destination, &lowers.with_context(what)?).with_context(what)?;
         let source = id.unwrap_or_else(|| name.to_owned());
+        let mounted = self.lowers(found.root.lowers, subpath, destination, source);
+        mounted.with_context(what)
+    }
+
+    /// A part of layers, the topmost first, which are called `source` where they are told
+    /// of.
+    fn lowers(
+        &self,
+        lowers: Vec<PathBuf>,
+        subpath: Option<&str>,
+        destination: &Path,
+        source: String,
+    ) -> Result<(Mounted, Mount)> {
+        let lowers = match subpath {
+            Some(path) => self.part_of_image(&lowers, path)?,
+            None => lowers,
+        };
+        let mount = spec::layers(destination, &lowers)?;
         let options = vec!["ro".to_owned()];
         let mounted = Mounted::new(Kind::Image, source, destination, options, subpath);
         Ok((mounted, mount))

@@ -4,6 +4,7 @@
 
 use super::names;
 use crate::error;
+use crate::image::store::LayerInfo;
 use crate::runtime::options::MountOptions;
 use crate::sys::fs::clean;
 use anyhow::{Context, Result, bail};
@@ -51,6 +52,16 @@ pub enum MountOption {
         /// Words of mount(8).
         options: Vec<String>,
     },
+    /// Layers that are no image, the bottom one first, read-only. Nobody asks for them by
+    /// a flag: builds do.
+    Layers {
+        /// They.
+        layers: Vec<LayerInfo>,
+        /// In the container, absolute.
+        destination: PathBuf,
+        /// The part of them, relative; all without.
+        subpath: Option<String>,
+    },
     /// The files of another image, read-only.
     Image {
         /// The image.
@@ -89,6 +100,7 @@ impl MountOption {
             MountOption::Bind { destination, .. }
             | MountOption::Volume { destination, .. }
             | MountOption::Tmpfs { destination, .. }
+            | MountOption::Layers { destination, .. }
             | MountOption::Image { destination, .. } => destination,
         }
     }

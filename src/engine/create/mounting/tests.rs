@@ -21,6 +21,7 @@ fn places(options: &RunOptions, image: &Resolved) -> Result<Vec<(String, &'stati
         MountOption::Volume { name: Some(_), .. } => "volume",
         MountOption::Volume { name: None, .. } => "anonymous",
         MountOption::Tmpfs { .. } => "tmpfs",
+        MountOption::Layers { .. } => "layers",
         MountOption::Image { .. } => "image",
     };
     let all = all.iter();
