@@ -405,7 +405,16 @@ fn what_cannot_be_built_is_said_and_leaves_nothing() {
             "\"/no\": not found",
         ),
         ("RUN --mount=target=/x,rw true", &[], "read-only"),
-        ("RUN --mount=type=secret,id=x true", &[], "secret"),
+        (
+            "RUN --mount=type=secret,id=x,required true",
+            &[],
+            "secret x: it is needed",
+        ),
+        (
+            "RUN --mount=type=ssh,required true",
+            &[],
+            "ssh agent default: it is needed",
+        ),
         (
             "ADD https://example.com/x /x",
             &[],
@@ -461,6 +470,46 @@ fn what_is_mounted_for_a_command_is_there_and_leaves_no_trace() {
     sandbox.bryo(["builder", "prune", "-f"]).output().expect(0);
     build(&sandbox, &context, &[]);
     assert_eq!(sandbox.shell_of("built", &[], "cat /log"), "again");
+}
+
+#[test]
+fn secrets_reach_one_command_and_nothing_else() {
+    let sandbox = Sandbox::with_busybox();
+    let word = "open-sesame-7391";
+    let text = "FROM busybox\nRUN --mount=type=secret,id=it --mount=type=secret,id=it,env=IT \
+                --mount=type=secret,id=none --mount=type=ssh \
+                stat -c %a /run/secrets/it >/mode; sha256sum </run/secrets/it >/sum; \
+                printf %s \"$IT\" | sha256sum >/env; test -S $SSH_AUTH_SOCK && echo agent >/agent; \
+                ls /run/secrets >/list\nRUN cat /run/secrets/it | wc -c >/after; echo \"[$IT]\" >>/after\n";
+    let context = context(&sandbox, text, &[]);
+    let secret = sandbox.write("secret", word);
+    let socket = sandbox.work().join("agent");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let flag = format!("--secret=id=it,src={}", secret.display());
+    let agent = format!("--ssh=default={}", socket.display());
+    let told = build(&sandbox, &context, &[&flag, &agent]);
+    assert!(!told.contains(word), "{told}");
+    let seen = sandbox.shell_of(
+        "built",
+        &[],
+        "cat /mode /agent /list /after; cmp /sum /env && echo same",
+    );
+    assert_eq!(seen, "400\nagent\nit\n0\n[]\nsame");
+    // Its value is no part of what a step depends on, and is nowhere in the store.
+    fs::write(&secret, "another").unwrap();
+    assert_eq!(
+        build(&sandbox, &context, &[&flag, &agent])
+            .matches("CACHED")
+            .count(),
+        2
+    );
+    let root = sandbox.root();
+    let grep = sandbox
+        .command("grep")
+        .args(["-rlF", word])
+        .arg(&root)
+        .output();
+    assert_eq!(grep.stdout, "", "{grep}");
 }
 
 #[test]

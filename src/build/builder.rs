@@ -12,6 +12,7 @@ use super::keys::{self, key};
 use super::report::Report;
 use super::run::{Bind, Running, sweep};
 use super::scope::{PLATFORM_ARGUMENTS, Scope};
+use super::secrets::Secrets;
 use super::state::{Given, State, Work};
 use super::transfer::{Transferring, directory};
 use crate::engine::container::containers::Containers;
@@ -50,6 +51,8 @@ pub struct Build<'a> {
     pub ignore: Option<&'a Ignore>,
     /// `--build-arg`.
     pub arguments: &'a BTreeMap<String, String>,
+    /// `--secret` and `--ssh`.
+    pub secrets: &'a Secrets,
     /// `--target`: a stage's name; the last stage if None.
     pub target: Option<&'a str>,
     /// `--no-cache`: all steps are taken.
@@ -434,6 +437,7 @@ impl Builder<'_> {
                     let running = Running {
                         store: &self.store,
                         mapping: &self.mapping,
+                        secrets: self.build.secrets,
                         report: self.build.report,
                         warn: self.build.warn,
                     };

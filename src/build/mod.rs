@@ -5,7 +5,7 @@
 //! dockerfile ignore scope chmod lint     pure: the language
 //! config state keys                      pure: what instructions make of a stage
 //! layout digests transfer                COPY, ADD and WORKDIR: files
-//! run caches                             RUN: a container
+//! run caches secrets                     RUN: a container
 //! builder report                         stages and their steps
 //! ```
 
@@ -22,5 +22,6 @@ pub mod lint;
 pub mod report;
 pub mod run;
 pub mod scope;
+pub mod secrets;
 pub mod state;
 pub mod transfer;

@@ -5,9 +5,11 @@ use super::caches::{self, Cache};
 use super::dockerfile::instruction::RunNetwork;
 use super::dockerfile::mount::Kind;
 use super::report::Report;
+use super::secrets::Secrets;
 use super::state::Command;
 use crate::engine::container::containers::{Container, Containers, Lock};
 use crate::engine::container::record::State;
+use crate::engine::container::volumes::give_tree;
 use crate::engine::ids::userns::Mapping;
 use crate::engine::operate::commit::layer_of;
 use crate::engine::operate::lifecycle::{finish_remove, start_new};
@@ -20,13 +22,15 @@ use crate::error::refuse;
 use crate::image::progress::Quiet;
 use crate::image::store::{LayerInfo, LockGuard, Store};
 use crate::process::open_null;
-use crate::sys::fs::{clean, write_public};
+use crate::sys::fs::{clean, write_private, write_public};
 use anyhow::{Context, Result};
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// The label of containers that are a build's.
 const LABEL: &str = "io.bryo.build";
@@ -37,6 +41,8 @@ pub struct Running<'a> {
     pub store: &'a Store,
     /// Whose ids the files have.
     pub mapping: &'a Mapping,
+    /// What the caller hands to commands.
+    pub secrets: &'a Secrets,
     /// Who listens.
     pub report: &'a dyn Report,
     /// What is told to people.
@@ -101,7 +107,7 @@ impl Running<'_> {
         let containers = Containers::open(self.store);
         let mut options = self.options(command, scratch)?;
         // They are in use until the command has ended.
-        let _caches = self.mount(command, binds, &mut options.mounts)?;
+        let _caches = self.mount(command, binds, scratch, &mut options)?;
         let subject = Subject::Layers(below.to_vec());
         let created = create(self.store, &subject, &options, None, &Quiet, self.warn)?;
         let container = created.0.clone();
@@ -130,8 +136,8 @@ impl Running<'_> {
         if let Some((name, text)) = &command.script {
             let path = scratch.join("script");
             write_public(&path, text).context("write the script")?;
-            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(&path, executable).context("write the script")?;
+            std::fs::set_permissions(&path, Permissions::from_mode(0o755))
+                .context("write the script")?;
             mounts.push(MountOption::Bind {
                 source: path,
                 destination: Path::new("/dev/pipes").join(name),
@@ -166,10 +172,13 @@ impl Running<'_> {
         &self,
         command: &Command,
         binds: &[Bind],
-        mounts: &mut Vec<MountOption>,
+        scratch: &Path,
+        options: &mut RunOptions,
     ) -> Result<Vec<Cache>> {
         let mut caches = Vec::new();
+        let (mounts, env) = (&mut options.mounts, &mut options.env);
         let mut binds = binds.iter();
+        let mut agents = 0;
         for mount in &command.mounts {
             let target = mount.target.clone().unwrap_or_default();
             let destination = clean(&Path::new(&command.workdir).join(&target));
@@ -223,10 +232,73 @@ impl Running<'_> {
                     });
                     caches.push(cache);
                 }
-                Kind::Secret { .. } | Kind::Ssh { .. } => refuse!(
-                    Unsupported,
-                    "RUN --mount type=secret and type=ssh: bryo build hands no secrets over yet"
-                ),
+                Kind::Secret {
+                    id,
+                    env: variable,
+                    required,
+                    owner,
+                } => {
+                    let Some(secret) = self.secrets.read(id)? else {
+                        if *required {
+                            refuse!(
+                                NotFound,
+                                "secret {id}: it is needed: --secret id={id},src=FILE"
+                            );
+                        }
+                        continue;
+                    };
+                    if let Some(name) = variable {
+                        let value = String::from_utf8(secret.clone());
+                        let value = value.with_context(|| format!("secret {id} in {name}"))?;
+                        env.push((name.clone(), Some(value)));
+                        if mount.target.is_none() {
+                            continue;
+                        }
+                    }
+                    let destination = match &mount.target {
+                        Some(_) => destination,
+                        None => Path::new("/run/secrets")
+                            .join(Path::new(id).file_name().unwrap_or_default()),
+                    };
+                    let source = scratch.join(format!("secret-{}", mounts.len()));
+                    let what = || format!("secret {id}");
+                    write_private(&source, &secret).with_context(what)?;
+                    let mode = Permissions::from_mode(owner.mode.unwrap_or(0o400));
+                    std::fs::set_permissions(&source, mode).with_context(what)?;
+                    let whose = (owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
+                    give_tree(self.mapping, &source, whose).with_context(what)?;
+                    mounts.push(MountOption::Bind {
+                        source,
+                        destination,
+                        options: vec!["bind".into(), "ro".into()],
+                        chown: false,
+                    });
+                }
+                Kind::Ssh { id, required, .. } => {
+                    let id = id.as_deref().unwrap_or("default");
+                    let Some(socket) = self.secrets.agent(id) else {
+                        if *required {
+                            refuse!(NotFound, "ssh agent {id}: it is needed: --ssh {id}");
+                        }
+                        continue;
+                    };
+                    let destination = match &mount.target {
+                        Some(_) => destination,
+                        None => {
+                            let number = agents;
+                            agents += 1;
+                            PathBuf::from(format!("/run/buildkit/ssh_agent.{number}"))
+                        }
+                    };
+                    let told = destination.display().to_string();
+                    env.push(("SSH_AUTH_SOCK".into(), Some(told)));
+                    mounts.push(MountOption::Bind {
+                        source: socket.to_owned(),
+                        destination,
+                        options: vec!["bind".into()],
+                        chown: false,
+                    });
+                }
             }
         }
         Ok(caches)

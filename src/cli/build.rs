@@ -8,6 +8,7 @@ use crate::build::dockerfile::{Dockerfile, Fault};
 use crate::build::ignore::Ignore;
 use crate::build::lint::{self, Surroundings, Variables, Warning};
 use crate::build::report::Report;
+use crate::build::secrets::Secrets;
 use crate::engine::container::events;
 use crate::engine::request::pairs::{self, pairs};
 use crate::engine::request::pull as pull_option;
@@ -74,6 +75,14 @@ pub struct Args {
         default_value = "missing", default_missing_value = "always",
         value_parser = pull_option::policy)]
     pull: Policy,
+
+    /// Hand a secret to commands that ask for it: id=ID,src=FILE or id=ID,env=NAME
+    #[arg(long, value_name = "SECRET")]
+    secret: Vec<String>,
+
+    /// Hand an ssh agent to commands that ask for it: default, or ID=SOCKET
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    ssh: Vec<String>,
 
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
@@ -203,6 +212,7 @@ fn build(
             context: &context,
             ignore,
             arguments,
+            secrets: &Secrets::parse(&args.secret, &args.ssh)?,
             target: args.target.as_deref(),
             no_cache: args.no_cache,
             labels: &labels,

@@ -47,7 +47,6 @@ const FLAGS: &[&str] = &[
     "--cache-from",
     "--cache-to",
     "--build-context",
-    "--ssh",
     "--metadata-file",
     "--no-cache-filter",
     "--provenance",
