@@ -617,3 +617,164 @@ fn clocks_are_shifted() {
         assert!(refused.expect(125).stderr.contains(bad));
     }
 }
+
+#[test]
+fn proxies_are_passed_on_and_other_variables_when_asked_for() {
+    let sandbox = Sandbox::with_busybox();
+    let env = |flags: &[&str]| {
+        let run = sandbox.bryo(["run", "--rm"]).args(flags);
+        let run = run.args(["busybox", "env"]).env("OF_HOST", "1");
+        let run = run.env("http_proxy", "http://p:1").env("NO_PROXY", "a,b");
+        let mut lines: Vec<String> = run.stdout().lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let has = |lines: &[String], line: &str| lines.iter().any(|found| found == line);
+    let plain = env(&[]);
+    assert!(has(&plain, "http_proxy=http://p:1") && has(&plain, "NO_PROXY=a,b"));
+    assert!(!has(&plain, "OF_HOST=1"));
+    let without = env(&["--http-proxy=false"]);
+    assert!(
+        !without
+            .iter()
+            .any(|line| line.to_lowercase().contains("proxy"))
+    );
+    let own = env(&["-e", "http_proxy=http://q:2", "--env-host"]);
+    assert!(has(&own, "http_proxy=http://q:2") && has(&own, "OF_HOST=1"));
+
+    // What is this machine's does not go into images.
+    let create = sandbox.bryo(["create", "--name", "c", "busybox", "true"]);
+    create.env("https_proxy", "http://p:1").output().expect(0);
+    sandbox.bryo(["commit", "c", "made"]).output().expect(0);
+    let config = sandbox.bryo(["inspect", "made"]).stdout();
+    assert!(!config.contains("https_proxy"), "{config}");
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+}
+
+#[test]
+fn variables_of_the_image_are_merged_and_left_out() {
+    let sandbox = Sandbox::with_busybox();
+    let create = [
+        "create", "--name", "c", "-e", "A=1", "-e", "B=2", "busybox", "true",
+    ];
+    sandbox.bryo(create).output().expect(0);
+    sandbox.bryo(["commit", "c", "made"]).output().expect(0);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+    let env = |flags: &[&str]| sandbox.shell_of("made", flags, "echo $A-$B-$C; env");
+    let printed = env(&["--env-merge", "C=${A}x$B", "--env-merge", "A=a$A"]);
+    assert!(printed.starts_with("a1-2-1x2\n"), "{printed}");
+    assert!(env(&["--unsetenv", "A"]).starts_with("-2-\n"));
+    assert!(env(&["--unsetenv", "A", "-e", "A=3"]).starts_with("3-2-\n"));
+    let nothing = env(&["--unsetenv-all", "-e", "B=4"]);
+    assert!(nothing.starts_with("-4-\n"), "{nothing}");
+    let refused = sandbox
+        .run(&["--env-merge", "A", "busybox", "true"])
+        .expect(125);
+    assert!(refused.stderr.contains("NAME=VALUE is wanted"), "{refused}");
+}
+
+#[test]
+fn a_container_has_the_time_zone_that_it_was_given() {
+    let sandbox = Sandbox::with_busybox();
+    let zone = std::fs::read("/usr/share/zoneinfo/Asia/Tokyo").unwrap();
+    let date = |flags: &[&str]| sandbox.shell(flags, "cat /etc/localtime | md5sum");
+    let printed = date(&["--tz", "Asia/Tokyo"]);
+    let file = sandbox.write("zone", zone);
+    let wanted = sandbox.command("md5sum").arg(&file).stdout();
+    assert_eq!(printed.split(' ').next(), wanted.split(' ').next());
+    let refused = sandbox
+        .run(&["--tz", "No/Where", "busybox", "true"])
+        .expect(125);
+    assert!(refused.stderr.contains("no such time zone"), "{refused}");
+    assert_eq!(sandbox.bryo(["ps", "-aq"]).stdout(), "");
+}
+
+#[test]
+fn files_of_labels_platforms_and_addresses_of_interfaces() {
+    let sandbox = Sandbox::with_busybox();
+    let file = sandbox.write("labels", "# c\na=1\n b\nc=x=y\n");
+    let create = sandbox.bryo(["create", "--name", "c", "-l", "a=2", "--label-file"]);
+    let create = create.arg(&file).args(["--arch", std::env::consts::ARCH]);
+    create
+        .args(["--os", "linux", "busybox", "true"])
+        .output()
+        .expect(0);
+    let labels = sandbox.bryo(["inspect", "-f", "{{json .Config.Labels}}", "c"]);
+    assert_eq!(labels.stdout().trim(), r#"{"a":"2","b":"","c":"x=y"}"#);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+    let refused = sandbox.run(&["--arch", "x", "--platform", "linux/x", "busybox"]);
+    assert!(refused.expect(125).stderr.contains("cannot be used with"));
+
+    let address = ["--mac-address", "02:00:5E:00:00:07"];
+    let read = "cat /sys/class/net/eth0/address";
+    let of = |flags: &[&str]| {
+        let run = sandbox.bryo(["run", "--rm"]).args(flags).args(address);
+        run.args(["busybox", "sh", "-c", read]).stdout()
+    };
+    assert_eq!(of(&[]).trim(), "02:00:5e:00:00:07");
+    let none = sandbox.run(&[
+        "--network",
+        "none",
+        "--mac-address",
+        address[1],
+        "busybox",
+        "true",
+    ]);
+    assert!(none.expect(125).stderr.contains("no interface"));
+    sandbox.bryo(["network", "create", "n"]).output().expect(0);
+    assert_eq!(of(&["--network", "n"]).trim(), "02:00:5e:00:00:07");
+    let shown = [
+        "run",
+        "-d",
+        "--name",
+        "d",
+        "--network",
+        "n:mac=02:00:5e:00:00:08",
+    ];
+    let shown = sandbox.bryo(shown).args(["busybox", "sleep", "99"]);
+    shown.output().expect(0);
+    let format = "{{.NetworkSettings.Networks.n.MacAddress}}";
+    let said = sandbox.bryo(["inspect", "-f", format, "d"]).stdout();
+    assert_eq!(said.trim(), "02:00:5e:00:00:08");
+    sandbox.bryo(["rm", "-f", "d"]).output().expect(0);
+    sandbox.bryo(["network", "rm", "n"]).output().expect(0);
+    for bad in ["03:00:00:00:00:01", "1"] {
+        let refused = sandbox
+            .run(&["--mac-address", bad, "busybox", "true"])
+            .expect(125);
+        assert!(refused.stderr.contains("hardware address"), "{refused}");
+    }
+}
+
+#[test]
+fn a_container_is_killed_when_its_time_is_over() {
+    let sandbox = Sandbox::with_busybox();
+    let run = ["run", "--name", "c", "--timeout", "1", "busybox"];
+    let ended = sandbox
+        .bryo(run)
+        .args(["sh", "-c", "trap '' TERM; sleep 99"]);
+    ended.output().expect(137);
+    sandbox.bryo(["rm", "c"]).output().expect(0);
+    assert_eq!(
+        sandbox.shell(&["--timeout", "60"], "echo in time"),
+        "in time"
+    );
+    sandbox
+        .run(&["--timeout", "0", "busybox", "true"])
+        .expect(125);
+}
+
+#[test]
+fn files_of_the_images_stay_where_that_is_wanted() {
+    let sandbox = Sandbox::with_busybox();
+    let mounted = |flags: &[&str]| sandbox.shell(flags, "grep -c ' /etc/' /proc/self/mountinfo");
+    assert_eq!(mounted(&[]), "3");
+    assert_eq!(mounted(&["--no-hosts"]), "2");
+    assert_eq!(mounted(&["--no-hosts", "--no-hostname"]), "1");
+    let memory = |flags: &[&str]| {
+        let script = "grep -cE ' (/run|/tmp|/var/tmp) ' /proc/self/mountinfo";
+        sandbox.shell(flags, &format!("{script}; true"))
+    };
+    assert_eq!(memory(&["--read-only"]), "3");
+    assert_eq!(memory(&["--read-only", "--read-only-tmpfs=false"]), "0");
+}

@@ -46,6 +46,7 @@ mod publish;
 mod registry;
 mod run;
 mod runtime;
+mod secrets;
 mod security;
 mod services;
 mod sharing;

@@ -42,6 +42,7 @@ mod network;
 mod oci;
 pub mod output;
 mod pause;
+mod platform;
 mod port;
 mod progress;
 mod prune;
@@ -54,6 +55,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod secret;
 mod start;
 mod stats;
 mod stop;
@@ -66,6 +68,7 @@ mod tree;
 mod unsupported;
 mod untag;
 mod update;
+mod variables;
 mod version;
 mod volume;
 mod wait;
@@ -161,6 +164,8 @@ enum Command {
     Container(container::Args),
     /// Manage volumes: directories that outlive containers
     Volume(volume::Args),
+    /// Manage secrets: what containers are handed and nobody is shown
+    Secret(secret::Args),
     /// Make an image of a root file system tar
     Import(import::Args),
     /// Load images from an archive
@@ -444,6 +449,7 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Network(args) => return network::run(args, &context),
         Command::Container(args) => return container::run(args, &context),
         Command::Volume(args) => return volume::run(args, &context),
+        Command::Secret(args) => return secret::run(args, &context),
         Command::Import(args) => import::run(args, &context),
         Command::Load(args) => load::run(args, &context),
         Command::Save(args) => save::run(args, &context),

@@ -25,6 +25,11 @@ impl Table {
         }
     }
 
+    /// Starts without heads of columns.
+    pub fn without_heads() -> Table {
+        Table { rows: Vec::new() }
+    }
+
     /// Adds a row. What an image says of itself moves no cursor.
     pub fn row(&mut self, mut cells: Vec<String>) {
         for cell in &mut cells {

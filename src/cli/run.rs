@@ -26,6 +26,7 @@ use crate::engine::request::network::{self, Network};
 use crate::engine::request::restart::Restart;
 use crate::engine::request::security::Security;
 use crate::engine::request::systemd::SystemdMode;
+use crate::engine::request::time_zone::TimeZone;
 use crate::engine::request::user::Groups;
 use crate::engine::request::userns::UserNs;
 use crate::engine::request::{
@@ -33,7 +34,6 @@ use crate::engine::request::{
 };
 use crate::engine::supervise::attach::End;
 use crate::error::{Kind, OrKind};
-use crate::image::platform::Platform;
 use crate::image::registry::pull::{self, Policy};
 use crate::image::store::Store;
 use anyhow::{Context as _, Result, bail};
@@ -105,12 +105,8 @@ pub struct Args {
     #[arg(long)]
     init: bool,
 
-    /// Set a variable, or pass one on
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
-    env: Vec<String>,
-    /// Read variables from a file
-    #[arg(long, value_name = "FILE")]
-    env_file: Vec<PathBuf>,
+    #[command(flatten)]
+    variables: super::variables::Variables,
     /// Working directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
@@ -147,9 +143,16 @@ pub struct Args {
     /// Mount an empty file system in memory
     #[arg(long, value_name = "PATH[:OPTIONS]")]
     tmpfs: Vec<String>,
+    /// Hand over a secret (bryo secret): a file in /run/secrets, or a variable
+    #[arg(long, value_name = "NAME[,type=mount|env][,target=…]")]
+    secret: Vec<String>,
     /// Make the root file system read-only
     #[arg(long)]
     read_only: bool,
+    /// With --read-only, have /run, /tmp and /var/tmp in memory
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
+    read_only_tmpfs: bool,
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES", default_value = "64m")]
     shm_size: String,
@@ -228,6 +231,9 @@ pub struct Args {
     /// The IPv6 address that it wants on its network
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<String>,
+    /// The hardware address that it wants on its network
+    #[arg(long, value_name = "ADDRESS")]
+    mac_address: Option<String>,
     /// PID namespace: private or host
     #[arg(long, value_name = "MODE", default_value = "private")]
     pid: String,
@@ -282,6 +288,15 @@ pub struct Args {
     /// container can reach it
     #[arg(long, value_name = "NAME[;NAME…]:ADDRESS")]
     add_host: Vec<String>,
+    /// Leave the image's /etc/hosts as it is
+    #[arg(long, conflicts_with = "add_host")]
+    no_hosts: bool,
+    /// Leave the image's /etc/hostname as it is
+    #[arg(long)]
+    no_hostname: bool,
+    /// Time zone, as Europe/Berlin, or local for the machine's
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
     /// Ask this name server
     #[arg(long, value_name = "ADDRESS")]
     dns: Vec<String>,
@@ -295,6 +310,9 @@ pub struct Args {
     /// Add a label
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
     /// Add an annotation to the OCI spec
     #[arg(long, value_name = "NAME=VALUE")]
     annotation: Vec<String>,
@@ -304,6 +322,9 @@ pub struct Args {
     /// Seconds between that signal and the end
     #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<u32>,
+    /// Seconds after which it is killed
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: Option<u32>,
     /// When to start it again: no, on-failure[:TIMES], always,
     /// unless-stopped
     #[arg(long, value_name = "POLICY", default_value = "no")]
@@ -344,9 +365,8 @@ pub struct Args {
     /// Write the first process's id to a file
     #[arg(long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
-    /// Run the image of this platform
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<Platform>,
+    #[command(flatten)]
+    platform: super::platform::Flags,
 
     /// When to ask a registry for the image: missing (in the store), always,
     /// newer (if the registry can be asked) or never
@@ -409,7 +429,8 @@ impl Args {
             false => Subject::Image(image.clone()),
         };
         let progress = super::progress::new(self.quiet);
-        let platform = self.platform.as_ref();
+        let platform = self.platform.wanted()?;
+        let platform = platform.as_ref();
         if let Subject::Image(name) = &subject {
             let wanted = pull::Wanted {
                 platform,
@@ -461,7 +482,8 @@ impl Args {
         }
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         let (aliases, addresses) = (&self.network_alias, [&self.ip, &self.ip6]);
-        let (network, networks) = network::read(&self.network, aliases, addresses)?;
+        let mac = self.mac_address.as_deref();
+        let (network, networks) = network::read(&self.network, aliases, addresses, mac)?;
         if let Some(peer) = self.network.iter().find_map(|text| network::foreign(text)) {
             error::warn(&format!(
                 "--network {peer}: bryo's own user-mode network, the default, is in its place"
@@ -476,6 +498,7 @@ impl Args {
         let keeping = Keeping {
             restart: self.restart,
             stop_timeout: self.stop_timeout,
+            timeout: self.timeout,
             log,
             cidfile: absolute(&self.cidfile)?,
             pidfile: absolute(&self.pidfile)?,
@@ -484,6 +507,13 @@ impl Args {
             ..Keeping::default()
         };
         Ok((keeping, network))
+    }
+
+    /// Files in `/etc` that the image's stay.
+    fn without_etc(&self) -> Vec<&'static str> {
+        let all = [("hosts", self.no_hosts), ("hostname", self.no_hostname)];
+        let without = all.into_iter().filter(|(_, without)| *without);
+        without.map(|(name, _)| name).collect()
     }
 
     /// The options that these flags stand for.
@@ -505,7 +535,7 @@ impl Args {
         asked.extend(all(&self.volume, mounts::parse_volume)?);
         asked.extend(all(&self.mount, mounts::parse_mount)?);
         asked.extend(all(&self.tmpfs, mounts::parse_tmpfs)?);
-        if self.read_only {
+        if self.read_only && self.read_only_tmpfs {
             add_writable(&mut asked);
         }
         Ok(RunOptions {
@@ -516,7 +546,11 @@ impl Args {
             window_size: self.tty.then(window_size).flatten(),
             command: self.image_and_command[1..].to_vec(),
             entrypoint: one(&self.entrypoint, process::entrypoint)?,
-            env: environment::read(&self.env_file, &self.env)?,
+            env: self.variables.list()?,
+            env_merge: self.variables.merged()?,
+            unset_env: self.variables.none_of_image(),
+            time_zone: one(&self.tz, TimeZone::read)?,
+            without_etc: self.without_etc(),
             workdir: self.workdir.clone(),
             user: one(&self.user, str::parse)?,
             hostname: self.hostname.clone(),
@@ -524,6 +558,7 @@ impl Args {
             mounts: asked,
             volumes_from: all(&self.volumes_from, mounts::parse_volumes_from)?,
             image_volumes: self.image_volume,
+            secrets: all(&self.secret, str::parse)?,
             read_only: self.read_only,
             capabilities: CapabilityChanges {
                 add: all(&self.cap_add, capabilities::parse)?,
@@ -544,7 +579,11 @@ impl Args {
             cgroup: Sharing::read("cgroupns", &self.cgroupns)?,
             time_offsets: all(&self.time_offset, process::time_offset)?,
             init: self.init,
-            labels: pairs::labels(&self.label),
+            labels: {
+                let mut all = environment::label_files(&self.label_file)?;
+                all.extend(self.label.iter().cloned());
+                pairs::labels(&all)
+            },
             annotations: pairs::pairs("annotation", &self.annotation)?,
             add_hosts: all(&self.add_host, hosts::add_host)?.concat(),
             dns,

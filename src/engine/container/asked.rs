@@ -2,6 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A secret that a container has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct HandedSecret {
+    pub name: String,
+    pub id: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    /// It is a variable and no file.
+    pub variable: bool,
+}
+
 /// What was asked for, in the words of the flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,6 +53,9 @@ pub struct Asked {
     /// The command line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub create_command: Vec<String>,
+    /// Secrets, and nothing of what they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<HandedSecret>,
     /// Devices, by their paths on the host and inside.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<(String, String)>,

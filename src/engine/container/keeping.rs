@@ -16,6 +16,9 @@ pub struct Keeping {
     pub restart: Restart,
     /// `--stop-timeout`: seconds between the stop signal and the end.
     pub stop_timeout: Option<u32>,
+    /// `--timeout`: seconds that it may run, each time that it is started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
     /// What becomes of its output.
     pub log: LogConfig,
     /// How its health is checked.

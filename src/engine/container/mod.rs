@@ -9,4 +9,5 @@ pub mod execs;
 pub mod health;
 pub mod keeping;
 pub mod record;
+pub mod secrets;
 pub mod volumes;

@@ -8,6 +8,7 @@ pub mod mounting;
 pub mod mountpoints;
 pub mod options;
 pub mod root;
+pub mod secrets;
 pub mod sharing;
 pub mod spec;
 pub mod systemd;

@@ -12,9 +12,11 @@ use crate::engine::request::namespaces::Sharing;
 use crate::engine::request::network::Network;
 use crate::engine::request::process::Clock;
 use crate::engine::request::publish::Port;
+use crate::engine::request::secret::SecretOption;
 use crate::engine::request::security::{SeccompOption, Unmask};
 use crate::engine::request::signal::StopSignal;
 use crate::engine::request::systemd::SystemdMode;
+use crate::engine::request::time_zone::TimeZone;
 use crate::engine::request::user::{Groups, UserOption};
 use crate::engine::request::userns::UserNs;
 use oci_spec::runtime::PosixRlimitType;
@@ -41,6 +43,15 @@ pub struct RunOptions {
     /// Variables, after those of the image; one without a value takes that of
     /// the image away.
     pub env: Vec<(String, Option<String>)>,
+    /// `--env-merge`: variables made of those that it has by default.
+    pub env_merge: Vec<(String, String)>,
+    /// `--unsetenv-all`: it has none of the image's and of bryo's variables.
+    pub unset_env: bool,
+    /// `--tz`: its time zone.
+    pub time_zone: Option<TimeZone>,
+    /// Files in `/etc` that are the image's own: of
+    /// [`ETC_FILES`](crate::engine::create::spec::ETC_FILES).
+    pub without_etc: Vec<&'static str>,
     /// `--share`: what the image `host` shows beyond its default.
     pub share: Share,
     /// Working directory.
@@ -57,6 +68,8 @@ pub struct RunOptions {
     pub volumes_from: Vec<VolumesFrom>,
     /// What becomes of the image's volumes.
     pub image_volumes: ImageVolumes,
+    /// `--secret`.
+    pub secrets: Vec<SecretOption>,
     /// `--read-only`.
     pub read_only: bool,
     /// Changes to the default capabilities.

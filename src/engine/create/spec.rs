@@ -7,6 +7,7 @@ use crate::engine::create::systemd;
 use crate::engine::ground::user::User;
 use crate::engine::host::{self, Parts};
 use crate::engine::ids::userns::ANNOTATION_OWNERS;
+use crate::engine::request::environment;
 use crate::engine::request::namespaces::Sharing;
 use crate::engine::request::network::Network;
 use crate::engine::request::security::{SeccompOption, Unmask};
@@ -367,12 +368,17 @@ fn system_mounts(options: &RunOptions, systemd: bool) -> Result<Vec<Mount>> {
 /// The files that bryo writes for each container.
 pub const ETC_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
+/// The one that it has where a time zone was asked for.
+pub const LOCALTIME: &str = "localtime";
+
 fn etc_mounts(options: &RunOptions, facts: &Facts) -> Result<Vec<Mount>> {
     let mode = if options.read_only { "ro" } else { "rw" };
     let bind = |name: &str| {
         // Names belong to networks.
         let source = match &options.network {
-            Network::Container(id) if name != "hostname" => facts.directory.with_file_name(id),
+            Network::Container(id) if !["hostname", LOCALTIME].contains(&name) => {
+                facts.directory.with_file_name(id)
+            }
             _ => facts.directory.clone(),
         };
         let source = source.join(name);
@@ -383,7 +389,11 @@ fn etc_mounts(options: &RunOptions, facts: &Facts) -> Result<Vec<Mount>> {
             &["bind", "rprivate", mode],
         )
     };
-    ETC_FILES.iter().map(|name| bind(name)).collect()
+    let names = ETC_FILES
+        .iter()
+        .filter(|name| !options.without_etc.contains(name));
+    let zone = options.time_zone.as_ref().map(|_| &LOCALTIME);
+    names.chain(zone).map(|name| bind(name)).collect()
 }
 
 /// Adds what the user asked for: parents before children, and in the place
@@ -450,8 +460,8 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
         );
     }
 
-    let mut env: Vec<(String, Option<String>)> = vec![("PATH".into(), Some(DEFAULT_PATH.into()))];
-    let mut places = HashMap::from([("PATH".to_owned(), 0)]);
+    let mut env: Vec<(String, Option<String>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     let mut set = |key: &str, value: Option<&str>| {
         let value = value.map(str::to_owned);
         match places.get(key) {
@@ -462,8 +472,11 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
             }
         }
     };
-    if options.tty {
-        set("TERM", Some("xterm"));
+    if !options.unset_env {
+        set("PATH", Some(DEFAULT_PATH));
+        if options.tty {
+            set("TERM", Some("xterm"));
+        }
     }
     if options.uts == Sharing::Private {
         set(
@@ -472,8 +485,21 @@ fn process(options: &RunOptions, image: &ImageDefaults, facts: &Facts) -> Result
         );
     }
     set("HOME", Some(&facts.user.home));
-    for (key, value) in &image.env {
+    for (key, value) in image.env.iter().filter(|_| !options.unset_env) {
         set(key, Some(value));
+    }
+    if !options.env_merge.is_empty() {
+        let of_image = image
+            .env
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut all: HashMap<&str, &str> = HashMap::from([("PATH", DEFAULT_PATH)]);
+        all.insert("HOME", &facts.user.home);
+        all.extend(of_image);
+        for (key, value) in &options.env_merge {
+            let known = |name: &str| all.get(name).map(|value| (*value).to_owned());
+            set(key, Some(&environment::expand(value, known)));
+        }
     }
     for (key, value) in &options.env {
         set(key, value.as_deref());

@@ -69,7 +69,10 @@ impl Joined {
             dns: dns.to_vec(),
             also: Vec::new(),
         };
-        let (connection, lease, namespace) = join(networks, &definition, &ask, None)?;
+        let (connection, mut lease, namespace) = join(networks, &definition, &ask, None)?;
+        if let Some(mac) = attachment.mac {
+            lease.mac = mac.0;
+        }
         Ok(Joined {
             lease,
             namespace,

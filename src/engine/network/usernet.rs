@@ -110,7 +110,7 @@ impl UserNetwork {
             [0x02, 0x42, a, b, c, d]
         };
         Link {
-            guest: mac(GUEST),
+            guest: self.mac.map_or_else(|| mac(GUEST), |given| given.0),
             own: mac(GATEWAY),
         }
     }

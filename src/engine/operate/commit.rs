@@ -6,6 +6,7 @@ use crate::engine::ground::confine::{Reach, confine, write_only_to};
 use crate::engine::ids::userns::{self, Mapping};
 use crate::engine::operate::changes::layers;
 use crate::engine::operate::export::{become_root, trees};
+use crate::engine::request::environment;
 use crate::engine::request::userns::UserNs;
 use crate::error::refuse;
 use crate::idmap::size;
@@ -221,7 +222,8 @@ fn write(container: &Container, spec: &Spec, squash: bool, out: PipeWriter) -> R
     Ok(out.flush()?)
 }
 
-/// Variables that bryo gives to every container.
+/// Variables that bryo gives to every container; that it passes proxies on is of
+/// this machine, too.
 const OURS: [&str; 3] = ["HOME", "HOSTNAME", "TERM"];
 
 /// What the container has in place of the image's configuration.
@@ -249,7 +251,8 @@ fn config(container: &Container, spec: &Spec, base: &Value) -> Map<String, Value
     let known = |entry: &String| {
         let key = entry.split('=').next().unwrap_or_default();
         let mut env = base["config"]["Env"].as_array().into_iter().flatten();
-        !OURS.contains(&key) || env.any(|e| e.as_str().is_some_and(|e| e.starts_with(key)))
+        let ours = OURS.contains(&key) || environment::is_proxy(key);
+        !ours || env.any(|e| e.as_str().is_some_and(|e| e.starts_with(key)))
     };
     let env = process.and_then(|p| p.env().clone()).unwrap_or_default();
     let env: Vec<String> = env.into_iter().filter(known).collect();

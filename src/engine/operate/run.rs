@@ -5,9 +5,11 @@ use crate::engine::container::containers::{Container, Containers, Creation, Lock
 use crate::engine::container::events::{self, Action};
 use crate::engine::container::keeping::Keeping;
 use crate::engine::container::record::Record;
+use crate::engine::container::secrets::Secrets;
 use crate::engine::create::mounting::{self, Site};
 use crate::engine::create::options::RunOptions;
 use crate::engine::create::root::{self, Resolved, Root};
+use crate::engine::create::secrets::Found;
 use crate::engine::create::spec::{self, Facts};
 use crate::engine::create::{etc, mountpoints, sharing, systemd};
 use crate::engine::ground::{names, user};
@@ -109,6 +111,7 @@ pub fn create(
     let id = names::new_id()?;
     let containers = Containers::open(store);
     let wanted = mounting::wanted(&containers, options, &resolved)?;
+    let handed = Found::look_up(&Secrets::open(store), &options.secrets)?;
     let mut creation = containers.create(&id)?;
     let facts = facts(&id, &containers, &creation, &resolved, options, &mapping)?;
     let site = Site {
@@ -120,13 +123,21 @@ pub fn create(
         progress,
     };
     let mut prepared = mounting::prepare(&site, wanted)?;
-    let asked = std::mem::take(&mut prepared.mounts);
+    let mut asked = std::mem::take(&mut prepared.mounts);
+    for mount in handed.mounts(creation.directory())? {
+        let place = mount.destination();
+        if asked.iter().any(|other| other.destination() == place) {
+            refuse!(Invalid, "--secret: two mounts on {}", place.display());
+        }
+        asked.push(mount);
+    }
     let spec = spec::build(options, &resolved.root, &resolved.defaults, &facts, asked)?;
     if let Some(other) = &other {
         sharing::check(&spec, other)?;
     }
     let mut record = record(id, subject, &resolved, options, &spec)?;
     record.mounts.clone_from(&prepared.mounted);
+    record.asked.secrets = handed.told();
     let image = resolved.image.as_ref();
     let image = image.filter(|_| !options.health.off || options.publish_all);
     let image = image.map(|image| store.config_json(image)).transpose()?;
@@ -156,6 +167,7 @@ pub fn create(
         parts.make(creation.staging())?;
     }
     give_to_root(&creation, &mapping)?;
+    handed.write(creation.staging(), &mapping)?;
     resemble_root(&creation, &resolved.root, &mapping)?;
     crate::engine::ground::json::write_json(&creation.staging().join("config.json"), &spec)?;
     let (container, lock) = creation.complete(record)?;
@@ -454,6 +466,7 @@ fn asked(options: &RunOptions, resolved: &Resolved) -> Asked {
             .unwrap_or_default(),
         create_command: options.said.clone(),
         userns: options.userns.mode(),
+        secrets: Vec::new(),
         devices: devices
             .map(|(host, inside)| (text(host), text(inside)))
             .collect(),
@@ -466,6 +479,7 @@ fn give_to_root(creation: &Creation, mapping: &Mapping) -> Result<()> {
         return Ok(());
     };
     let below = ["upper", "work", "parts"].iter().chain(&spec::ETC_FILES);
+    let below = below.chain([&spec::LOCALTIME]);
     mapping.inside(|| {
         let mut paths = below.map(|name| creation.staging().join(name));
         let given = paths.try_for_each(|path| give(&path, uid, gid));
@@ -534,6 +548,9 @@ fn write_files(
         ),
     ] {
         write_public(&dir.join(file), text).with_context(|| format!("write {file}"))?;
+    }
+    if let Some(zone) = &options.time_zone {
+        write_public(&dir.join(spec::LOCALTIME), zone.file()?).context("write localtime")?;
     }
     Ok(())
 }

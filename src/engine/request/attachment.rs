@@ -2,6 +2,7 @@
 //! `--network-alias`, `--ip`, `--ip6`, and the flags of `network connect`.
 
 use super::names;
+use super::user_network::HardwareAddress;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -20,10 +21,14 @@ pub struct Attachment {
     /// Its interface's name; the first that is free if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// Its interface's hardware address; one made of its address if there is
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<HardwareAddress>,
 }
 
 impl Attachment {
-    /// Reads `NAME[:ip=ADDRESS,ip6=ADDRESS,alias=NAME,interface_name=NAME]`
+    /// Reads `NAME[:ip=ADDRESS,ip6=ADDRESS,alias=NAME,interface_name=NAME,mac=ADDRESS]`
     /// (podman's `--network`).
     ///
     /// # Errors
@@ -40,6 +45,7 @@ impl Attachment {
             let what = || format!("--network {text}: '{option}'");
             match key {
                 "ip" | "ip6" => attachment.want(value).with_context(what)?,
+                "mac" => attachment.mac = Some(value.parse().with_context(what)?),
                 "alias" => attachment.alias(value).with_context(what)?,
                 "interface_name" => {
                     let sound = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -49,7 +55,7 @@ impl Attachment {
                     attachment.interface = Some(value.to_owned());
                 }
                 _ => bail!(
-                    "{}: there are ip=, ip6=, alias= and interface_name=",
+                    "{}: there are ip=, ip6=, alias=, mac= and interface_name=",
                     what()
                 ),
             }
@@ -104,10 +110,14 @@ mod tests {
 
     #[test]
     fn attachments_are_read() {
-        let read = Attachment::parse("web:ip=10.1.2.3,alias=a,alias=b.c,ip6=fd00::2").unwrap();
+        let read = Attachment::parse(
+            "web:ip=10.1.2.3,alias=a,alias=b.c,ip6=fd00::2,mac=02:00:00:00:00:0A",
+        )
+        .unwrap();
         assert_eq!(read.network, "web");
         assert_eq!(read.aliases, ["a", "b.c"]);
         assert_eq!(read.addresses.len(), 2);
+        assert_eq!(read.mac.unwrap().to_string(), "02:00:00:00:00:0a");
         for bad in [
             "",
             "we b",

@@ -1,7 +1,9 @@
-//! `--env` and `--env-file`, read as docker reads them.
+//! `--env` and `--env-file`, read as docker reads them; `--env-host`,
+//! `--http-proxy`, `--env-merge`.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::env::VarError;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Bytes at the beginning of a file that say that it is UTF-8.
@@ -9,6 +11,95 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A variable; without a value it is taken away.
 pub type Variable = (String, Option<String>);
+
+/// What programs ask a proxy by, in lower case as in upper case.
+const PROXIES: [&str; 5] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "all_proxy",
+];
+
+/// Those of bryo's own variables that say which proxies there are.
+pub fn proxies() -> Vec<Variable> {
+    let mut own = of_host();
+    own.retain(|(name, _)| is_proxy(name));
+    own
+}
+
+/// Whether a variable says which proxies there are.
+pub fn is_proxy(name: &str) -> bool {
+    PROXIES.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// All of bryo's own variables, but for those that are not UTF-8.
+pub fn of_host() -> Vec<Variable> {
+    let all = std::env::vars_os();
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, Some(value.into_string().ok()?)))
+    };
+    all.filter_map(text).collect()
+}
+
+/// Reads `NAME=VALUE` of which the value may have `$OTHER` and `${OTHER}` in it.
+///
+/// # Errors
+/// There is no name, or no value.
+pub fn merge(text: &str) -> Result<(String, String)> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = parts.with_context(|| {
+        format!("--env-merge {text}: NAME=VALUE is wanted, as PATH=${{PATH}}:/opt/bin")
+    })?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The text with the variables that it names; one that there is not is empty.
+pub fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let (name, after) = match behind.strip_prefix('{').and_then(|b| b.split_once('}')) {
+            Some(parts) => parts,
+            None => {
+                let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                behind.split_at(behind.find(|c| !word(c)).unwrap_or(behind.len()))
+            }
+        };
+        match name {
+            "" => expanded.push('$'),
+            name => expanded.push_str(&variable(name).unwrap_or_default()),
+        }
+        rest = after;
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+/// Reads files of labels, which are like files of variables.
+///
+/// # Errors
+/// A file cannot be read; a line has no name.
+pub fn label_files(files: &[PathBuf]) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for path in files {
+        let what = || format!("--label-file {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(what)?;
+        for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let name = line.split('=').next().unwrap_or_default();
+            if name.is_empty() || name.contains(char::is_whitespace) {
+                bail!("{}, line {number}: '{line}' begins with no label", what());
+            }
+            all.push(line.to_owned());
+        }
+    }
+    Ok(all)
+}
 
 /// Variables of files, then of flags. A name alone passes ours on; where we
 /// have none, that of a flag takes away what the image sets.
@@ -97,6 +188,24 @@ mod tests {
         let mut all = Vec::new();
         of_file(Path::new("f"), text, &mut all)?;
         Ok(all)
+    }
+
+    #[test]
+    fn values_name_other_variables() {
+        let variable = |name: &str| (name == "A").then(|| "1".to_owned());
+        for (text, wanted) in [
+            ("x$A:${A}y", "x1:1y"),
+            ("$A1$B-", "-"),
+            ("a$", "a$"),
+            ("$$A", "$1"),
+            ("${A", "${A"),
+            ("${}", "$"),
+        ] {
+            assert_eq!(expand(text, variable), wanted, "{text}");
+        }
+        let pair = merge("PATH=$PATH:/x").unwrap();
+        assert_eq!(pair, ("PATH".to_owned(), "$PATH:/x".to_owned()));
+        assert!(merge("PATH").is_err() && merge("=1").is_err());
     }
 
     #[test]

@@ -197,6 +197,25 @@ pub const OF_VOLUMES: &[Key<VolumeFilter>] = &[
     }),
 ];
 
+/// A filter of `secret ls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretFilter {
+    /// The beginning of the id.
+    Id(String),
+    /// A label.
+    Label(Label),
+    /// A part of the name.
+    Name(String),
+}
+
+/// The keys of `secret ls`.
+pub const OF_SECRETS: &[Key<SecretFilter>] = &[
+    ("id", |t, _| Ok(SecretFilter::Id(t.to_owned()))),
+    ("label", |t, _| Ok(SecretFilter::Label(Label::read(t)))),
+    ("label!", |t, _| Ok(SecretFilter::Label(Label::missing(t)))),
+    ("name", |t, _| Ok(SecretFilter::Name(t.to_owned()))),
+];
+
 /// A filter of `events`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventFilter {

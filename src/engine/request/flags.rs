@@ -5,8 +5,8 @@
 use super::user::{Groups, UserOption};
 use super::{
     amount, capabilities, detach_keys, device, environment, group, health, hosts, limits, log,
-    mounts, names, namespaces, network, pairs, process, publish, pull, restart, security, signal,
-    size, ulimit, userns,
+    mounts, names, namespaces, network, pairs, process, publish, pull, restart, secret, security,
+    signal, size, time_zone, ulimit, user_network, userns,
 };
 use crate::cgroup::units;
 use crate::image::platform::Platform;
@@ -55,6 +55,7 @@ pub const FLAGS: &[Flag] = &[
     flag("annotation", |t| {
         pairs::pairs("annotation", &list(t)).map(drop)
     }),
+    flag("arch", text),
     flag("blkio-weight", |t| limits::blkio(t).map(drop)),
     flag("blkio-weight-device", |t| {
         limits::of_disk("blkio-weight-device", t, limits::blkio).map(drop)
@@ -99,6 +100,7 @@ pub const FLAGS: &[Flag] = &[
     flag("entrypoint", |t| process::entrypoint(t).map(drop)),
     flag("env", |t| environment::read(&[], &list(t)).map(drop)),
     flag("env-file", text),
+    flag("env-merge", |t| environment::merge(t).map(drop)),
     flag("expose", |t| publish::exposed(t).map(drop)),
     flag("gidmap", |t| {
         userns::UserNs::parse("", &[], &list(t)).map(drop)
@@ -118,17 +120,22 @@ pub const FLAGS: &[Flag] = &[
     }),
     flag("health-timeout", |t| health::time("timeout", t).map(drop)),
     flag("hostname", names::hostname),
+    flag("http-proxy", text),
     flag("hugetlb", |t| limits::hugetlb(t).map(drop)),
     flag("image-volume", text),
     flag("ip", text),
     flag("ip6", text),
     flag("ipc", |t| namespaces::Sharing::read("ipc", t).map(drop)),
     flag("label", text),
+    flag("label-file", text),
     flag("limits", text),
     keyed("log-driver", "run.log-driver", |t| {
         log::LogConfig::read(Some(t), &[]).map(drop)
     }),
     flag("log-opt", text),
+    flag("mac-address", |t| {
+        t.parse::<user_network::HardwareAddress>().map(drop)
+    }),
     flag("memory", |t| amount::memory(t).map(drop)),
     flag("memory-high", |t| amount::limit(t).map(drop)),
     flag("memory-reservation", |t| amount::limit(t).map(drop)),
@@ -137,19 +144,22 @@ pub const FLAGS: &[Flag] = &[
     flag("mount", |t| mounts::parse_mount(t).map(drop)),
     flag("name", names::container),
     keyed("network", "run.network", |t| {
-        network::read(&list(t), &[], [&None; 2]).map(drop)
+        network::read(&list(t), &[], [&None; 2], None).map(drop)
     }),
     flag("network-alias", text),
     flag("oom-kill-disable", text),
     flag("oom-score-adj", text),
+    flag("os", text),
     flag("pid", |t| namespaces::Sharing::read("pid", t).map(drop)),
     flag("pidfile", text),
     flag("pids-limit", |t| amount::pids(t).map(drop)),
     flag("platform", |t| t.parse::<Platform>().map(drop)),
     flag("publish", |t| publish::parse(t).map(drop)),
     keyed("pull", "run.pull", |t| pull::policy(t).map(drop)),
+    flag("read-only-tmpfs", text),
     flag("restart", |t| t.parse::<restart::Restart>().map(drop)),
     keyed("root-emulation", "run.root-emulation", text),
+    flag("secret", |t| t.parse::<secret::SecretOption>().map(drop)),
     flag("security-opt", |t| {
         security::Security::read(&list(t)).map(drop)
     }),
@@ -160,17 +170,21 @@ pub const FLAGS: &[Flag] = &[
     flag("sysctl", |t| pairs::pairs("sysctl", &list(t)).map(drop)),
     flag("systemd", text),
     flag("time-offset", |t| process::time_offset(t).map(drop)),
+    flag("timeout", text),
     flag("tmpfs", |t| mounts::parse_tmpfs(t).map(drop)),
+    flag("tz", |t| time_zone::TimeZone::read(t).map(drop)),
     flag("uidmap", |t| {
         userns::UserNs::parse("", &list(t), &[]).map(drop)
     }),
     flag("ulimit", |t| ulimit::parse(t).map(drop)),
     flag("umask", |t| process::umask(t).map(drop)),
+    flag("unsetenv", text),
     flag("user", |t| t.parse::<UserOption>().map(drop)),
     keyed("userns", "run.userns", |t| {
         userns::UserNs::parse(t, &[], &[]).map(drop)
     }),
     flag("uts", |t| namespaces::Sharing::read("uts", t).map(drop)),
+    flag("variant", text),
     flag("volume", |t| mounts::parse_volume(t).map(drop)),
     flag("volumes-from", |t| mounts::parse_volumes_from(t).map(drop)),
     flag("workdir", text),
@@ -213,6 +227,7 @@ mod tests {
             ("device", "/dev/null", "/dev/nosuch"),
             ("entrypoint", "[\"a\"]", "[a"),
             ("env", "A=1", "=1"),
+            ("env-merge", "A=$B", "A"),
             ("expose", "80/udp", "80:80"),
             ("gidmap", "0:1:10", "0"),
             ("group-add", "keep-groups", "4294967295"),
@@ -223,6 +238,7 @@ mod tests {
             ("cgroup-conf", "memory.high=1", "x"),
             ("hostname", "web", &"a".repeat(65)),
             ("log-driver", "k8s-file", "syslog"),
+            ("mac-address", "02:42:ac:11:00:02", "02:42"),
             ("memory", "512m", "1k"),
             ("mount", "type=tmpfs,dst=/x", "dst=x"),
             ("name", "web", "we b"),
@@ -232,12 +248,14 @@ mod tests {
             ("publish", "80:80", "80:"),
             ("pull", "newer", "now"),
             ("restart", "on-failure:3", "yes"),
+            ("secret", "s,type=env", "s,type=x"),
             ("security-opt", "seccomp=unconfined", "x"),
             ("shm-size", "64m", "64x"),
             ("stop-signal", "SIGINT", "SIGX"),
             ("sysctl", "a=b", "a"),
             ("time-offset", "boottime=1", "real=1"),
             ("tmpfs", "/x:size=1m", "x"),
+            ("tz", "Europe/Berlin", "/x"),
             ("uidmap", "0:1:10", "0"),
             ("ulimit", "nofile=1:2", "nofile=2:1"),
             ("umask", "022", "9"),

@@ -40,6 +40,11 @@ pub fn volume(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a secret can have this name: as a volume's.
+pub fn secret(name: &str) -> Result<()> {
+    container(name).with_context(|| format!("secret '{name}'"))
+}
+
 /// Whether a host can have this name (sethostname(2)).
 pub fn hostname(name: &str) -> Result<()> {
     if name.len() > 64 {

@@ -140,6 +140,7 @@ pub fn read(
     texts: &[String],
     aliases: &[String],
     addresses: [&Option<String>; 2],
+    mac: Option<&str>,
 ) -> Result<(Network, Vec<Attachment>)> {
     let is_named = |text: &String| !is_mode(text);
     let Some(_) = texts.iter().find(|text| is_named(text)) else {
@@ -150,7 +151,23 @@ pub fn read(
             bail!("--network-alias, --ip and --ip6 go with --network NAME, a named network");
         }
         let network = texts.first().map(|text| text.parse()).transpose()?;
-        return Ok((network.unwrap_or_default(), Vec::new()));
+        let mut network = network.unwrap_or_default();
+        if let Some(mac) = mac {
+            let mac = mac.parse().context("--mac-address")?;
+            match &mut network {
+                Network::User(user) => user.mac = Some(mac),
+                Network::Default => {
+                    network = Network::User(UserNetwork {
+                        mac: Some(mac),
+                        ..UserNetwork::default()
+                    });
+                }
+                other => {
+                    bail!("--mac-address: the container has no interface with --network {other}")
+                }
+            }
+        }
+        return Ok((network, Vec::new()));
     };
     if let Some(mode) = texts.iter().find(|text| !is_named(text)) {
         bail!("--network {mode} goes with no other network");
@@ -167,6 +184,10 @@ pub fn read(
     }
     if list.len() > 1 && addresses.iter().any(|a| a.is_some()) {
         bail!("--ip and --ip6 go with one network: write --network NAME:ip=ADDRESS");
+    }
+    if let Some(mac) = mac {
+        // As docker has it: that of the first.
+        list[0].mac = Some(mac.parse().context("--mac-address")?);
     }
     for attachment in &mut list {
         attachment.add(aliases, addresses)?;
@@ -204,7 +225,7 @@ mod tests {
         for peer in ["bridge", "pasta", "slirp4netns"] {
             assert_eq!(peer.parse::<Network>().unwrap(), Network::Default);
             assert_eq!(foreign(peer), Some(peer));
-            assert!(is_reserved(peer) && read(&[peer.into()], &[], [&None; 2]).is_ok());
+            assert!(is_reserved(peer) && read(&[peer.into()], &[], [&None; 2], None).is_ok());
             let options = format!("{peer}:mtu=1500").parse::<Network>().unwrap_err();
             assert!(options.to_string().contains(&format!("options of {peer}")));
         }
@@ -264,6 +285,7 @@ mod tests {
                 &owned(texts),
                 &owned(aliases),
                 [&ip.map(str::to_owned), &None],
+                None,
             )
         };
         assert_eq!(

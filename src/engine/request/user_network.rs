@@ -4,9 +4,60 @@
 
 use crate::net::policy::{Cidr, Policy};
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
+
+/// A hardware address that an interface is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HardwareAddress(pub [u8; 6]);
+
+impl FromStr for HardwareAddress {
+    type Err = anyhow::Error;
+
+    /// Reads six numbers in hexadecimal, with ':' or '-' between.
+    fn from_str(text: &str) -> Result<HardwareAddress> {
+        let parts: Vec<&str> = text.split([':', '-']).collect();
+        let byte = |part: &&str| match part.len() {
+            2 => u8::from_str_radix(part, 16).ok(),
+            _ => None,
+        };
+        let bytes: Option<Vec<u8>> = parts.iter().map(byte).collect();
+        let bytes: Option<[u8; 6]> = bytes.and_then(|bytes| bytes.try_into().ok());
+        let bytes = bytes.with_context(|| {
+            format!("'{text}' is no hardware address; one is wanted as 02:42:ac:11:00:02")
+        })?;
+        // The lowest bit is that of groups (IEEE 802).
+        if bytes[0] & 1 != 0 || bytes == [0; 6] {
+            bail!(
+                "'{text}' cannot be the hardware address of an interface: make its first number even"
+            );
+        }
+        Ok(HardwareAddress(bytes))
+    }
+}
+
+impl fmt::Display for HardwareAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.map(|byte| format!("{byte:02x}")).join(":"))
+    }
+}
+
+impl TryFrom<String> for HardwareAddress {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<HardwareAddress> {
+        text.parse()
+    }
+}
+
+impl From<HardwareAddress> for String {
+    fn from(address: HardwareAddress) -> String {
+        address.to_string()
+    }
+}
 
 /// A network of this kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +74,8 @@ pub struct UserNetwork {
     pub dns: Vec<IpAddr>,
     /// `host-loopback`, `block-host`, `allow=`.
     pub policy: Policy,
+    /// `mac=`: the hardware address of the container's interface.
+    pub mac: Option<HardwareAddress>,
     /// Networks behind the one at the other end; not an option.
     pub behind: Vec<Cidr>,
 }
@@ -42,6 +95,7 @@ impl Default for UserNetwork {
             outbound: Vec::new(),
             dns: Vec::new(),
             policy: Policy::default(),
+            mac: None,
             behind: Vec::new(),
         }
     }
@@ -88,9 +142,10 @@ impl UserNetwork {
             }
             ("outbound-addr", address) => self.outbound.push(parse_address(address)?),
             ("dns", address) => self.dns.push(parse_address(address)?),
+            ("mac", address) => self.mac = Some(address.parse()?),
             ("allow", rule) => self.policy.allow.push(parse_rule(rule)?),
             _ => bail!(
-                "unknown; there are host-loopback, block-host, mtu=, cidr=, ipv6=off, \
+                "unknown; there are host-loopback, block-host, mtu=, cidr=, ipv6=off, mac=, \
                  outbound-addr=, dns=, allow=CIDR[:PORT]"
             ),
         }
@@ -116,6 +171,7 @@ impl fmt::Display for UserNetwork {
         if let Some((address, prefix)) = self.cidr {
             options.push(format!("cidr={address}/{prefix}"));
         }
+        options.extend(self.mac.iter().map(|mac| format!("mac={mac}")));
         options.extend(self.outbound.iter().map(|ip| format!("outbound-addr={ip}")));
         options.extend(self.dns.iter().map(|ip| format!("dns={ip}")));
         for (Cidr { address, prefix }, port) in &self.policy.allow {
@@ -181,7 +237,7 @@ mod tests {
     #[test]
     fn options_are_read_as_they_are_written() {
         let text = "host-loopback,block-host,ipv6=off,mtu=1500,cidr=10.9.0.0/16,\
-                    outbound-addr=192.0.2.7,dns=9.9.9.9,allow=192.0.2.0/24:443,\
+                    mac=02:00:00:00:00:0a,outbound-addr=192.0.2.7,dns=9.9.9.9,allow=192.0.2.0/24:443,\
                     allow=[2001:db8::/32]:80,allow=fd00::/8";
         let network: UserNetwork = text.parse().unwrap();
         assert_eq!(network.to_string(), text);
@@ -204,6 +260,10 @@ mod tests {
             "allow=[fd00::/8",
             "allow=1.2.3.4:http",
             "hostloopback",
+            "mac=03:00:00:00:00:0a",
+            "mac=00:00:00:00:00:00",
+            "mac=2:0:0:0:0:1",
+            "mac=02:00:00:00:00:1+",
         ] {
             assert!(text.parse::<UserNetwork>().is_err(), "{text}");
         }

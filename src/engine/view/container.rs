@@ -170,6 +170,24 @@ pub struct Config {
     pub open_stdin: bool,
     pub stdin_once: bool,
     pub healthcheck: Option<Healthcheck>,
+    /// Secrets that it was handed, and nothing of what they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
+}
+
+/// A secret that a container was handed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs)]
+pub struct Secret {
+    pub name: String,
+    #[serde(rename = "ID")]
+    pub id: String,
+    #[serde(rename = "UID")]
+    pub uid: u32,
+    #[serde(rename = "GID")]
+    pub gid: u32,
+    pub mode: u32,
 }
 
 /// What there is nothing to say about.
@@ -471,6 +489,15 @@ impl Config {
                 true => Some(Healthcheck::none()),
                 false => keeping.health.as_ref().map(Healthcheck::of),
             },
+            secrets: (record.asked.secrets.iter())
+                .map(|secret| Secret {
+                    name: secret.name.clone(),
+                    id: secret.id.clone(),
+                    uid: secret.uid,
+                    gid: secret.gid,
+                    mode: secret.mode,
+                })
+                .collect(),
         }
     }
 }

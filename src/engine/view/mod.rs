@@ -18,6 +18,7 @@ pub mod info;
 pub mod network;
 pub mod port;
 pub mod ps;
+pub mod secret;
 pub mod stats;
 pub mod top;
 pub mod tree;

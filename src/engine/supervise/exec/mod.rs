@@ -7,6 +7,7 @@ pub use resident::{How, create, start};
 use crate::engine::container::containers::{Container, Containers};
 use crate::engine::container::events::{self, Action};
 use crate::engine::container::record::State;
+use crate::engine::create::secrets;
 use crate::engine::create::spec::console_size;
 use crate::engine::emulation::Emulator;
 use crate::engine::ground::caller::Caller;
@@ -127,7 +128,10 @@ fn prepare(container: &mut Container, request: &ExecRequest) -> Result<Prepared>
     Ok(Prepared {
         target,
         pid,
-        plan: plan(pid, &spec, request)?,
+        plan: {
+            let with_secrets = secrets::with_variables(&spec, container)?;
+            plan(pid, with_secrets.as_ref().unwrap_or(&spec), request)?
+        },
     })
 }
 

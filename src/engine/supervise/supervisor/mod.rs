@@ -14,6 +14,7 @@ use crate::engine::container::events::{self, Action};
 use crate::engine::container::health::Health;
 use crate::engine::container::record::{State, user_namespace};
 use crate::engine::create::root;
+use crate::engine::create::secrets;
 use crate::engine::create::sharing::{self, SharedNetwork};
 use crate::engine::emulation::Emulator;
 use crate::engine::ground::activation::Sockets;
@@ -546,6 +547,8 @@ impl Life {
         stdio: &Stdio,
         maps: Option<&Maps>,
     ) -> Result<Result<Started, StartError>> {
+        let with_secrets = secrets::with_variables(spec, &self.container)?;
+        let spec = with_secrets.as_ref().unwrap_or(spec);
         let mut plan = Plan::new(spec, &self.container.dir)?;
         if let Some(field) = plan.hooks.first() {
             let why = "hooks are run for containers of bryo oci alone";

@@ -34,8 +34,11 @@ pub struct Run<'a> {
     /// Tells of processes that are killed for want of memory.
     memory: Option<MemoryEvents>,
     since: Instant,
-    /// When it is killed if it has not ended by itself.
+    /// When it is killed if it has not ended by itself: its time is over, or
+    /// it was asked to stop.
     deadline: Option<Instant>,
+    /// It was asked to stop.
+    stopping: bool,
     /// Memory was given back since something last happened.
     trimmed: bool,
 }
@@ -70,6 +73,8 @@ impl<'a> Run<'a> {
     ) -> Run<'a> {
         let placed = life.container.history.confinement.placed.as_ref();
         let memory = placed.and_then(|placed| MemoryEvents::open(&placed.limits()).ok());
+        let since = Instant::now();
+        let timeout = life.container.record.keeping.timeout;
         Run {
             life,
             child,
@@ -77,8 +82,9 @@ impl<'a> Run<'a> {
             emulator,
             checker,
             memory,
-            since: Instant::now(),
-            deadline: None,
+            since,
+            deadline: timeout.map(|seconds| since + Duration::from_secs(seconds.into())),
+            stopping: false,
             trimmed: false,
         }
     }
@@ -194,9 +200,11 @@ impl<'a> Run<'a> {
             let source = number.map_or(Source::Listener, Source::Client);
             watch(source, fd, events);
         }
+        let quiet = || Instant::now() + QUIET;
         let seen = match (self.deadline, self.trimmed) {
-            (Some(end), _) => wait::wait(fds, Some(end)),
-            (None, false) => wait::wait(fds, wait::within(QUIET)),
+            (Some(end), true) => wait::wait(fds, Some(end)),
+            (Some(end), false) => wait::wait(fds, Some(end.min(quiet()))),
+            (None, false) => wait::wait(fds, Some(quiet())),
             (None, true) => wait::wait_at_rest(fds),
         };
         let ready = sources.into_iter().zip(seen.context("poll")?);
@@ -220,11 +228,12 @@ impl<'a> Run<'a> {
 
     /// Asks the container to end for good, and sees to it.
     fn stop(&mut self) {
-        if self.deadline.is_none() {
+        if !std::mem::replace(&mut self.stopping, true) {
             self.life.ending = true;
             self.kill(self.life.container.stop_signal());
             let patience = self.life.container.record.keeping.patience();
-            self.deadline = Some(Instant::now() + Duration::from_secs(patience.into()));
+            let end = Instant::now() + Duration::from_secs(patience.into());
+            self.deadline = Some(self.deadline.map_or(end, |before| before.min(end)));
         }
     }
 
