@@ -7,7 +7,7 @@ use nix::unistd::{getgid, getuid};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -394,6 +394,37 @@ fn a_terminal_goes_to_who_listens_for_it() {
         runtime.await_status(id, "stopped");
         runtime.call(&["delete", id]).expect(0);
     }
+}
+
+#[test]
+fn a_descriptor_of_the_process_goes_to_who_listens_for_it() {
+    let runtime = Runtime::bryo();
+    let place = runtime.sandbox.path().join("p");
+    let listener = UnixListener::bind(&place).unwrap();
+    let flags = ["--pidfd-socket", place.to_str().unwrap()];
+    runtime.configure(&["sleep", "1000"], |_| {});
+    let named = |descriptor: &fs::File, pid: &str| {
+        let link = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
+        let said = fs::read_to_string(link).unwrap();
+        assert!(said.contains(&format!("Pid:\t{pid}\n")), "{said}");
+    };
+    runtime.create(&runtime.id, &flags).expect(0);
+    let first = receive(&listener);
+    named(&first, &runtime.state(&runtime.id)["pid"].to_string());
+    runtime.call(&["start", &runtime.id]).expect(0);
+    let file = runtime.sandbox.path().join("pid");
+    let mut words = vec!["exec", "-d", "--pid-file", file.to_str().unwrap()];
+    words.extend(flags);
+    let script = "exec sleep 1000 >/dev/null 2>&1";
+    words.extend([runtime.id.as_str(), "sh", "-c", script]);
+    runtime.call(&words).expect(0);
+    named(&receive(&listener), &fs::read_to_string(&file).unwrap());
+    runtime.call(&["delete", "--force", &runtime.id]).expect(0);
+    // Nobody to give it to: no container.
+    drop(listener);
+    fs::remove_file(&place).unwrap();
+    runtime.create(&runtime.id, &flags).expect(1);
+    runtime.call(&["state", &runtime.id]).expect(1);
 }
 
 #[test]

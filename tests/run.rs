@@ -568,11 +568,7 @@ fn what_a_spec_asks_for_and_bryo_does_not_do_is_refused_by_its_name() {
     let ours: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     for (place, value) in [
         ("process", serde_json::json!({"apparmorProfile": "profile"})),
-        (
-            "linux",
-            serde_json::json!({"personality": {"domain": "LINUX32"}}),
-        ),
-        ("linux", serde_json::json!({"rootfsPropagation": "rshared"})),
+        ("linux", serde_json::json!({"intelRdt": {"closID": "a"}})),
         (
             "hooks",
             serde_json::json!({"poststop": [{"path": "/bin/true"}]}),

@@ -1,5 +1,6 @@
 //! A bundle: a directory with `config.json` and, mostly, the root file system.
 
+use super::document;
 use crate::error::refuse;
 use crate::idmap;
 use crate::runtime::Plan;
@@ -7,6 +8,7 @@ use crate::sys::ns;
 use anyhow::{Context, Result};
 use nix::unistd::Gid;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use serde_json::json;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,8 @@ pub struct Bundle {
     pub text: Vec<u8>,
     /// What it says.
     pub spec: Spec,
+    /// What of it is passed over.
+    pub warnings: Vec<String>,
 }
 
 /// Most bytes of a `config.json`.
@@ -45,11 +49,16 @@ impl Bundle {
             refuse!(Invalid, "{}: more than {} MiB", what(), MOST >> 20);
         }
         let text = std::fs::read(&path).with_context(what)?;
-        let spec = match serde_json::from_slice(&text) {
-            Ok(spec) => spec,
+        let (spec, warnings) = match document::spec(&text) {
+            Ok(read) => read,
             Err(error) => refuse!(Invalid, "{}: {error}", what()),
         };
-        Ok(Bundle { dir, text, spec })
+        Ok(Bundle {
+            dir,
+            text,
+            spec,
+            warnings,
+        })
     }
 
     /// Its root file system, absolute.
@@ -86,6 +95,13 @@ pub fn plan(spec: &Spec, dir: &Path, id: &str) -> Result<Plan> {
         plan.process.groups = Some(groups.map(|gid| Gid::from_raw(*gid)).collect());
     }
     plan.hooks.id = id.to_owned();
+    if let Some(agent) = &mut plan.process.agent {
+        agent.state = json!({"ociVersion": spec.version(), "id": id, "status": "creating",
+            "bundle": dir});
+        if let Some(annotations) = spec.annotations() {
+            agent.state["annotations"] = json!(annotations);
+        }
+    }
     Ok(plan)
 }
 
@@ -153,7 +169,7 @@ fn check_version(version: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::error::Kind;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     fn said(spec: Value) -> String {
         let spec: Spec = serde_json::from_value(spec).unwrap();

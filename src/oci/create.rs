@@ -3,7 +3,7 @@
 use super::bundle::{self, Bundle};
 use super::group;
 use super::state::{Container, Lock, Record, States, remove};
-use super::{connect_console, own_streams, write_pid};
+use super::{connect_console, connect_pidfd, own_streams, send_pidfd, write_pid};
 use crate::cgroup::place::{Manager, Placed};
 use crate::process::ProcessId;
 use crate::runtime::gate::Gate;
@@ -24,6 +24,8 @@ pub struct How {
     pub console: Option<PathBuf>,
     /// Gets the id of its process.
     pub pid_file: Option<PathBuf>,
+    /// A socket to whose listener a descriptor of its process goes.
+    pub pidfd: Option<PathBuf>,
     /// How many sockets from 3 on it gets, and is told of (sd_listen_fds(3)).
     pub activated: u32,
     /// How many of the caller's descriptors behind those it gets.
@@ -50,13 +52,23 @@ pub(super) fn make(
     warn: &dyn Fn(&str),
 ) -> Result<(Container, Started, Lock)> {
     let bundle = Bundle::read(&how.bundle)?;
+    bundle.warnings.iter().for_each(|text| warn(text));
     let mut plan = bundle::plan(&bundle.spec, &bundle.dir, id)?;
     plan.process.sockets = (how.activated, None);
     plan.process.preserved = how.preserved;
     connect_console(&mut plan.process, how.console.as_deref(), attends)?;
+    let pidfd = connect_pidfd(how.pidfd.as_deref())?;
     let (dir, lock) = states.reserve(id)?;
     let mut placed = None;
-    match prepare(id, &dir, &bundle, &mut plan, how, &mut placed) {
+    let prepared = prepare(id, &dir, &bundle, &mut plan, how, &mut placed);
+    let told = prepared.and_then(|(container, started)| {
+        let sent = send_pidfd(pidfd.as_ref(), &started.child.pidfd);
+        if sent.is_err() {
+            let _ = crate::sys::pidfd::end(&started.child.pidfd);
+        }
+        sent.map(|()| (container, started))
+    });
+    match told {
         Ok((container, started)) => {
             started.warnings.iter().for_each(|text| warn(text));
             Ok((container, started, lock))

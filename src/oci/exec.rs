@@ -3,7 +3,7 @@
 use super::bundle::may_set_groups;
 use super::lifecycle::attend;
 use super::state::{Container, States, Status};
-use super::{connect_console, own_streams, write_pid};
+use super::{connect_console, connect_pidfd, document, own_streams, send_pidfd, write_pid};
 use crate::cgroup::v2::Group;
 use crate::error::refuse;
 use crate::idmap::IdMap;
@@ -44,6 +44,8 @@ pub struct How {
     pub console: Option<PathBuf>,
     /// Gets the id of the process.
     pub pid_file: Option<PathBuf>,
+    /// A socket to whose listener a descriptor of the process goes.
+    pub pidfd: Option<PathBuf>,
     /// How many of the caller's descriptors from 3 on it gets.
     pub preserved: u32,
     /// It outlives this command.
@@ -72,7 +74,11 @@ pub fn exec(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result
         _ => refuse!(Conflict, "cannot exec in a stopped container: {id}"),
     };
     let spec = container.spec()?;
-    let mut process = process(&spec, how)?;
+    let mut process = process(&spec, how, warn)?;
+    if process.exec_cpu_affinity().is_none() {
+        let own = spec.process().as_ref();
+        process.set_exec_cpu_affinity(own.and_then(|own| own.exec_cpu_affinity().clone()));
+    }
     if process.capabilities().is_none() {
         let own = spec.process().as_ref();
         process.set_capabilities(own.and_then(|own| own.capabilities().clone()));
@@ -96,12 +102,19 @@ pub fn exec(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result
     }
     let filter = Seccomp::of(linux.and_then(|l| l.seccomp().as_ref()), false);
     let mut plan = ProcessPlan::new(&process, filter, setgroups, None)?;
+    if let Some(linux) = linux {
+        plan.treatment = plan.treatment.within(linux)?;
+    }
+    if let Some(agent) = &mut plan.agent {
+        agent.state = serde_json::to_value(container.shown()?)?;
+    }
     plan.capabilities.get_or_insert_default();
     plan.preserved = how.preserved;
     if how.detached {
         plan.death_signal = None;
     }
     connect_console(&mut plan, how.console.as_deref(), !how.detached)?;
+    let pidfd = connect_pidfd(how.pidfd.as_deref())?;
     let signals = match how.detached {
         true => None,
         false => Some(SignalFd::new()?),
@@ -110,6 +123,7 @@ pub fn exec(states: &States, id: &str, how: &How, warn: &dyn Fn(&str)) -> Result
     let group = group.as_ref().map(AsFd::as_fd);
     let started = join(&target, namespaces(&spec), &plan, &own_streams()?, group)?;
     started.warnings.iter().for_each(|text| warn(text));
+    send_pidfd(pidfd.as_ref(), &started.child.pidfd)?;
     if let Some(path) = &how.pid_file {
         write_pid(path, started.child.pid.as_raw())?;
     }
@@ -150,12 +164,15 @@ fn group(container: &Container, below: Option<&str>) -> Result<Option<OwnedFd>> 
     ))
 }
 
-fn process(spec: &Spec, how: &How) -> Result<Process> {
+fn process(spec: &Spec, how: &How, warn: &dyn Fn(&str)) -> Result<Process> {
     if let Some(path) = &how.process {
         let what = || format!("--process {}", path.display());
         let text = std::fs::read(path).with_context(what)?;
-        return match serde_json::from_slice(&text) {
-            Ok(process) => Ok(process),
+        return match document::process(&text) {
+            Ok((process, warnings)) => {
+                warnings.iter().for_each(|text| warn(text));
+                Ok(process)
+            }
             Err(error) => refuse!(Invalid, "{}: {error}", what()),
         };
     }

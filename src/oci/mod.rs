@@ -7,6 +7,7 @@
 
 pub mod bundle;
 pub mod create;
+mod document;
 pub mod events;
 pub mod example;
 pub mod exec;
@@ -19,8 +20,10 @@ mod terminal;
 use crate::error::refuse;
 use crate::runtime::Stdio;
 use crate::runtime::process::ProcessPlan;
+use crate::sys::channel::send_to;
 use crate::sys::fd::standard;
 use anyhow::{Context, Result};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
@@ -56,6 +59,26 @@ fn connect_console(plan: &mut ProcessPlan, socket: Option<&Path>, attends: bool)
         (None, _) => {}
     }
     Ok(())
+}
+
+/// Connects to who is to get a descriptor of a process (pidfd_open(2)).
+fn connect_pidfd(socket: Option<&Path>) -> Result<Option<UnixStream>> {
+    let connect = |path: &Path| {
+        let what = || format!("--pidfd-socket {}", path.display());
+        UnixStream::connect(path).with_context(what)
+    };
+    socket.map(connect).transpose()
+}
+
+/// Hands over what [`connect_pidfd`] connected for.
+fn send_pidfd(socket: Option<&UnixStream>, pidfd: &OwnedFd) -> Result<()> {
+    match socket {
+        // What is said with it nobody reads.
+        Some(socket) => {
+            Ok(send_to(socket, b"pidfd", Some(pidfd.as_fd())).context("--pidfd-socket")?)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Writes a process's id to a file, which is there as a whole or not at all.

@@ -6,6 +6,7 @@
 //! A command that is killed leaves a directory whose state says what it had come
 //! to: [`Status::Creating`] with a process or without, which `delete` removes.
 
+use super::document;
 use super::group;
 use crate::cgroup::place::Placed;
 use crate::error::{refusal, refuse};
@@ -429,7 +430,9 @@ fn kept(dir: &Path) -> Result<Spec> {
     let path = dir.join(CONFIG);
     let what = || path.display().to_string();
     let text = std::fs::read(&path).with_context(what)?;
-    serde_json::from_slice(&text).with_context(what)
+    document::spec(&text)
+        .map(|(spec, _)| spec)
+        .with_context(what)
 }
 
 /// Removes the group of a container that has come no further.

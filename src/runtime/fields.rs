@@ -63,7 +63,6 @@ type Fields = [(&'static str, Field)];
 use Field::{Done, Each, Ignored, In, Refused};
 
 const OTHER_SYSTEM: &str = "it is for another operating system";
-const NOT_YET: &str = "bryo does not do that yet";
 
 /// runtime-spec, config.md; nothing is said of what is below a refused field.
 const SPEC: &Fields = &[
@@ -131,9 +130,20 @@ const PROCESS: &Fields = &[
     ("apparmorProfile", Refused(NO_LABELS)),
     ("oomScoreAdj", Done),
     ("selinuxLabel", Refused(NO_LABELS)),
-    ("ioPriority", Refused(NOT_YET)),
-    ("scheduler", Refused(NOT_YET)),
-    ("execCPUAffinity", Refused(NOT_YET)),
+    ("ioPriority", In(&[("class", Done), ("priority", Done)])),
+    (
+        "scheduler",
+        In(&[
+            ("policy", Done),
+            ("nice", Done),
+            ("priority", Done),
+            ("flags", Done),
+            ("runtime", Done),
+            ("deadline", Done),
+            ("period", Done),
+        ]),
+    ),
+    ("execCPUAffinity", In(&[("initial", Done), ("final", Done)])),
 ];
 
 const NO_LABELS: &str = "bryo sets no labels of security modules";
@@ -184,8 +194,11 @@ const LINUX: &Fields = &[
     ("readonlyPaths", Done),
     ("mountLabel", Refused(NO_LABELS)),
     ("intelRdt", Refused("the machine's caches need root")),
-    ("memoryPolicy", Refused(NOT_YET)),
-    ("personality", Refused(NOT_YET)),
+    (
+        "memoryPolicy",
+        In(&[("mode", Done), ("nodes", Done), ("flags", Done)]),
+    ),
+    ("personality", In(&[("domain", Done), ("flags", Done)])),
     ("timeOffsets", Each(&[("secs", Done), ("nanosecs", Done)])),
 ];
 
@@ -274,8 +287,8 @@ const SECCOMP: &Fields = &[
     ("defaultErrnoRet", Done),
     ("architectures", Done),
     ("flags", Done),
-    ("listenerPath", Refused(NO_LISTENER)),
-    ("listenerMetadata", Refused(NO_LISTENER)),
+    ("listenerPath", Done),
+    ("listenerMetadata", Done),
     (
         "syscalls",
         In(&[
@@ -294,9 +307,6 @@ const SECCOMP: &Fields = &[
         ]),
     ),
 ];
-
-/// Why no call is asked about.
-pub(super) const NO_LISTENER: &str = "bryo hands no calls to another program";
 
 /// A field of a spec that has no effect, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

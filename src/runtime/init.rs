@@ -167,6 +167,9 @@ fn start(
     if plan.root_readonly {
         rootfs::make_root_readonly(&root).at(Step::Protect)?;
     }
+    if let Some(propagation) = plan.final_propagation {
+        rootfs::propagate(propagation).at(Step::Root)?;
+    }
     // The container must not hold its own root or a half-made mount.
     drop((mounts, devices, root, outside));
 

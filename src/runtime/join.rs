@@ -46,6 +46,7 @@ pub fn join(
     let enter = || -> anyhow::Result<()> {
         // By the host's own /proc, while it is in sight and ours to write to.
         process.set_oom_score()?;
+        process.treatment.settle(false)?;
         // From here on processes of the container could see this one.
         prctl::set_dumpable(false).context("set dumpable")?;
         let kinds = Namespaces::from_bits_retain(kinds as i32);
@@ -85,6 +86,7 @@ pub(super) fn run(
         nix::unistd::setsid().context("setsid")?;
         sys::signal::reset()?;
         nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+        process.treatment.settle(true)?;
         // A kernel without keyrings, or a quota that is used up: as at the
         // container's start.
         let _ = sys::cred::new_session_keyring();

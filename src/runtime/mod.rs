@@ -26,6 +26,7 @@ mod rootfs;
 pub mod seccomp;
 pub mod start;
 pub mod stdio;
+pub mod treatment;
 pub mod visit;
 
 pub use message::{StartError, Step};

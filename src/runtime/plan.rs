@@ -43,6 +43,8 @@ pub struct Plan {
     pub root_readonly: bool,
     /// Propagation type of all that is mounted already (`MS_SLAVE`, …).
     pub root_propagation: u64,
+    /// Propagation type of `/` in the end, if it is another one.
+    pub final_propagation: Option<u64>,
     /// The root file system, where the spec says how to mount it.
     pub root_mount: Option<RootMount>,
     /// Mounts in order.
@@ -390,8 +392,17 @@ impl Plan {
         let emulate_root = annotation(ANNOTATION_EMULATE_ROOT)
             .map(|word| RootEmulation::parse(word).ok_or_else(|| unknown(ANNOTATION_EMULATE_ROOT)))
             .transpose()?;
+        let (root_propagation, final_propagation) =
+            root_propagation(linux.rootfs_propagation().as_deref())?;
         let setgroups =
             allows_setgroups(&gid_map) && annotation(ANNOTATION_KEEP_GROUPS) != Some("1");
+        let mut process_plan = ProcessPlan::of_checked(
+            process,
+            process::Seccomp::of(linux.seccomp().as_ref(), default_seccomp),
+            setgroups,
+            emulate_root,
+        )?;
+        process_plan.treatment = process_plan.treatment.within(linux)?;
         Ok(Plan {
             create,
             join,
@@ -401,7 +412,8 @@ impl Plan {
             interface,
             root: bundle.join(root.path()),
             root_readonly: root.readonly().unwrap_or(false),
-            root_propagation: root_propagation(linux.rootfs_propagation().as_deref())?,
+            root_propagation,
+            final_propagation,
             root_mount,
             mounts,
             devices,
@@ -411,12 +423,7 @@ impl Plan {
             sysctl,
             init,
             group: None,
-            process: ProcessPlan::of_checked(
-                process,
-                process::Seccomp::of(linux.seccomp().as_ref(), default_seccomp),
-                setgroups,
-                emulate_root,
-            )?,
+            process: process_plan,
             uid_map,
             gid_map,
             hooks: Hooks::of(spec, bundle)?,
@@ -434,14 +441,17 @@ fn check_version(version: &str) -> Result<()> {
     }
 }
 
-fn root_propagation(word: Option<&str>) -> Result<u64> {
+/// What all mounts become first, and the root in the end. Nothing is told to the
+/// host whatever is asked for: what is shared is so among the container's own.
+fn root_propagation(word: Option<&str>) -> Result<(u64, Option<u64>)> {
+    let slave = libc::MS_SLAVE;
     Ok(match word {
-        None | Some("" | "rslave" | "slave") => libc::MS_SLAVE,
-        Some("rprivate" | "private") => libc::MS_PRIVATE,
-        Some("rshared" | "shared" | "runbindable" | "unbindable") => {
-            let why = "the root of a container is private or a slave of the host's";
-            return Err(Unsupported::new("linux.rootfsPropagation", why).into());
-        }
+        None | Some("" | "rslave" | "slave") => (slave, None),
+        Some("rprivate" | "private") => (libc::MS_PRIVATE, None),
+        Some("shared") => (slave, Some(libc::MS_SHARED)),
+        Some("rshared") => (slave, Some(libc::MS_SHARED | libc::MS_REC)),
+        Some("unbindable") => (slave, Some(libc::MS_UNBINDABLE)),
+        Some("runbindable") => (slave, Some(libc::MS_UNBINDABLE | libc::MS_REC)),
         Some(other) => bail!("linux.rootfsPropagation: '{other}' is none"),
     })
 }

@@ -7,6 +7,7 @@ use super::message::{Message, Step};
 use super::place;
 use super::plan::c_string;
 use super::seccomp::{self, Filter, RootEmulation};
+use super::treatment::Treatment;
 use crate::sys::channel::Channel;
 use crate::sys::clone::NewProcess;
 use crate::sys::seccomp::install_with_listener;
@@ -61,6 +62,10 @@ pub struct ProcessPlan {
     pub emulating_seccomp: Option<Filter>,
     /// Its score for the out-of-memory killer, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
+    /// What it gets of processors, disks and memory.
+    pub treatment: Treatment,
+    /// Who is asked about the calls that its filter asks about.
+    pub agent: Option<Agent>,
     /// Whether it gets a terminal, and how large: columns and rows.
     pub terminal: Option<Option<(u16, u16)>>,
     /// Descriptors from 3 on that it gets (sd_listen_fds(3)), and what they are
@@ -96,6 +101,8 @@ impl Default for ProcessPlan {
             emulate_root: None,
             emulating_seccomp: None,
             oom_score_adj: None,
+            treatment: Treatment::default(),
+            agent: None,
             terminal: None,
             sockets: (0, None),
             preserved: 0,
@@ -104,6 +111,19 @@ impl Default for ProcessPlan {
             console: None,
         }
     }
+}
+
+/// Another program that answers for calls (runtime-spec, config-linux.md,
+/// "Seccomp").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// The socket where it listens.
+    pub path: PathBuf,
+    /// What it is told besides.
+    pub metadata: Option<String>,
+    /// The container's state, without the process's id if that is its first one.
+    /// Who makes containers without such a state has no agents.
+    pub state: serde_json::Value,
 }
 
 /// Which system call filter a spec asks for.
@@ -203,6 +223,27 @@ fn asks_a_listener(profile: &LinuxSeccomp) -> bool {
     actions.any(|action| action == LinuxSeccompAction::ScmpActNotify)
 }
 
+/// Who is asked by a profile that asks.
+fn agent(profile: &LinuxSeccomp, emulate_root: Option<RootEmulation>) -> Result<Agent> {
+    let unsupported = |why| Unsupported::new("linux.seccomp.syscalls", why).into();
+    if emulate_root.is_some() {
+        return Err(unsupported(
+            "the calls of an emulated root are bryo's to answer",
+        ));
+    }
+    let path = profile.listener_path().clone();
+    let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
+        return Err(unsupported(
+            "SCMP_ACT_NOTIFY without listenerPath asks nobody",
+        ));
+    };
+    Ok(Agent {
+        path,
+        metadata: profile.listener_metadata().clone(),
+        state: serde_json::Value::Null,
+    })
+}
+
 /// Whether a file can be executed by what its mode says.
 fn executable(file: &CStr) -> nix::Result<()> {
     // Not faccessat2(2), which the C library takes for anything more and sandboxes
@@ -274,6 +315,7 @@ impl ProcessPlan {
         let groups = user.additional_gids().iter().flatten();
         let capabilities = process.capabilities().as_ref().map(capabilities);
         let mut emulating_seccomp = None;
+        let mut agent = None;
         let seccomp = match filter {
             Seccomp::Off => None,
             Seccomp::Default => {
@@ -283,11 +325,12 @@ impl ProcessPlan {
                 emulating_seccomp = emulate_root.and_then(both);
                 Some(seccomp::default_filter(&bounding)?)
             }
-            Seccomp::Profile(profile) if asks_a_listener(profile) => {
-                let field = "linux.seccomp.syscalls";
-                return Err(Unsupported::new(field, fields::NO_LISTENER).into());
+            Seccomp::Profile(profile) => {
+                if asks_a_listener(profile) {
+                    agent = Some(self::agent(profile, emulate_root)?);
+                }
+                Some(seccomp::compile(profile, seccomp::NATIVE)?)
             }
-            Seccomp::Profile(profile) => Some(seccomp::compile(profile, seccomp::NATIVE)?),
         };
         let limits = process.rlimits().iter().flatten();
         let size = process.console_size().as_ref().map(|size| {
@@ -311,6 +354,8 @@ impl ProcessPlan {
             emulate_root,
             emulating_seccomp,
             oom_score_adj: process.oom_score_adj(),
+            treatment: Treatment::of(process)?,
+            agent,
             terminal: process.terminal().unwrap_or(false).then_some(size),
             ..ProcessPlan::default()
         })
@@ -340,6 +385,8 @@ impl ProcessPlan {
             capabilities: self.capabilities,
             no_new_privileges: self.no_new_privileges,
             seccomp: self.seccomp.clone(),
+            treatment: self.treatment.clone(),
+            agent: self.agent.clone(),
             ..ProcessPlan::default()
         }
     }
@@ -416,6 +463,7 @@ impl ProcessPlan {
             setrlimit(*resource, *soft, *hard)
                 .with_context(|| format!("limit {resource:?} to {soft}:{hard}"))?;
         }
+        self.treatment.apply()?;
         if let Some(mask) = self.umask {
             nix::sys::stat::umask(mask);
         }
@@ -488,6 +536,11 @@ impl ProcessPlan {
             }
         }
         if let Some(filter) = &self.seccomp {
+            if filter.notify {
+                let listener = install_with_listener(&filter.program, filter.flags.into())?;
+                report.send(&Message::Listener.encode(), Some(listener.as_fd()))?;
+                return Ok(());
+            }
             sys::seccomp::install(&filter.program, filter.flags.into())?;
         }
         Ok(())

@@ -39,6 +39,13 @@ pub fn isolate(propagation: u64) -> Result<()> {
         .context("make mounts private")
 }
 
+/// Gives the root file system its own propagation type.
+pub fn propagate(propagation: u64) -> Result<()> {
+    let flags = MsFlags::from_bits_truncate(propagation);
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .context("linux.rootfsPropagation")
+}
+
 /// Mounts the root file system at `plan.root` and returns it.
 pub fn mount_root(plan: &Plan, outside: &mut Option<Outside>) -> Result<OwnedFd> {
     if let Some(outside) = outside {

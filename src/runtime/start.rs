@@ -1,26 +1,28 @@
 //! Outside: makes the process, and hears from it until it has become the
 //! container's command, at once or in two halves.
 
+use super::fields::Unsupported;
 use super::gate::{Gate, Key};
 use super::hooks::{Hooks, Moment};
 use super::init::{self, Ids, Last};
 use super::join;
 use super::message::{Message, StartError, Step};
 use super::plan::Plan;
-use super::process::ProcessPlan;
+use super::process::{Agent, ProcessPlan};
 use super::stdio::Stdio;
 use crate::idmap::write::Setgroups;
 use crate::process::{Refused, through};
-use crate::sys::channel::Channel;
+use crate::sys::channel::{Channel, send_to};
 use crate::sys::clone::{Child, Forked, NewProcess, Parent, clone3, clone3_into, exit_now};
 use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::wait::wait;
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::unistd::{getegid, geteuid};
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 /// A process that runs the command it was made for, or waits to do so.
 #[derive(Debug)]
@@ -124,6 +126,12 @@ fn begin(
     gate: Option<&Gate>,
 ) -> Result<Started, StartError> {
     let clone_failed = failed(Step::Clone);
+    let agent = plan.process.agent.as_ref();
+    if agent.is_some_and(|agent| agent.state.is_null()) {
+        let why = "bryo hands the calls of its own containers to no other program";
+        let unsupported = Unsupported::new("linux.seccomp.listenerPath", why);
+        return Err(failed(Step::Plan)(unsupported.into()));
+    }
     let page = plan.process.page(gate.is_some());
     let page = page.map_err(|e| clone_failed(e.into()))?;
     let (ours, theirs) = Channel::pair().map_err(|e| clone_failed(e.into()))?;
@@ -283,7 +291,16 @@ pub(super) fn hear(
             (Some(Message::Console), _) => console = received.fd,
             (Some(Message::Tap), _) => tap = received.fd,
             (Some(Message::Listener), _) => listener = received.fd.map(Listener::new),
-            (Some(Message::Ready), _) => ready = true,
+            (Some(Message::Ready), _) => {
+                let agent = process.agent.as_ref();
+                let given = agent.and_then(|agent| Some((agent, listener.take()?)));
+                if let Some((agent, listener)) = given
+                    && let Err(error) = hand_over(agent, &listener, &child)
+                {
+                    break failed(Step::Credentials)(error);
+                }
+                ready = true;
+            }
             (Some(Message::Warning(text)), _) => warnings.push(text),
             (Some(Message::Failed(error)), _) => break error,
             (Some(Message::Mounted), Some(hooks)) => {
@@ -298,6 +315,24 @@ pub(super) fn hear(
     };
     reap(&child);
     Err(error)
+}
+
+/// Gives the listener of a process's filter to who answers its calls from now on
+/// (runtime-spec, config-linux.md, "The Container Process State").
+fn hand_over(agent: &Agent, listener: &Listener, child: &Child) -> anyhow::Result<()> {
+    let pid = child.pid.as_raw();
+    let mut state = agent.state.clone();
+    if let Some(state) = state.as_object_mut() {
+        state.entry("pid").or_insert(pid.into());
+    }
+    let mut told = serde_json::json!({"ociVersion": state["ociVersion"], "fds": ["seccompFd"],
+        "pid": pid, "state": state});
+    if let Some(metadata) = &agent.metadata {
+        told["metadata"] = metadata.as_str().into();
+    }
+    let what = || format!("linux.seccomp.listenerPath {}", agent.path.display());
+    let socket = UnixStream::connect(&agent.path).with_context(what)?;
+    send_to(&socket, told.to_string().as_bytes(), Some(listener.as_fd())).with_context(what)
 }
 
 /// Runs the hooks that come before the root is entered, and says so.

@@ -22,6 +22,7 @@ pub mod pidfd;
 pub mod random;
 pub mod replace;
 pub mod rewrite;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 pub mod signals;

@@ -172,6 +172,9 @@ pub struct Create {
     /// A file that gets the process's id
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
+    /// A socket that gets a descriptor of the process
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the container gets
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = descriptors())]
     pub preserve_fds: u32,
@@ -247,6 +250,9 @@ pub struct Exec {
     /// A socket that gets the master side of its terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
+    /// A socket that gets a descriptor of the process
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on it gets
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = descriptors())]
     pub preserve_fds: u32,
@@ -302,6 +308,7 @@ impl Create {
             bundle: self.bundle.clone(),
             console: self.console_socket.clone(),
             pid_file: self.pid_file.clone(),
+            pidfd: self.pidfd_socket.clone(),
             activated: activated(),
             preserved: self.preserve_fds,
             manager,
@@ -321,6 +328,7 @@ impl Exec {
             tty: self.tty,
             console: self.console_socket.clone(),
             pid_file: self.pid_file.clone(),
+            pidfd: self.pidfd_socket.clone(),
             preserved: self.preserve_fds,
             detached: self.detach,
             groups: self.additional_gids.clone(),

@@ -402,43 +402,13 @@ fn what_is_not_done_is_refused_by_its_name() {
             "process.apparmorProfile",
         ),
         ("/process/selinuxLabel", json!("l"), "process.selinuxLabel"),
-        (
-            "/process/ioPriority",
-            json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}),
-            "process.ioPriority",
-        ),
-        (
-            "/process/scheduler",
-            json!({"policy": "SCHED_BATCH"}),
-            "process.scheduler",
-        ),
-        (
-            "/process/execCPUAffinity",
-            json!({"initial": "0"}),
-            "process.execCPUAffinity",
-        ),
         ("/linux/netDevices", json!({"eth0": {}}), "linux.netDevices"),
         ("/linux/mountLabel", json!("l"), "linux.mountLabel"),
         ("/linux/intelRdt", json!({}), "linux.intelRdt"),
         (
-            "/linux/memoryPolicy",
-            json!({"mode": "MPOL_LOCAL"}),
-            "linux.memoryPolicy",
-        ),
-        (
             "/linux/personality",
-            json!({"domain": "LINUX32"}),
-            "linux.personality",
-        ),
-        (
-            "/linux/seccomp",
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/l"}),
-            "linux.seccomp.listenerPath",
-        ),
-        (
-            "/linux/seccomp",
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
-            "linux.seccomp.listenerMetadata",
+            json!({"domain": "LINUX32", "flags": ["ADDR_COMPAT_LAYOUT"]}),
+            "linux.personality.flags",
         ),
         (
             "/linux/seccomp",
@@ -447,21 +417,6 @@ fn what_is_not_done_is_refused_by_its_name() {
                 "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}]
             }),
             "linux.seccomp.syscalls",
-        ),
-        (
-            "/linux/rootfsPropagation",
-            json!("shared"),
-            "linux.rootfsPropagation",
-        ),
-        (
-            "/linux/rootfsPropagation",
-            json!("rshared"),
-            "linux.rootfsPropagation",
-        ),
-        (
-            "/linux/rootfsPropagation",
-            json!("unbindable"),
-            "linux.rootfsPropagation",
         ),
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         (
