@@ -250,6 +250,44 @@ fn output_goes_by_its_module() {
 /// What is done in one place alone: the word that does it, and the place.
 const IN_ONE_PLACE: [(&str, &str); 1] = [("PollFd", "sys/wait.rs")];
 
+/// Where errors have no kind: below `src/error`, where it reads texts of others, and
+/// what build.rs compiles too, whose callers give it one.
+const WITHOUT_KINDS: &[&str] = &[
+    "src/error/fault.rs",
+    "src/bin",
+    "src/idmap",
+    "src/sys",
+    "src/runtime/seccomp/compiler",
+];
+
+#[test]
+fn errors_that_are_made_have_a_kind() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let of_tests = file.ends_with("tests.rs") || file.iter().any(|part| part == "tests");
+        if of_tests || WITHOUT_KINDS.iter().any(|top| file.starts_with(top)) {
+            continue;
+        }
+        let text = code(&read(&file));
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for made in ["bail!(", "ensure!(", "anyhow!("] {
+            for (at, _) in text.match_indices(made) {
+                // Literals are blanks; what is made of an error has that one's kind.
+                let next = text[at + made.len()..].trim_start();
+                if made != "anyhow!(" || next.starts_with([')', ',']) {
+                    faults.push(format!(
+                        "{}:{}: {made} makes an error of no kind: see refuse!, demand! and \
+                         refusal! in src/error/kind.rs",
+                        file.display(),
+                        text[..at].lines().count()
+                    ));
+                }
+            }
+        }
+    }
+    report(faults);
+}
+
 #[test]
 fn what_has_a_place_is_done_there() {
     let mut faults = Vec::new();

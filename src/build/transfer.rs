@@ -7,7 +7,7 @@ use super::ignore::Ignore;
 use super::layout::{Change, Chosen, Destination, Found, made, sources};
 use crate::engine::ground::user::{group_id, resolve};
 use crate::engine::request::user::{IdOrName, UserOption};
-use crate::error::{refusal, refuse};
+use crate::error::{demand, refusal, refuse};
 use crate::image::budget::Budget;
 use crate::image::compress;
 use crate::image::entry::{self, join, show};
@@ -15,7 +15,7 @@ use crate::image::export::Tree;
 use crate::image::tarball::{Members, Stream};
 use crate::image::tarwrite::{Kind, Member, TarWriter};
 use crate::image::view::Node;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use std::collections::HashSet;
@@ -330,7 +330,11 @@ impl<W: Write> Writing<'_, W> {
                 (Kind::File(_), None) => {
                     let copy = |out: &mut dyn Write| {
                         let copied = std::io::copy(&mut (&mut members).take(size), out)?;
-                        ensure!(copied == size, "unexpected EOF: the archive is truncated");
+                        demand!(
+                            Invalid,
+                            copied == size,
+                            "unexpected EOF: the archive is truncated"
+                        );
                         Ok(())
                     };
                     self.out.file_by(&member, size, copy)
@@ -340,7 +344,8 @@ impl<W: Write> Writing<'_, W> {
                     for piece in pieces {
                         std::io::copy(&mut std::io::repeat(0).take(piece.offset - at), out)?;
                         let copied = std::io::copy(&mut (&mut members).take(piece.length), out)?;
-                        ensure!(
+                        demand!(
+                            Invalid,
                             copied == piece.length,
                             "unexpected EOF: the archive is truncated"
                         );

@@ -7,7 +7,7 @@ use super::dbus::{self, Call, FIXED_HEADER, Received, Writer};
 use super::limits::Setting;
 use crate::error::refuse;
 use crate::sys::ns;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::unistd::geteuid;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -214,7 +214,7 @@ impl Manager {
             match self.receive()? {
                 Received::Answer(number, path) if number == serial => job = path,
                 Received::Failed(number, name, _) if number == serial && name == EXISTS => {
-                    bail!(Exists)
+                    return Err(Exists.into());
                 }
                 Received::Failed(number, name, text) if number == serial => {
                     refuse!(Forbidden, "systemd refuses: {text} ({name})")

@@ -1,6 +1,7 @@
 //! Lists of processors, periods, and amounts as people read them. Pure.
 
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 
 /// Length of the period in which a quota of processors is given, in
 /// microseconds, unless another is asked for (the kernel's and docker's).
@@ -19,7 +20,7 @@ pub fn set(text: &str) -> Result<Vec<u32>> {
         };
         let (first, last) = (number(first)?, number(last)?);
         if first > last {
-            bail!(wrong());
+            refuse!(Invalid, "{}", wrong());
         }
         all.extend(first..=last);
     }

@@ -1,5 +1,6 @@
 //! `bryo check`
 
+use crate::error::{demand, refuse};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -127,7 +128,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
 fn unpack(store: &Store, id: Option<&&String>, tree: &Path) -> Result<()> {
     let image = id.map(|id| store.find(id)).transpose()?.flatten();
     let Some(image) = image else {
-        anyhow::bail!("its image is gone");
+        refuse!(NotFound, "its image is gone");
     };
     let _lock = store.lock_shared()?;
     store.unpack(&image, &Quiet)?;
@@ -137,7 +138,7 @@ fn unpack(store: &Store, id: Option<&&String>, tree: &Path) -> Result<()> {
             .with_flavour(crate::image::flavour::Flavour::Single)
             .unpack(&image, &Quiet)?;
     }
-    anyhow::ensure!(tree.exists(), "it is of another id map");
+    demand!(NotFound, tree.exists(), "it is of another id map");
     Ok(())
 }
 

@@ -9,9 +9,10 @@ use crate::engine::container::control::Request;
 use crate::engine::container::record::State;
 use crate::engine::operate::commit::{CommitOptions, commit};
 use crate::engine::supervise::cleaner::empty_trash_behind;
+use crate::error::demand;
 use crate::image::change::Change;
 use crate::image::reference::Reference;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 
 /// Make an image of what a container changed
@@ -57,7 +58,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let container = containers.find(&args.container)?;
     let name = args.name.clone().map(Reference::or_latest);
     if let Some(name) = &name {
-        ensure!(
+        demand!(
+            Invalid,
             name.digest().is_none(),
             "{name}: a new image cannot be named by a digest"
         );

@@ -1,5 +1,6 @@
 //! Settings as the defaults of flags.
 
+use crate::error::refusal;
 use std::ffi::OsString;
 
 use anyhow::{Context, Result};
@@ -146,7 +147,7 @@ fn valid(argument: &Arg, value: &str) -> Result<()> {
         .map_err(|error| {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
-            anyhow::anyhow!("{}", line.strip_prefix("error: ").unwrap_or(line))
+            refusal!(Invalid, "{}", line.strip_prefix("error: ").unwrap_or(line))
         })
 }
 

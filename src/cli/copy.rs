@@ -1,8 +1,9 @@
 //! `bryo copy`
 
+use crate::error::{demand, refuse};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 
 use super::Context;
 use super::output;
@@ -117,7 +118,7 @@ impl Transport {
                 });
             }
             if form == Form::Dir {
-                ensure!(!rest.is_empty(), "{prefix} needs a path");
+                demand!(Invalid, !rest.is_empty(), "{prefix} needs a path");
                 return Ok(Transport::File(form, rest.into(), None));
             }
             // What is not there yet cannot tell which colon ends its path.
@@ -125,11 +126,12 @@ impl Transport {
                 Some((path, tag)) => (path, Some(tag.to_owned())),
                 None => (rest, None),
             };
-            ensure!(!path.is_empty(), "{prefix} needs a path");
+            demand!(Invalid, !path.is_empty(), "{prefix} needs a path");
             return Ok(Transport::File(form, path.into(), tag));
         }
         for other in ["docker-daemon:", "tar:", "tarball:", "sif:", "ostree:"] {
-            ensure!(
+            demand!(
+                Invalid,
                 !text.starts_with(other),
                 "{text}: images are copied between docker://, docker-archive:, oci-archive:, \
                  oci:, dir: and the store"
@@ -243,7 +245,7 @@ fn copy_all(
             let (files, entry) = entry()?;
             transfer_layout(&files, &entry, (path, tag.as_deref()), progress).with_context(context)
         }
-        _ => bail!("--all copies to docker://, oci: or oci-archive:"),
+        _ => refuse!(Invalid, "--all copies to docker://, oci: or oci-archive:"),
     }?;
     if let (Transport::File(_, layout, _), Some(path)) = (&destination, &archive) {
         pack_layout(layout, path).with_context(|| path.display().to_string())?;
@@ -285,7 +287,7 @@ fn write(
             )?;
             Ok(digest)
         }
-        Transport::Store(_) => bail!("the store takes images in its own way"),
+        Transport::Store(_) => refuse!(Invalid, "the store takes images in its own way"),
     }
 }
 

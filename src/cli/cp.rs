@@ -5,8 +5,9 @@ use super::error;
 use crate::engine::container::containers::Containers;
 use crate::engine::operate::cp::{CopyOptions, Side, copy};
 use crate::engine::operate::visit::Visit;
+use crate::error::{demand, refuse};
 use crate::image::budget::Budget;
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use std::io::IsTerminal;
 use std::rc::Rc;
 
@@ -44,7 +45,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let from = side(&args.from, &containers, None)?;
     let to = side(&args.to, &containers, Some(&from))?;
     if let Side::Stream = to {
-        ensure!(
+        demand!(
+            Invalid,
             !std::io::stdout().is_terminal(),
             "a tar is nothing for a terminal: use a pipe"
         );
@@ -68,7 +70,7 @@ fn side(text: &str, containers: &Containers, other: Option<&Side>) -> Result<Sid
         false => text.split_once(':'),
     };
     Ok(match parts {
-        Some((_, "")) => bail!("{text}: a path is missing after the colon"),
+        Some((_, "")) => refuse!(Invalid, "{text}: a path is missing after the colon"),
         Some((name, path)) => {
             let container = containers.find(name)?;
             let visit = match other {

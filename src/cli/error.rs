@@ -284,7 +284,13 @@ mod tests {
         }
         let command = |errno| {
             let (step, errno, text) = (Step::Execute, Some(errno), "x".to_owned());
-            let error = anyhow!(StartError { step, errno, text });
+            let said = None;
+            let error = anyhow!(StartError {
+                step,
+                errno,
+                said,
+                text
+            });
             [Run, Describing, Other].map(|verb| exit_code(verb, &error))
         };
         assert_eq!(command(Errno::ENOENT), [127; 3]);

@@ -1,10 +1,11 @@
 //! `bryo export`
 
+use crate::error::demand;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::Context;
 use crate::engine::operate::export::export;
@@ -29,7 +30,8 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let container = ctx.containers()?.find(&args.container)?;
     let Some(path) = args.output.as_deref().filter(|p| *p != Path::new("-")) else {
         let out = std::io::stdout();
-        ensure!(
+        demand!(
+            Invalid,
             !out.is_terminal(),
             "a tar is nothing for a terminal: use -o FILE or a pipe"
         );

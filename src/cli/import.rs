@@ -1,8 +1,9 @@
 //! `bryo import`
 
+use crate::error::demand;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
 use super::Context;
@@ -62,7 +63,8 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let store = unpacking_confined(store, &args.userns, &budget, Reach::Files)?;
     let name = args.name.clone().map(Reference::or_latest);
     if let Some(name) = &name {
-        ensure!(
+        demand!(
+            Invalid,
             name.digest().is_none(),
             "{name}: a new image cannot be named by a digest"
         );

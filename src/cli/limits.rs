@@ -6,7 +6,8 @@ use crate::engine::create::limits::{LimitOptions, check};
 use crate::engine::request::amount;
 use crate::engine::request::group::{Cgroups, Parent, Strictness};
 use crate::engine::request::limits as request;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use oci_spec::runtime::LinuxResources;
 
 /// Limits: what a container may use
@@ -121,13 +122,15 @@ impl Limits {
     /// Values that are none; flags that control groups of version 2 do not have.
     pub fn read(&self) -> Result<request::Limits> {
         if self.memory_swappiness.is_some_and(|n| n != -1) {
-            bail!(
+            refuse!(
+                Invalid,
                 "--memory-swappiness: control groups of version 2 have no such thing; \
                  --memory-swap says how much may be swapped out"
             );
         }
         if self.oom_kill_disable == Some(true) {
-            bail!(
+            refuse!(
+                Invalid,
                 "--oom-kill-disable: control groups of version 2 have no such thing; \
                  --memory-high slows down and kills nobody, --oom-score-adj says who goes first"
             );
@@ -184,7 +187,10 @@ pub fn options(limits: &Limits, place: &GroupFlags) -> Result<LimitOptions> {
     if asked {
         check(&resources)?;
         if manager == Manager::Disabled {
-            bail!("limits need a control group: leave out --cgroups disabled");
+            refuse!(
+                Invalid,
+                "limits need a control group: leave out --cgroups disabled"
+            );
         }
     }
     Ok(LimitOptions {

@@ -1,9 +1,10 @@
 //! `bryo load`
 
+use crate::error::refuse;
 use std::io::{IsTerminal, stdin};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::Context;
 use super::output;
@@ -47,7 +48,10 @@ pub struct Args {
 /// Loads the images and prints what they are called.
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     if args.input.is_none() && stdin().is_terminal() {
-        bail!("standard input is a terminal: name a file with --input");
+        refuse!(
+            Invalid,
+            "standard input is a terminal: name a file with --input"
+        );
     }
     let store = ctx.store()?;
     store.sweep()?;

@@ -1,9 +1,10 @@
 //! `bryo login`
 
+use crate::error::demand;
 use std::io::{BufRead, IsTerminal, Read, Write, stderr, stdin};
 use std::os::fd::AsFd;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use super::output;
@@ -68,7 +69,8 @@ pub fn run(args: &Args) -> Result<()> {
         }
         None => ask("Password: ", false)?,
     };
-    ensure!(
+    demand!(
+        Invalid,
         !user.is_empty() && !user.contains(':') && !secret.is_empty(),
         "a user, without a colon, and a password are wanted"
     );
@@ -99,7 +101,8 @@ pub fn domain(text: &str) -> Result<String> {
     };
     let name = format!("{host}/x");
     let reference: crate::image::reference::Reference = name.parse()?;
-    ensure!(
+    demand!(
+        Invalid,
         reference.path() == "x" || host == "docker.io",
         "{text:?} is no registry"
     );
@@ -109,7 +112,8 @@ pub fn domain(text: &str) -> Result<String> {
 /// Asks a person.
 fn ask(prompt: &str, echo: bool) -> Result<String> {
     let input = stdin();
-    ensure!(
+    demand!(
+        Invalid,
         input.is_terminal(),
         "standard input is no terminal: use --username and --password-stdin"
     );

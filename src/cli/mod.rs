@@ -232,7 +232,7 @@ enum Command {
 /// What verbs share: where things are kept.
 #[derive(Debug)]
 pub struct Context {
-    /// The store's directory.
+    /// The store's directory; empty for verbs that have none.
     pub root: PathBuf,
     /// Descriptors that our caller left open for us.
     pub inherited: Vec<i32>,
@@ -241,6 +241,38 @@ pub struct Context {
 }
 
 impl Context {
+    /// What `command` needs, with the store where `root` says.
+    fn of(command: &Command, root: Option<&Path>) -> Result<Context> {
+        let root = match (command, root) {
+            // They run where there may be no place for one.
+            (Command::Oci(_) | Command::Hello, _) => PathBuf::new(),
+            (_, Some(root)) => std::path::absolute(root)?,
+            (_, None) => paths::data_root()?,
+        };
+        if root != Path::new("") {
+            error::store_is_at(&root);
+            if let Some(warning) = paths::close_store(&root)? {
+                error::warn(&warning);
+            }
+        }
+        // Before any is opened here.
+        let inherited = match command {
+            Command::Run(_) | Command::Exec(_) | Command::Start(_) | Command::Restart(_) => {
+                sys::fd::inherited()
+            }
+            _ => Vec::new(),
+        };
+        let sockets = match inherited.is_empty() {
+            true => Sockets::default(),
+            false => Sockets::of_this_process()?,
+        };
+        Ok(Context {
+            root,
+            inherited,
+            sockets,
+        })
+    }
+
     /// The user's images; the store is made if it is missing.
     pub fn store(&self) -> Result<Store> {
         Store::open(&self.root)
@@ -295,9 +327,6 @@ pub fn main() -> ExitCode {
         Command::Container(args) => args.command(),
         other => other,
     };
-    if let Command::Oci(args) = &command {
-        return oci::main(args, cli.root);
-    }
     let family = command.family();
     let done = run(command, cli.root);
     match crate::engine::container::events::lost() {
@@ -393,33 +422,7 @@ impl Command {
 
 /// Runs a verb, and returns its exit code.
 fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
-    if let Command::Hello = command {
-        return hello::run().map(|()| 0);
-    }
-    let root = match root {
-        Some(root) => std::path::absolute(root)?,
-        None => paths::data_root()?,
-    };
-    error::store_is_at(&root);
-    if let Some(warning) = paths::close_store(&root)? {
-        error::warn(&warning);
-    }
-    // Before any is opened here.
-    let inherited = match command {
-        Command::Run(_) | Command::Exec(_) | Command::Start(_) | Command::Restart(_) => {
-            sys::fd::inherited()
-        }
-        _ => Vec::new(),
-    };
-    let sockets = match inherited.is_empty() {
-        true => Sockets::default(),
-        false => Sockets::of_this_process()?,
-    };
-    let context = Context {
-        root,
-        inherited,
-        sockets,
-    };
+    let context = Context::of(&command, root.as_deref())?;
     match &command {
         Command::Run(args) => return run::run(args, &context),
         Command::Create(args) => create::run(args, &context),
@@ -473,8 +476,7 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Info(args) => info::run(args, &context),
         Command::Doctor(args) => return doctor::run(args, &context),
         Command::Generate(args) => generate::run(args, &context),
-        // It has no store.
-        Command::Oci(_) => Ok(()),
+        Command::Oci(args) => return Ok(oci::main(args, root)),
         Command::Completion(args) => completion::run(args),
         Command::Man(args) => man::run(args),
         Command::Complete(args) => completion::words(args, &context),

@@ -31,7 +31,7 @@ const NO_CHECKPOINTS: &str = "not supported: bryo keeps no processes in files";
 const NO_VERB: u8 = 3;
 
 /// What an `exec` that fails exits with, as runc's.
-const EXEC_FAILED: u8 = 255;
+const EXEC_FAILED: i32 = 255;
 
 /// runc's command line, for programs that call a runtime
 #[derive(Debug, clap::Args)]
@@ -120,18 +120,19 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Runs the verb; `root` is where states are kept. Errors are reported here.
-pub fn main(args: &Args, root: Option<PathBuf>) -> ExitCode {
+/// Runs the verb, and returns its exit code; `root` is where states are kept.
+/// Errors are reported here.
+pub fn main(args: &Args, root: Option<PathBuf>) -> i32 {
     let error = match run(args, root) {
-        Ok(code) => return ExitCode::from(u8::try_from(code).unwrap_or(255)),
+        Ok(code) => return code,
         Err(error) => error,
     };
     let text = format!("{error:#}");
     args.note("error", &text);
     eprintln!("{NAME}: {text}");
     match args.verb {
-        Verb::Exec(_) => ExitCode::from(EXEC_FAILED),
-        _ => ExitCode::FAILURE,
+        Verb::Exec(_) => EXEC_FAILED,
+        _ => 1,
     }
 }
 

@@ -1,7 +1,7 @@
 //! `bryo pull`
 
-use crate::error::refusal;
-use anyhow::{Context as _, Result, bail, ensure};
+use crate::error::{demand, refusal};
+use anyhow::{Context as _, Result};
 
 use super::Context;
 use super::output;
@@ -146,7 +146,8 @@ fn report(pulled: &Pulled) -> Result<()> {
 
 /// The repository's name with all its tags.
 fn tags(client: &Client, reference: &Reference) -> Result<Vec<Reference>> {
-    ensure!(
+    demand!(
+        Invalid,
         reference.tag().is_none() && reference.digest().is_none(),
         "{reference}: with --all-tags, no tag or digest can be given"
     );
@@ -155,7 +156,7 @@ fn tags(client: &Client, reference: &Reference) -> Result<Vec<Reference>> {
         client.tags(&repository)
     };
     let tags = list().with_context(|| format!("list the tags of {reference}"))?;
-    ensure!(!tags.is_empty(), "{reference} has no tags");
+    demand!(Invalid, !tags.is_empty(), "{reference} has no tags");
     let tags = tags.iter().map(|tag| reference.with_tag(tag));
     tags.collect::<Result<_>>()
         .with_context(|| format!("the tags of {reference}"))
@@ -213,7 +214,7 @@ pub fn before_run(
             // As text the caller could not tell what is to be done about it.
             Err(error) => {
                 super::error::report(&error);
-                bail!(Reported(1));
+                return Err(Reported(1).into());
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! `bryo push`
 
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 
 use super::Context;
 use super::output;
@@ -46,7 +47,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let reference = match name.parse::<Reference>() {
         Ok(reference) => reference.or_latest(),
         Err(_) if args.destination.is_none() => {
-            bail!("{name} is an id: name where to push it to")
+            refuse!(Invalid, "{name} is an id: name where to push it to")
         }
         Err(error) => return Err(error),
     };

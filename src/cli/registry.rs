@@ -1,9 +1,10 @@
 //! Flags of all verbs that talk to registries.
 
+use crate::error::refuse;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::image::registry::client::{Client, RegistryOptions};
 use crate::image::registry::conf::Conf;
@@ -68,10 +69,14 @@ impl Flags {
             }
         };
         let Ok(delay) = Duration::try_from_secs_f64(self.retry_delay) else {
-            bail!("--retry-delay {}: seconds are wanted", self.retry_delay);
+            refuse!(
+                Invalid,
+                "--retry-delay {}: seconds are wanted",
+                self.retry_delay
+            );
         };
         if self.stall_timeout == 0 {
-            bail!("--stall-timeout 0: at least one second is wanted");
+            refuse!(Invalid, "--stall-timeout 0: at least one second is wanted");
         }
         Ok(RegistryOptions {
             tls_verify: self.tls_verify,

@@ -33,10 +33,10 @@ use crate::engine::request::{
     device, environment, hosts, names, pairs, process, publish, pull as pull_option, size, ulimit,
 };
 use crate::engine::supervise::attach::End;
-use crate::error::{Kind, OrKind};
+use crate::error::{Kind, OrKind, refuse};
 use crate::image::registry::pull::{self, Policy};
 use crate::image::store::Store;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use oci_spec::runtime::Spec;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -478,7 +478,10 @@ impl Args {
     /// How it is looked after, and its network.
     fn keeping(&self, dns: &Dns) -> Result<(Keeping, Network)> {
         if self.rm && self.restart != Restart::No {
-            bail!("--rm removes the container when it ends: leave out --restart");
+            refuse!(
+                Invalid,
+                "--rm removes the container when it ends: leave out --restart"
+            );
         }
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         let (aliases, addresses) = (&self.network_alias, [&self.ip, &self.ip6]);

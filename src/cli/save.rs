@@ -1,9 +1,10 @@
 //! `bryo save`
 
+use crate::error::refuse;
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::Context;
 use super::progress;
@@ -39,7 +40,7 @@ fn form(text: &str) -> Result<Form> {
         "docker-archive" | "docker" => Form::DockerArchive,
         "oci-archive" | "oci" => Form::OciArchive,
         "oci-dir" => Form::OciDir,
-        _ => bail!("there are docker-archive, oci-archive and oci-dir"),
+        _ => refuse!(Invalid, "there are docker-archive, oci-archive and oci-dir"),
     })
 }
 
@@ -56,7 +57,10 @@ fn by_digest(name: &Reference, image: &Image, format: Form) -> Option<Reference>
 /// Writes the archive.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.output.is_none() && stdout().is_terminal() {
-        bail!("standard output is a terminal: name a file with --output");
+        refuse!(
+            Invalid,
+            "standard output is a terminal: name a file with --output"
+        );
     }
     let store = context.store()?;
     let _lock = store.lock_shared()?;

@@ -8,8 +8,8 @@ use crate::engine::container::events::{self, Action};
 use crate::engine::create::limits;
 use crate::engine::operate::lifecycle;
 use crate::engine::request::restart::Restart;
-use crate::error::{Kind, OrKind};
-use anyhow::{Result, bail};
+use crate::error::{Kind, OrKind, refuse};
+use anyhow::Result;
 
 /// Change how containers are looked after, and what they may use
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let wanted = args.limits.read().or_kind(Kind::Invalid)?;
     let limited = wanted.any();
     if args.restart.is_none() && !limited {
-        bail!("nothing to change: give --restart or a limit, as --memory 512m");
+        refuse!(
+            Invalid,
+            "nothing to change: give --restart or a limit, as --memory 512m"
+        );
     }
     let containers = context.containers()?;
     super::each(&args.containers, |name| {

@@ -108,6 +108,26 @@ impl Fault {
         .encode()
     }
 
+    /// For what builds from before there were faults read too, which know a text
+    /// there: its text, a null byte, and itself; without that where it is longer
+    /// than `most` bytes, and cut there.
+    pub fn as_text(&self, most: usize) -> String {
+        let text = format!("{:#}", Error::from(self.clone()));
+        let fault = String::from_utf8(self.encode()).unwrap_or_default();
+        if text.len() + 1 + fault.len() <= most {
+            return text + "\0" + &fault;
+        }
+        text[..text.floor_char_boundary(most)].to_owned()
+    }
+
+    /// What [`as_text`](Fault::as_text) made; what is text alone is of the kind
+    /// `otherwise`.
+    pub fn of_text(text: &str, otherwise: Kind) -> Fault {
+        let (text, fault) = text.split_once('\0').unwrap_or((text, ""));
+        let read = serde_json::from_str(fault);
+        read.unwrap_or_else(|_| Fault::of(&otherwise.says(text).into()))
+    }
+
     /// The error that was told in `bytes`. What is no fault is taken for its
     /// text.
     pub fn decode(bytes: &[u8]) -> Error {
@@ -196,6 +216,21 @@ mod tests {
         assert_eq!(Kind::said(&taken), Some(Kind::Conflict));
         assert_eq!(taken.root_cause().downcast_ref(), Some(&Errno::EPERM));
         assert!(format!("{taken:#}").starts_with("publish: bind 80: EPERM"));
+    }
+
+    #[test]
+    fn it_goes_where_texts_went() {
+        let full = anyhow!(sys::Error::new("write", "x", Errno::ENOSPC)).context("freeze");
+        let fault = Fault::of(&full);
+        let text = fault.as_text(1000);
+        assert!(text.starts_with(&format!("{full:#}\0")), "{text}");
+        assert_eq!(Fault::of_text(&text, Kind::Conflict), fault);
+        let short = fault.as_text(100);
+        assert_eq!(short, format!("{full:#}"));
+        let of_text = Fault::of_text(&short, Kind::Conflict).into();
+        assert_eq!(Kind::of(&of_text), Some(Kind::Conflict));
+        let letters = Fault::of(&anyhow!("äöü")).as_text(3);
+        assert_eq!(letters, "ä");
     }
 
     #[test]

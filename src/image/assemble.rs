@@ -1,5 +1,6 @@
 //! From layers that were unpacked one by one to the stacks of images.
 
+use crate::error::refusal;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use super::budget::Budget;
 use super::digest::{self, Digest};
@@ -187,7 +188,7 @@ pub fn parallel_on<J: Sync, R: Send>(
         let joined = workers.into_iter().map(|worker| worker.join());
         joined
             .collect::<Result<Vec<()>, _>>()
-            .map_err(|_| anyhow!("a thread panicked"))
+            .map_err(|_| refusal!(Internal, "a thread panicked"))
     })?;
     results
         .into_inner()

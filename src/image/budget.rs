@@ -5,9 +5,10 @@
 //! links. What is honest stays far below the numbers here; what exceeds one is
 //! an error that says which, and how to allow it. Pure: no files, no clock.
 
+use crate::error::demand;
 use std::fmt;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use oci_spec::image::ImageConfiguration;
 
 use super::entry::{Entry, Kind};
@@ -182,7 +183,8 @@ impl fmt::Display for Flag {
 }
 
 fn within(what: &str, flag: Flag, count: u64, most: u64) -> Result<()> {
-    ensure!(
+    demand!(
+        Invalid,
         count <= most,
         "it has more than {most} {what}, which is more than is likely: if it is to be trusted, \
          pull, load, import, copy and cp allow more with {flag}"

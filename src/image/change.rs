@@ -3,12 +3,12 @@
 //!
 //! Pure: text in, JSON out.
 
-use crate::error::refusal;
+use crate::error::{demand, refusal, refuse};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::duration::parse_duration;
@@ -75,7 +75,11 @@ fn parse(text: &str) -> Result<Instruction> {
     let (word, rest) = text.split_at(end.unwrap_or(text.len()));
     let rest = rest.strip_prefix('=').unwrap_or(rest).trim();
     let word = word.to_ascii_uppercase();
-    ensure!(!word.is_empty(), "an instruction is missing, as CMD");
+    demand!(
+        Invalid,
+        !word.is_empty(),
+        "an instruction is missing, as CMD"
+    );
     let known = [
         "CMD",
         "ENTRYPOINT",
@@ -89,12 +93,13 @@ fn parse(text: &str) -> Result<Instruction> {
         "VOLUME",
         "WORKDIR",
     ];
-    ensure!(
+    demand!(
+        Invalid,
         known.contains(&word.as_str()),
         "{word} is not one of {}",
         known.join(", ")
     );
-    ensure!(!rest.is_empty(), "{word} needs a value");
+    demand!(Invalid, !rest.is_empty(), "{word} needs a value");
     Ok(match word.as_str() {
         "CMD" => Instruction::Cmd(command(rest)),
         "ENTRYPOINT" => Instruction::Entrypoint(command(rest)),
@@ -134,7 +139,7 @@ fn ports(text: &str) -> Result<impl Iterator<Item = String>> {
     let first: u16 = first.parse().with_context(what)?;
     let last: u16 = last.parse().with_context(what)?;
     let known = ["tcp", "udp", "sctp"].contains(&protocol.as_str());
-    ensure!(known && first <= last, what());
+    demand!(Invalid, known && first <= last, "{}", what());
     Ok((first..=last).map(move |port| format!("{port}/{protocol}")))
 }
 
@@ -160,7 +165,8 @@ fn health_check(text: &str) -> Result<Value> {
                 check.insert("Retries".into(), count.into());
                 continue;
             }
-            _ => bail!(
+            _ => refuse!(
+                Invalid,
                 "--{name} is not one of --interval, --timeout, --start-period, \
                  --start-interval, --retries"
             ),
@@ -169,7 +175,8 @@ fn health_check(text: &str) -> Result<Value> {
             "0" => Duration::ZERO,
             value => parse_duration(value).with_context(|| format!("--{name}={value}"))?,
         };
-        ensure!(
+        demand!(
+            Invalid,
             time.is_zero() || time >= Duration::from_millis(1),
             "--{name}={value}: it cannot be less than 1ms"
         );
@@ -179,14 +186,17 @@ fn health_check(text: &str) -> Result<Value> {
     let rest = rest.trim();
     let test = match word.to_ascii_uppercase().as_str() {
         "NONE" if rest.is_empty() && check.is_empty() => vec!["NONE".to_owned()],
-        "CMD" if rest.is_empty() => bail!("a command is missing behind CMD"),
+        "CMD" if rest.is_empty() => refuse!(Invalid, "a command is missing behind CMD"),
         "CMD" => match list(rest) {
             Ok(words) if rest.starts_with('[') => {
                 std::iter::once("CMD".to_owned()).chain(words).collect()
             }
             _ => vec!["CMD-SHELL".to_owned(), rest.to_owned()],
         },
-        _ => bail!("{word:?}: it is CMD and a command, behind its flags, or NONE alone"),
+        _ => refuse!(
+            Invalid,
+            "{word:?}: it is CMD and a command, behind its flags, or NONE alone"
+        ),
     };
     check.insert("Test".into(), json!(test));
     Ok(Value::Object(check))
@@ -196,7 +206,8 @@ fn health_check(text: &str) -> Result<Value> {
 fn trigger(text: &str) -> Result<String> {
     let word = text.split_whitespace().next().unwrap_or_default();
     let word = word.to_ascii_uppercase();
-    ensure!(
+    demand!(
+        Invalid,
         !["ONBUILD", "FROM", "MAINTAINER"].contains(&word.as_str()),
         "{word} cannot stand behind ONBUILD"
     );
@@ -217,7 +228,7 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>> {
         let (key, value) = word
             .split_once('=')
             .with_context(|| format!("{word}: {wanted}"))?;
-        ensure!(!key.is_empty(), "{word}: {wanted}");
+        demand!(Invalid, !key.is_empty(), "{word}: {wanted}");
         pairs.push((key.to_owned(), value.to_owned()));
     }
     Ok(pairs)
@@ -284,7 +295,7 @@ impl Change {
                 let mut all = env.clone();
                 for (key, value) in pairs {
                     let (key, value) = (plain(key)?, plain(value)?);
-                    ensure!(!key.is_empty(), "a variable without a name");
+                    demand!(Invalid, !key.is_empty(), "a variable without a name");
                     all.retain(|(known, _)| *known != key);
                     all.push((key, value));
                 }
@@ -310,7 +321,8 @@ impl Change {
             Instruction::Volume(paths) => {
                 let paths = paths.iter().map(|path| plain(path));
                 let paths = paths.collect::<Result<Vec<_>>>()?;
-                ensure!(
+                demand!(
+                    Invalid,
                     paths.iter().all(|path| !path.is_empty()),
                     "a volume is a path, and cannot be empty"
                 );

@@ -5,12 +5,13 @@
 //! name is of. A tree that is damaged is made again from its blob. An image
 //! that can be had neither way goes, unless a container stands on it.
 
+use crate::error::{demand, refuse};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use serde::Serialize;
 
@@ -538,11 +539,12 @@ impl Checking<'_> {
 fn verify(store: &Store, blob: &Descriptor, quick: bool, progress: &dyn Progress) -> Result<()> {
     let path = store.layout().blob(blob.digest());
     let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("it is missing"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => refuse!(NotFound, "it is missing"),
         other => other.with_context(|| format!("open {}", path.display()))?,
     };
     let size = file.metadata()?.len();
-    ensure!(
+    demand!(
+        Invalid,
         size == blob.size(),
         "it has {size} bytes instead of {}",
         blob.size()

@@ -1,7 +1,8 @@
 //! Words of a Dockerfile's instruction: quotes, backslashes and variables
 //! (Dockerfile reference, "Environment replacement"). Pure.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::error::{demand, refuse};
+use anyhow::{Context, Result};
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -41,7 +42,7 @@ pub fn split(text: &str) -> Result<Vec<String>> {
         }
         word.push(c);
     }
-    ensure!(quote.is_none(), "a quote is not closed");
+    demand!(Invalid, quote.is_none(), "a quote is not closed");
     words.extend((!word.is_empty()).then_some(word));
     Ok(words)
 }
@@ -75,7 +76,7 @@ impl Expander<'_> {
         loop {
             match self.chars.next() {
                 None if end.is_none() => return Ok(out),
-                None => bail!("a '{{' is not closed"),
+                None => refuse!(Invalid, "a '{{' is not closed"),
                 Some(c) if Some(c) == end => return Ok(out),
                 Some('\'') => loop {
                     match self.chars.next().context("a quote is not closed")? {
@@ -119,18 +120,26 @@ impl Expander<'_> {
             });
         }
         let name = self.name();
-        ensure!(!name.is_empty(), "a variable's name is missing in ${{…}}");
+        demand!(
+            Invalid,
+            !name.is_empty(),
+            "a variable's name is missing in ${{…}}"
+        );
         let value = (self.lookup)(&name);
         let colon = self.chars.next_if_eq(&':').is_some();
         let value = value.filter(|value| !(colon && value.is_empty()));
         let operator = match self.chars.next() {
             Some('}') if !colon => return Ok(value.unwrap_or_default()),
             Some(operator @ ('-' | '+' | '?')) => operator,
-            Some(c) => bail!("${{{name}…: '{c}' is not supported; there are :-, :+ and :?"),
-            None => bail!("a '{{' is not closed"),
+            Some(c) => refuse!(
+                Invalid,
+                "${{{name}…: '{c}' is not supported; there are :-, :+ and :?"
+            ),
+            None => refuse!(Invalid, "a '{{' is not closed"),
         };
         self.depth += 1;
-        ensure!(
+        demand!(
+            Invalid,
             self.depth <= MAX_DEPTH,
             "variables within variables, too many of them"
         );
@@ -141,8 +150,8 @@ impl Expander<'_> {
             ('+', Some(_)) => Ok(word),
             ('+', None) => Ok(String::new()),
             (_, Some(value)) => Ok(value),
-            (_, None) if word.is_empty() => bail!("{name}: it is not set"),
-            (_, None) => bail!("{name}: {word}"),
+            (_, None) if word.is_empty() => refuse!(Invalid, "{name}: it is not set"),
+            (_, None) => refuse!(Invalid, "{name}: {word}"),
         }
     }
 

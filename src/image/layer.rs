@@ -7,6 +7,7 @@ mod confine;
 mod frames;
 mod piece;
 
+use crate::error::{demand, refusal};
 use std::cell::Cell;
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result};
 use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
 
@@ -206,7 +207,9 @@ pub fn bring(
             let _ = pieces.send(Err(error));
         }
         let hasher = hand_over.hasher;
-        let unpacked = unpacker.join().map_err(|_| anyhow!("a thread panicked"))?;
+        let unpacked = unpacker
+            .join()
+            .map_err(|_| refusal!(Internal, "a thread panicked"))?;
         anyhow::Ok((read.map(|blob| (blob, hasher)), unpacked))
     })?;
     // A reader that failed says more than the unpacker that ran dry; but one
@@ -220,12 +223,13 @@ pub fn bring(
     if let Some(wanted) = &expected.diff_id {
         digest::check("the layer", wanted, &diff_id)?;
     }
-    ensure!(
+    demand!(
+        Invalid,
         unpacked.ended_properly || !expected.need_end,
-        if unpacked.entries == 0 {
-            "this is not a tar archive, or it is empty"
-        } else {
-            "the archive is truncated (it has no end mark)"
+        "{}",
+        match unpacked.entries {
+            0 => "this is not a tar archive, or it is empty",
+            _ => "the archive is truncated (it has no end mark)",
         }
     );
     Ok(Layer {
@@ -361,7 +365,7 @@ fn feed(
             drop(to_compress);
             let blob = compressor
                 .join()
-                .map_err(|_| anyhow!("a thread panicked"))?;
+                .map_err(|_| refusal!(Internal, "a thread panicked"))?;
             match read {
                 Err(error) if error.is::<CutOff>() && blob.is_err() => blob,
                 read => read.and(blob),
@@ -370,7 +374,8 @@ fn feed(
         (digest, size, MediaType::ImageLayerZstd)
     };
     if let Some((wanted, length)) = &expected.blob {
-        ensure!(
+        demand!(
+            Invalid,
             size == *length,
             "the layer is damaged: it should have {length} bytes but has {size}"
         );

@@ -1,13 +1,14 @@
 //! An image on its way from one place to another: its documents, and where to
 //! read its blobs.
 
+use crate::error::{demand, refusal};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use serde_json::{Value, json};
 
@@ -99,7 +100,8 @@ impl Parcel {
             let mut reader = HashReader::new(whole.clone(), Hasher::sha256());
             io::copy(&mut reader, &mut io::sink())?;
             let (digest, size) = reader.finish();
-            ensure!(
+            demand!(
+                Invalid,
                 compression != Compression::Xz,
                 "layer {}: no registry knows xz: load and save the image first",
                 layer.path
@@ -296,7 +298,9 @@ fn copy_hashed(mut source: impl Read, mut hasher: Hasher, out: &mut dyn Write) -
             out.write_all(&piece).context("write a layer")?;
         }
         drop(pieces);
-        hashing.join().map_err(|_| anyhow!("a thread panicked"))
+        hashing
+            .join()
+            .map_err(|_| refusal!(Internal, "a thread panicked"))
     })
 }
 

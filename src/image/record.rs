@@ -8,12 +8,13 @@
 //! [`OVERRIDE_STAT`] of the file, or, since symbolic links and pipes can have
 //! no `user.` attribute, in a [`Record`] beside the tree.
 
+use crate::error::{refusal, refuse};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// The attribute that carries a [`Stat`].
@@ -97,7 +98,7 @@ impl FromStr for Stat {
                 kind,
             })
         };
-        parse().map_err(|why: anyhow::Error| anyhow::anyhow!("owner record {text:?}: {why}"))
+        parse().map_err(|why: anyhow::Error| refusal!(Invalid, "owner record {text:?}: {why}"))
     }
 }
 
@@ -120,7 +121,7 @@ fn parse_kind(text: &str) -> Result<FileType> {
                 let (major, minor) = device(numbers)?;
                 FileType::Char(major, minor)
             } else {
-                bail!("unknown type {text:?}")
+                refuse!(Invalid, "unknown type {text:?}")
             }
         }
     })

@@ -10,11 +10,11 @@
 //!
 //! Pure: no files, no clock.
 
-use crate::error::refusal;
+use crate::error::{demand, refusal, refuse};
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 
 use super::digest::Digest;
 
@@ -165,7 +165,7 @@ pub fn has_domain(text: &str) -> bool {
 }
 
 fn parse(text: &str) -> Result<Reference> {
-    ensure!(!text.is_empty(), "it is empty");
+    demand!(Invalid, !text.is_empty(), "it is empty");
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => (rest, Some(check_digest(digest)?)),
         None => (text, None),
@@ -175,8 +175,12 @@ fn parse(text: &str) -> Result<Reference> {
         Some((name, tag)) if !tag.contains('/') => (name, Some(check_tag(tag)?)),
         _ => (rest, None),
     };
-    ensure!(!name.is_empty(), "it has no name");
-    ensure!(!is_id(name), "64 hexadecimal digits are an image id");
+    demand!(Invalid, !name.is_empty(), "it has no name");
+    demand!(
+        Invalid,
+        !is_id(name),
+        "64 hexadecimal digits are an image id"
+    );
     let (domain, path) = split_domain(name);
     check_domain(domain)?;
     let path = if domain == DEFAULT_DOMAIN && !path.contains('/') {
@@ -184,11 +188,12 @@ fn parse(text: &str) -> Result<Reference> {
     } else {
         path.to_owned()
     };
-    ensure!(!path.is_empty(), "it has no name");
+    demand!(Invalid, !path.is_empty(), "it has no name");
     for component in path.split('/') {
         check_component(component)?;
     }
-    ensure!(
+    demand!(
+        Invalid,
         domain.len() + 1 + path.len() <= MAX_NAME,
         "the name is longer than {MAX_NAME} characters"
     );
@@ -227,9 +232,10 @@ fn check_domain(domain: &str) -> Result<()> {
     let (host, port) = match domain.strip_prefix('[') {
         Some(rest) => {
             let Some((address, port)) = rest.split_once(']') else {
-                bail!("the address in {domain:?} is not closed");
+                refuse!(Invalid, "the address in {domain:?} is not closed");
             };
-            ensure!(
+            demand!(
+                Invalid,
                 !address.is_empty()
                     && address
                         .bytes()
@@ -239,7 +245,7 @@ fn check_domain(domain: &str) -> Result<()> {
             match port.strip_prefix(':') {
                 Some(port) => ("", Some(port)),
                 None if port.is_empty() => ("", None),
-                None => bail!("{port:?} follows the address"),
+                None => refuse!(Invalid, "{port:?} follows the address"),
             }
         }
         None => match domain.split_once(':') {
@@ -248,7 +254,8 @@ fn check_domain(domain: &str) -> Result<()> {
         },
     };
     if let Some(port) = port {
-        ensure!(
+        demand!(
+            Invalid,
             !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
             "{port:?} is no port number"
         );
@@ -257,7 +264,8 @@ fn check_domain(domain: &str) -> Result<()> {
         return Ok(());
     }
     for label in host.split('.') {
-        ensure!(
+        demand!(
+            Invalid,
             !label.is_empty()
                 && !label.starts_with('-')
                 && !label.ends_with('-')
@@ -272,7 +280,8 @@ fn check_domain(domain: &str) -> Result<()> {
 
 /// `[a-z0-9]+` parts joined by `.`, `_`, `__` or any number of `-`.
 fn check_component(component: &str) -> Result<()> {
-    ensure!(
+    demand!(
+        Invalid,
         !component.bytes().any(|byte| byte.is_ascii_uppercase()),
         "the name must be in lower case"
     );
@@ -287,13 +296,18 @@ fn check_component(component: &str) -> Result<()> {
             .all(|gap| {
                 matches!(gap, "" | "." | "_" | "__") || gap.bytes().all(|byte| byte == b'-')
             });
-    ensure!(well_formed, "{component:?} cannot be part of a name");
+    demand!(
+        Invalid,
+        well_formed,
+        "{component:?} cannot be part of a name"
+    );
     Ok(())
 }
 
 fn check_tag(tag: &str) -> Result<String> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    ensure!(
+    demand!(
+        Invalid,
         tag.len() <= MAX_TAG
             && tag.bytes().next().is_some_and(is_word)
             && tag
@@ -306,8 +320,9 @@ fn check_tag(tag: &str) -> Result<String> {
 
 fn check_digest(digest: &str) -> Result<String> {
     let parsed =
-        Digest::try_from(digest).map_err(|error| anyhow::anyhow!("{digest:?}: {error}"))?;
-    ensure!(
+        Digest::try_from(digest).map_err(|error| refusal!(Invalid, "{digest:?}: {error}"))?;
+    demand!(
+        Invalid,
         parsed.digest().len() >= 32 && parsed.digest().bytes().all(|byte| byte.is_ascii_hexdigit()),
         "{digest:?} cannot be a digest"
     );

@@ -15,6 +15,7 @@
 //! This is what docker's merged tree gives; tools that unpack each layer by
 //! itself differ in these corners.
 
+use crate::error::{Kind, demand, refuse};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
@@ -22,7 +23,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mknodat};
@@ -41,7 +42,8 @@ use crate::sys::xattr;
 /// first.
 pub fn settle(tree: &Path, unpacked: &mut Unpacked, below: &[PathBuf]) -> Result<()> {
     if let (Some((path, target)), true) = (unpacked.links.first_key_value(), below.is_empty()) {
-        bail!(
+        refuse!(
+            Invalid,
             "entry {}: there is no {} to make a hard link to",
             show(path),
             show(target)
@@ -121,8 +123,10 @@ impl Settling<'_> {
         }
         let there = self.make_way(&true_path)?;
         merge(&here, &there)?;
-        let (parent, name) = split(path).context("the root is no link")?;
-        let parent = self.directory(parent)?.context("its parent is gone")?;
+        let (parent, name) = split(path).context(Kind::Invalid.says("the root is no link"))?;
+        let parent = self
+            .directory(parent)?
+            .context(Kind::Invalid.says("its parent is gone"))?;
         unlinkat(&parent, name, UnlinkatFlags::RemoveDir)?;
         self.moved(path, &true_path);
         Ok(())
@@ -157,9 +161,9 @@ impl Settling<'_> {
     /// A file of a lower layer, copied to `path` in this one.
     fn link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
         let Some((target, Node::Other(file))) = self.view.locate(target)? else {
-            bail!("there is no such file, in this layer or below");
+            refuse!(Invalid, "there is no such file, in this layer or below");
         };
-        let (parent, name) = split(path).context("the root is no file")?;
+        let (parent, name) = split(path).context(Kind::Invalid.says("the root is no file"))?;
         // Its directory may have moved to where a link below points.
         let (parent, path) = match self.directory(parent)? {
             Some(parent) => (parent, path.to_vec()),
@@ -167,15 +171,18 @@ impl Settling<'_> {
                 Some((true_path, Node::Directory(_))) => {
                     (self.make_way(&true_path)?, join(&true_path, name))
                 }
-                _ => bail!("its directory is gone"),
+                _ => refuse!(Invalid, "its directory is gone"),
             },
         };
         let mut record = self.record(file.parent.layer, &target)?;
         let inode = (file.stat.st_dev, file.stat.st_ino);
         match self.copies.get(&inode) {
             Some(first) => {
-                let (above, first) = split(first).context("the root is no file")?;
-                let above = self.directory(above)?.context("its first name is gone")?;
+                let (above, first) =
+                    split(first).context(Kind::Invalid.says("the root is no file"))?;
+                let above = self
+                    .directory(above)?
+                    .context(Kind::Invalid.says("its first name is gone"))?;
                 linkat(&above, first, &parent, name, AtFlags::empty())?;
                 // The first name has them: else a few bytes would become many.
                 record.iter_mut().for_each(|record| record.xattrs.clear());
@@ -210,13 +217,18 @@ impl Settling<'_> {
         if let Some(found) = self.directory(path)? {
             return Ok(found);
         }
-        let (parent, name) = split(path).context("the root is there")?;
+        let (parent, name) = split(path).context(Kind::Invalid.says("the root is there"))?;
         let parent = self.make_way(parent)?;
         match fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno.into()),
             Ok(stat) => {
-                ensure!(is_whiteout(&stat), "{} is not a directory", show(path));
+                demand!(
+                    Invalid,
+                    is_whiteout(&stat),
+                    "{} is not a directory",
+                    show(path)
+                );
                 unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?;
             }
         }

@@ -1,12 +1,13 @@
 //! Writing a tar archive: POSIX.1-2001 pax, with extended headers only where
 //! the plain ones cannot say it, so that the same tree gives the same bytes.
 
+use crate::error::{demand, refusal, refuse};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
 use nix::unistd::{Whence, lseek};
@@ -160,7 +161,8 @@ impl<W: Write> TarWriter<W> {
         self.copy(file, size)?;
         let more = (&mut &*file).read(&mut [0]).context("read")?;
         let grown = file.metadata()?.len() > size;
-        ensure!(
+        demand!(
+            Unsupported,
             more == 0 || grown,
             "it says that it has {size} bytes, and has more: it cannot be told how many"
         );
@@ -216,7 +218,11 @@ impl<W: Write> TarWriter<W> {
         };
         content(&mut counted)?;
         let count = counted.count;
-        ensure!(count == size, "{count} bytes came instead of {size}");
+        demand!(
+            Conflict,
+            count == size,
+            "{count} bytes came instead of {size}"
+        );
         self.pad(size).context("write the archive")
     }
 
@@ -254,7 +260,10 @@ fn read_small(mut file: &File, size: u64) -> Result<Vec<u8>> {
         let most = UNTOLD - first as u64;
         let read = file.take(most).read_to_end(&mut data).context("read")?;
         if read as u64 == most {
-            bail!("it says that it has {size} bytes, and has more than {UNTOLD}");
+            refuse!(
+                Unsupported,
+                "it says that it has {size} bytes, and has more than {UNTOLD}"
+            );
         }
     }
     Ok(data)
@@ -311,7 +320,10 @@ fn pieces(file: &File, size: u64) -> Result<Option<Vec<Piece>>> {
 fn shorter(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
-            anyhow!("it became shorter while it was read: try again, or stop who writes it")
+            refusal!(
+                Conflict,
+                "it became shorter while it was read: try again, or stop who writes it"
+            )
         }
         _ => anyhow::Error::from(error).context("read"),
     }

@@ -26,6 +26,7 @@
 //! the layer, and an opaque root. They are left open here and reported in
 //! [`Unpacked`]; `settle` finishes them.
 
+use crate::error::{self, refusal};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
@@ -35,7 +36,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
@@ -169,7 +170,8 @@ impl Tree {
             Kind::Ignored => return Ok(()),
             _ => {}
         }
-        let (parent, name) = split(&entry.path).context("the root can only be a directory")?;
+        let (parent, name) = split(&entry.path)
+            .context(error::Kind::Invalid.says("the root can only be a directory"))?;
         let parent = self.directory(parent)?;
         match &entry.kind {
             Kind::File => self.file(&parent, name, entry, data),
@@ -453,7 +455,8 @@ impl Tree {
                 false => ("user", "/etc/subuid"),
                 true => ("group", "/etc/subgid"),
             };
-            anyhow!(
+            refusal!(
+                Invalid,
                 "it belongs to {what} {id}, and containers have the ids {} only ({file}): \
                  --userns single records owners instead",
                 ranges(if group { &owners.gids } else { &owners.uids })

@@ -5,6 +5,7 @@
 //! else has the name, or where the directory is opaque; a character device 0/0
 //! hides. Symbolic links are followed inside the stack, with its root as `/`.
 
+use crate::error::{Kind, demand, refusal, refuse};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File, Permissions};
@@ -15,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
@@ -134,7 +135,11 @@ impl View {
     /// The view of `lowers`, the **topmost first**, as in overlay's
     /// `lowerdir=`. One plain directory is a stack of one.
     pub fn new(lowers: &[PathBuf]) -> Result<View> {
-        ensure!(!lowers.is_empty(), "an image without layers has no files");
+        demand!(
+            Invalid,
+            !lowers.is_empty(),
+            "an image without layers has no files"
+        );
         let mut layers = Vec::with_capacity(lowers.len());
         for (layer, path) in lowers.iter().enumerate() {
             let root = LayerDir::root(path, layer);
@@ -172,7 +177,7 @@ impl View {
             .read_to_end(&mut bytes)
             .with_context(context)?;
         if bytes.len() as u64 > limit {
-            return Err(anyhow::anyhow!("it has more than {limit} bytes")).with_context(context);
+            return Err(refusal!(Invalid, "it has more than {limit} bytes")).with_context(context);
         }
         Ok(Some(bytes))
     }
@@ -212,7 +217,7 @@ impl View {
                 Some(Node::Other(other)) if other.stat.st_mode & libc::S_IFMT == libc::S_IFLNK => {
                     links += 1;
                     if links > MAX_LINKS {
-                        bail!("too many symbolic links");
+                        refuse!(Invalid, "too many symbolic links");
                     }
                     let target = readlinkat(&other.parent, &*name)?.into_vec();
                     if target.starts_with(b"/") {
@@ -256,7 +261,7 @@ impl View {
                     }
                     links += 1;
                     if links > MAX_LINKS {
-                        bail!("too many symbolic links");
+                        refuse!(Invalid, "too many symbolic links");
                     }
                     let target = match readlinkat(&other.parent, &*name) {
                         Ok(target) => target.into_vec(),
@@ -300,7 +305,7 @@ pub fn root_layer(lowers: &[PathBuf]) -> Result<(&Path, (u32, u32))> {
         }
         first.get_or_insert(found);
     }
-    first.context("an image without layers has no files")
+    first.context(Kind::Invalid.says("an image without layers has no files"))
 }
 
 impl Merged {

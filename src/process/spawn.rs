@@ -1,9 +1,9 @@
 //! Making processes: directly, and by a helper.
 
-use crate::error::{Fault, refuse};
+use crate::error::{Fault, refusal, refuse};
 use crate::sys::channel::Channel;
 use crate::sys::clone::{Child, CloneFlags, Forked, NewProcess, Parent, clone3, exit_now};
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -54,7 +54,7 @@ pub fn through(
     drop(theirs);
     let received = ours.receive().map_err(lost)?;
     let _ = waitpid(helper.pid, None);
-    let killed = || Refused::Lost(anyhow!("the process that makes it was killed"));
+    let killed = || Refused::Lost(refusal!(Internal, "the process that makes it was killed"));
     let received = received.ok_or_else(killed)?;
     let pid = received.data.strip_prefix(PID);
     let pid = pid.and_then(|p| <[u8; 4]>::try_from(p).ok());

@@ -7,6 +7,7 @@
 //! directory, another process opens them there, later.
 
 use super::message::{Message, StartError, Step};
+use crate::error::refusal;
 use crate::sys::wait;
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
@@ -141,7 +142,7 @@ impl Key {
         match Message::decode(&said, program) {
             _ if said.is_empty() => Ok(()),
             Some(Message::Failed(error)) => Err(error),
-            _ => Err(gone(anyhow!("the process said nonsense"))),
+            _ => Err(gone(refusal!(Internal, "the process said nonsense"))),
         }
     }
 }

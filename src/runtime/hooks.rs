@@ -15,7 +15,7 @@ use crate::error::{demand, refuse};
 use crate::process::exit_code;
 use crate::sys::clone::Child;
 use crate::sys::{pidfd, wait};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::poll::PollFlags;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::wait::waitpid;
@@ -295,15 +295,15 @@ fn attend(child: &Child, mut said: PipeReader, limit: Option<Duration>) -> Resul
             let _ = pidfd::kill(&child.pidfd, libc::SIGKILL);
             let _ = waitpid(child.pid, None);
             let seconds = limit.unwrap_or_default().as_secs();
-            bail!("it takes more than the {seconds} s that it may");
+            refuse!(Timeout, "it takes more than the {seconds} s that it may");
         }
     }
     let status = waitpid(child.pid, None).context("wait")?;
     let said = String::from_utf8_lossy(&kept);
     match (exit_code(status), said.trim()) {
         (0, _) => Ok(()),
-        (code, "") => bail!("it ended with code {code}"),
-        (code, said) => bail!("it ended with code {code}: {said}"),
+        (code, "") => refuse!(Internal, "it ended with code {code}"),
+        (code, said) => refuse!(Internal, "it ended with code {code}: {said}"),
     }
 }
 

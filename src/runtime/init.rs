@@ -9,6 +9,7 @@ use super::plan::{Plan, RootMount};
 use super::process::ProcessPlan;
 use super::stdio::Stdio;
 use super::{reaper, rootfs};
+use crate::error::refuse;
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, lines};
 use crate::sys::channel::{Channel, send_to};
@@ -16,7 +17,7 @@ use crate::sys::clone::NewProcess;
 use crate::sys::clone::exit_now;
 use crate::sys::fd::{create_in_root, open_in_root};
 use crate::sys::{self, mount, tty};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -201,7 +202,7 @@ fn hear(channel: &Channel, word: &Message) -> Result<()> {
     let received = channel.receive()?.context("bryo was killed")?;
     match Message::decode(&received.data, "") {
         Some(said) if said == *word => Ok(()),
-        other => bail!("unexpected message {other:?}"),
+        other => refuse!(Internal, "unexpected message {other:?}"),
     }
 }
 

@@ -5,6 +5,7 @@ use super::message::{StartError, Step};
 use super::process::ProcessPlan;
 use super::start::{Started, by_helper, hear};
 use super::stdio::Stdio;
+use crate::error::refusal;
 use crate::sys;
 use crate::sys::channel::Channel;
 use crate::sys::clone::{CloneFlags, NewProcess, Parent, clone3_into};
@@ -68,7 +69,7 @@ pub fn join(
         },
     )?;
     drop(theirs);
-    let lost = || StartError::new(Step::Join, &anyhow!("no channel"));
+    let lost = || StartError::new(Step::Join, &refusal!(Internal, "no channel"));
     hear(child, &ours.take().ok_or_else(lost)?, process, None)
 }
 

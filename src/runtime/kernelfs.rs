@@ -5,9 +5,10 @@
 //! lead there. So the place itself is looked at, once it is open.
 
 use super::rootfs::is_directory;
+use crate::error::{demand, refuse};
 use crate::sys::fd::open_in_root;
 use crate::sys::fs::is_same;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
@@ -40,14 +41,18 @@ const PROC_ROOT: u64 = 1;
 pub fn check(root: &OwnedFd, target: &OwnedFd, destination: &Path, tree: impl AsFd) -> Result<()> {
     let kind = fstatfs(target).context("statfs")?.filesystem_type();
     if kind == SYSFS && !destination.starts_with("sys") {
-        bail!("a link leads from there into /sys: name the place itself as the target");
+        refuse!(
+            Invalid,
+            "a link leads from there into /sys: name the place itself as the target"
+        );
     }
     let place = fstat(target).context("fstat")?;
     let is_root = kind == PROC_SUPER_MAGIC && place.st_ino == PROC_ROOT && is_directory(target)?;
     // Where the user mounts there, nothing was mounted before.
     if is_root || destination == Path::new("proc") {
         let tree = fstatfs(&tree).context("statfs")?.filesystem_type();
-        ensure!(
+        demand!(
+            Invalid,
             tree == PROC_SUPER_MAGIC,
             "nothing but a proc file system may be mounted on /proc itself"
         );
@@ -64,7 +69,7 @@ pub fn check(root: &OwnedFd, target: &OwnedFd, destination: &Path, tree: impl As
             return Ok(());
         }
     }
-    bail!("{}", refusal())
+    refuse!(Invalid, "{}", refusal())
 }
 
 /// Whether what is at `target` is shown by the kernel, and no data of the

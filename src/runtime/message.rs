@@ -3,6 +3,7 @@
 
 use super::fields::Unsupported;
 use crate::error::{Kind, errno};
+use crate::sys::channel::MAX_MESSAGE;
 use crate::sys::replace::is_unwritable;
 use nix::errno::Errno;
 use std::fmt;
@@ -108,6 +109,8 @@ pub struct StartError {
     pub step: Step,
     /// The kernel's answer, where a system call failed.
     pub errno: Option<Errno>,
+    /// The kind that it was given where it arose.
+    pub said: Option<Kind>,
     /// The object and the cause.
     pub text: String,
 }
@@ -129,6 +132,7 @@ impl StartError {
                 None => step,
             },
             errno: unwritable.map(Errno::from_raw).or(errno),
+            said: Kind::said(error),
             text: format!("{error:#}"),
         }
     }
@@ -137,12 +141,13 @@ impl StartError {
 impl StartError {
     /// What it means to who wanted the start.
     pub fn kind(&self) -> Kind {
-        match (self.step, self.errno) {
-            (Step::Unsupported, _) => Kind::Unsupported,
+        match (self.step, self.said, self.errno) {
+            (Step::Unsupported, ..) => Kind::Unsupported,
             // As a shell has it: there is no such command.
-            (Step::Execute, Some(Errno::ENOTDIR | Errno::ELOOP)) => Kind::NotFound,
-            (_, Some(errno)) => Kind::of_errno(errno),
-            (_, None) => Kind::Internal,
+            (Step::Execute, _, Some(Errno::ENOTDIR | Errno::ELOOP)) => Kind::NotFound,
+            (_, Some(kind), _) => kind,
+            (_, None, Some(errno)) => Kind::of_errno(errno),
+            (_, None, None) => Kind::Internal,
         }
     }
 
@@ -212,10 +217,16 @@ impl Message {
                 data.push(b'F');
                 data.push(error.step as u8);
                 data.extend((error.errno.map_or(0, |e| e as i32)).to_ne_bytes());
-                data.extend(error.text.as_bytes());
+                // Behind a null byte, which no text has.
+                let kind = error.said.and_then(|kind| serde_json::to_vec(&kind).ok());
+                let kind = kind.map_or(Vec::new(), |kind| [&[0], &kind[..]].concat());
+                let room = MAX_MESSAGE - data.len() - kind.len();
+                let end = error.text.floor_char_boundary(room);
+                data.extend(&error.text.as_bytes()[..end]);
+                data.extend(kind);
             }
         }
-        data.truncate(crate::sys::channel::MAX_MESSAGE);
+        data.truncate(MAX_MESSAGE);
         data
     }
 
@@ -228,6 +239,7 @@ impl Message {
             return Some(Message::Failed(StartError {
                 step: Step::Execute,
                 errno: Some(errno),
+                said: None,
                 text: crate::sys::Error::new("execve", program, errno).to_string(),
             }));
         }
@@ -245,10 +257,14 @@ impl Message {
                 let (step, rest) = rest.split_first()?;
                 let (errno, rest) = rest.split_first_chunk::<4>()?;
                 let errno = i32::from_ne_bytes(*errno);
+                let mut parts = rest.splitn(2, |byte| *byte == 0);
+                let said = parts.next().map_or(String::new(), text);
+                let kind = parts.next();
                 Some(Message::Failed(StartError {
                     step: *STEPS.get(usize::from(*step))?,
                     errno: (errno != 0).then(|| Errno::from_raw(errno)),
-                    text: text(rest),
+                    said: kind.and_then(|kind| serde_json::from_slice(kind).ok()),
+                    text: said,
                 }))
             }
             _ => None,
@@ -259,6 +275,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::refusal;
 
     #[test]
     fn messages_survive_the_wire() {
@@ -274,8 +291,13 @@ mod tests {
             Message::Failed(StartError {
                 step: Step::Mount,
                 errno: Some(Errno::EPERM),
+                said: None,
                 text: "/proc".into(),
             }),
+            Message::Failed(StartError::new(
+                Step::Plan,
+                &refusal!(Invalid, "root: missing").context("read it"),
+            )),
         ] {
             let decoded = Message::decode(&message.encode(), "sh").unwrap();
             assert_eq!(decoded, message);
@@ -283,6 +305,19 @@ mod tests {
         for (index, step) in STEPS.iter().enumerate() {
             assert_eq!(*step as usize, index);
         }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_leaves_its_kind() {
+        let text = "ä".repeat(MAX_MESSAGE);
+        let error = StartError::new(Step::Mount, &refusal!(Invalid, "{text}"));
+        let message = Message::Failed(error).encode();
+        assert!(message.len() <= MAX_MESSAGE);
+        let Some(Message::Failed(error)) = Message::decode(&message, "sh") else {
+            panic!("not a failure");
+        };
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.text.chars().all(|c| c == 'ä') && error.text.len() > 900);
     }
 
     #[test]

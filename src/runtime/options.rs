@@ -1,7 +1,8 @@
 //! Mount options as mount(8) and the OCI runtime spec write them.
 
+use crate::error::refuse;
 use crate::sys::mount::attr;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -141,7 +142,10 @@ impl MountOptions {
             "" | "defaults" | "z" | "Z" | "async" | "loud" | "nomand" | "cached" | "delegated"
             | "consistent" | "noiversion" | "nolazytime" => {}
             "idmap" | "ridmap" => {
-                bail!("mount option '{word}': an id-mapped mount of a host file system needs root")
+                refuse!(
+                    Unsupported,
+                    "mount option '{word}': an id-mapped mount of a host file system needs root"
+                )
             }
             _ => {
                 let (name, value) = match word.split_once('=') {

@@ -3,11 +3,12 @@
 
 use super::outside::Outside;
 use super::plan::Overlay;
+use crate::error::refuse;
 use crate::sys;
 use crate::sys::fd::open_in_root;
 use crate::sys::mount::{self, FsContext, attr};
 use crate::sys::xattr;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags};
@@ -107,7 +108,8 @@ pub fn mount_at(overlay: &Overlay, target: &Path) -> Result<()> {
         };
         data = options(overlay, &by_number);
         if data.len() > MAX_OPTIONS {
-            bail!(
+            refuse!(
+                Unsupported,
                 "{} layers are more than one overlay takes",
                 overlay.lower.len()
             );

@@ -1,7 +1,8 @@
 //! The places of mounts inside a root, found or made.
 
+use crate::error::refuse;
 use crate::sys::{self, fd::open_in_root};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mknodat};
@@ -67,7 +68,7 @@ fn make(root: impl AsFd, path: &Path, directory: bool) -> Result<()> {
             Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFLNK => {
                 links += 1;
                 if links > MAX_LINKS {
-                    bail!("too many symbolic links");
+                    refuse!(Invalid, "too many symbolic links");
                 }
                 let target = PathBuf::from(readlinkat(&parent, name.as_os_str())?);
                 if target.is_absolute() {

@@ -7,9 +7,10 @@ use super::interface::Interface;
 use super::options::{Attributes, Bind, MountOptions};
 use super::process::{self, ProcessPlan};
 use super::seccomp::RootEmulation;
+use crate::error::{Kind, refusal, refuse};
 use crate::idmap::{self, IdMap};
 use crate::sys::clone::CloneFlags;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use oci_spec::runtime::{
     LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, LinuxTimeOffset, Spec,
 };
@@ -195,7 +196,11 @@ pub(super) fn c_string(bytes: impl AsRef<[u8]>, what: &str) -> Result<CString> {
 
 fn inside(path: &Path) -> Result<PathBuf> {
     if path.components().any(|c| c == Component::ParentDir) {
-        bail!("{}: '..' in a path of the container", path.display());
+        refuse!(
+            Invalid,
+            "{}: '..' in a path of the container",
+            path.display()
+        );
     }
     Ok(path.strip_prefix("/").unwrap_or(path).to_owned())
 }
@@ -222,7 +227,10 @@ fn time_offsets(offsets: &HashMap<String, LinuxTimeOffset>) -> Result<String> {
     let mut lines: Vec<String> = Vec::new();
     for (clock, offset) in offsets {
         if clock != "monotonic" && clock != "boottime" {
-            bail!("time offset of clock '{clock}': only monotonic and boottime have one");
+            refuse!(
+                Invalid,
+                "time offset of clock '{clock}': only monotonic and boottime have one"
+            );
         }
         let secs = offset.secs().unwrap_or(0);
         let nanosecs = offset.nanosecs().unwrap_or(0);
@@ -270,7 +278,11 @@ impl Plan {
         for namespace in linux.namespaces().iter().flatten() {
             let kind = clone_flag(namespace.typ());
             if create & kind != 0 || join.iter().any(|j: &Join| j.kind == kind) {
-                bail!("linux.namespaces: {} is there twice", namespace.typ());
+                refuse!(
+                    Invalid,
+                    "linux.namespaces: {} is there twice",
+                    namespace.typ()
+                );
             }
             match namespace.path() {
                 Some(path) => join.push(Join {
@@ -281,7 +293,10 @@ impl Plan {
             }
         }
         if create & libc::CLONE_NEWNS as u64 == 0 {
-            bail!("linux.namespaces: a container needs a mount namespace of its own");
+            refuse!(
+                Invalid,
+                "linux.namespaces: a container needs a mount namespace of its own"
+            );
         }
         // Only who is in the user namespace may join what it owns.
         join.sort_by_key(|j| j.kind != libc::CLONE_NEWUSER as u64);
@@ -291,20 +306,29 @@ impl Plan {
             None => String::new(),
         };
         if !time_offsets.is_empty() && create & libc::CLONE_NEWTIME as u64 == 0 {
-            bail!("linux.timeOffsets: needs a time namespace of its own");
+            refuse!(
+                Invalid,
+                "linux.timeOffsets: needs a time namespace of its own"
+            );
         }
         let own_uts = create & libc::CLONE_NEWUTS as u64 != 0;
         if !own_uts && (spec.hostname().is_some() || spec.domainname().is_some()) {
-            bail!("hostname: needs a UTS namespace of its own");
+            refuse!(Invalid, "hostname: needs a UTS namespace of its own");
         }
 
         let interface = annotation(ANNOTATION_INTERFACE).map(serde_json::from_str);
         let interface = interface.transpose().context(ANNOTATION_INTERFACE)?;
         if interface.is_some() && create & libc::CLONE_NEWNET as u64 == 0 {
-            bail!("{ANNOTATION_INTERFACE}: needs a network namespace of its own");
+            refuse!(
+                Invalid,
+                "{ANNOTATION_INTERFACE}: needs a network namespace of its own"
+            );
         }
 
-        let root = spec.root().as_ref().context("root: missing")?;
+        let root = spec
+            .root()
+            .as_ref()
+            .context(Kind::Invalid.says("root: missing"))?;
         let uid_map = id_maps(linux.uid_mappings());
         let gid_map = id_maps(linux.gid_mappings());
 
@@ -338,11 +362,16 @@ impl Plan {
         }
         for device in linux.devices().iter().flatten() {
             if device.typ() == LinuxDeviceType::P {
-                bail!("device {}: a FIFO is no device", device.path().display());
+                refuse!(
+                    Invalid,
+                    "device {}: a FIFO is no device",
+                    device.path().display()
+                );
             }
             let path = inside(device.path())?;
             devices.retain(|d| d.path != path);
-            let number = |n: i64| u32::try_from(n).context("device number out of range");
+            let number =
+                |n: i64| u32::try_from(n).context(Kind::Invalid.says("device number out of range"));
             devices.push(Device {
                 path,
                 source: c_string(device.path().as_os_str().as_bytes(), "device")?,
@@ -374,7 +403,10 @@ impl Plan {
             let list = list.iter().flatten();
             list.map(|path| inside(Path::new(path))).collect()
         };
-        let process = spec.process().as_ref().context("process: missing")?;
+        let process = spec
+            .process()
+            .as_ref()
+            .context(Kind::Invalid.says("process: missing"))?;
         let unknown = |key: &str| {
             let field = format!("annotations.{key}");
             Unsupported::new(field, "the value is not known")
@@ -452,14 +484,17 @@ fn root_propagation(word: Option<&str>) -> Result<(u64, Option<u64>)> {
         Some("rshared") => (slave, Some(libc::MS_SHARED | libc::MS_REC)),
         Some("unbindable") => (slave, Some(libc::MS_UNBINDABLE)),
         Some("runbindable") => (slave, Some(libc::MS_UNBINDABLE | libc::MS_REC)),
-        Some(other) => bail!("linux.rootfsPropagation: '{other}' is none"),
+        Some(other) => refuse!(Invalid, "linux.rootfsPropagation: '{other}' is none"),
     })
 }
 
 fn root_mount(mount: &oci_spec::runtime::Mount, bundle: &Path) -> Result<RootMount> {
     let words = mount.options().as_deref().unwrap_or_default();
     if mount.typ().as_deref() != Some("overlay") {
-        let source = mount.source().as_ref().context("source: missing")?;
+        let source = mount
+            .source()
+            .as_ref()
+            .context(Kind::Invalid.says("source: missing"))?;
         return Ok(RootMount::Bind {
             source: c_string(bundle.join(source).as_os_str().as_bytes(), "source")?,
             options: MountOptions::parse(words)?,
@@ -488,7 +523,7 @@ fn overlay(words: &[String], bundle: &Path) -> Result<Overlay> {
         }
     }
     if overlay.lower.is_empty() {
-        bail!("overlay without lowerdir");
+        refuse!(Invalid, "overlay without lowerdir");
     }
     Ok(overlay)
 }
@@ -507,12 +542,15 @@ fn plan_mount(
     }
     let source = if options.bind.is_some() {
         if let Some((name, _)) = options.parameters.first() {
-            bail!(
+            refuse!(
+                Invalid,
                 "option '{}' of a bind mount is unknown",
                 name.to_string_lossy()
             );
         }
-        let source = source.as_ref().context("source: missing")?;
+        let source = source
+            .as_ref()
+            .context(Kind::Invalid.says("source: missing"))?;
         MountSource::Bind(c_string(
             bundle.join(source).as_os_str().as_bytes(),
             "source",
@@ -544,10 +582,10 @@ fn plan_mount(
         }
     };
     if options.tmpcopyup && fstype != "tmpfs" {
-        bail!("tmpcopyup: only for a tmpfs");
+        refuse!(Invalid, "tmpcopyup: only for a tmpfs");
     }
     if options.subpath.is_some() && options.bind.is_none() {
-        bail!("subpath: only for what is there already");
+        refuse!(Invalid, "subpath: only for what is there already");
     }
     Ok(Mount {
         destination: inside(mount.destination())?,
@@ -584,10 +622,13 @@ fn sysctl_path(key: &str, create: CloneFlags) -> Result<PathBuf> {
         | "kernel/shmmni"
         | "kernel/shm_rmid_forced" => libc::CLONE_NEWIPC,
         "kernel/domainname" | "kernel/hostname" => libc::CLONE_NEWUTS,
-        _ => bail!("sysctl {key}: it belongs to the whole machine, not to a namespace"),
+        _ => refuse!(
+            Invalid,
+            "sysctl {key}: it belongs to the whole machine, not to a namespace"
+        ),
     };
     if path.split('/').any(|part| part == ".." || part.is_empty()) {
-        bail!("sysctl {key}: not a name");
+        refuse!(Invalid, "sysctl {key}: not a name");
     }
     if create & owner as u64 == 0 {
         let name = match owner {
@@ -595,7 +636,8 @@ fn sysctl_path(key: &str, create: CloneFlags) -> Result<PathBuf> {
             libc::CLONE_NEWIPC => "IPC",
             _ => "UTS",
         };
-        return Err(anyhow!(
+        return Err(refusal!(
+            Invalid,
             "sysctl {key}: needs a {name} namespace of the container's own"
         ));
     }

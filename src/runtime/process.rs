@@ -8,12 +8,13 @@ use super::place;
 use super::plan::c_string;
 use super::seccomp::{self, Filter, RootEmulation};
 use super::treatment::Treatment;
+use crate::error::refuse;
 use crate::sys::channel::Channel;
 use crate::sys::clone::NewProcess;
 use crate::sys::seccomp::install_with_listener;
 use crate::sys::trampoline::Descriptors;
 use crate::sys::{self, cred, trampoline};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use caps::CapSet;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -306,10 +307,14 @@ impl ProcessPlan {
         };
         let args = strings(process.args(), "argument")?;
         if args.first().is_none_or(|a| a.is_empty()) {
-            bail!("process.args: no command");
+            refuse!(Invalid, "process.args: no command");
         }
         if !process.cwd().is_absolute() {
-            bail!("process.cwd: {} is not absolute", process.cwd().display());
+            refuse!(
+                Invalid,
+                "process.cwd: {} is not absolute",
+                process.cwd().display()
+            );
         }
         let user = process.user();
         let groups = user.additional_gids().iter().flatten();
@@ -452,7 +457,7 @@ impl ProcessPlan {
         // is not below this root; such a one was reached by a descriptor.
         match nix::unistd::getcwd() {
             Ok(path) if path.is_absolute() => Ok(()),
-            _ => bail!("{}: leads out of the container", what()),
+            _ => refuse!(Invalid, "{}: leads out of the container", what()),
         }
     }
 

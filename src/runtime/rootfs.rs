@@ -8,9 +8,10 @@ use super::options::{Attributes, Bind, MountOptions};
 use super::outside::Outside;
 use super::plan::{Device, Mount, MountSource, Plan, RootMount};
 use super::{copyup, kernelfs, overlay, place, remount};
+use crate::error::refuse;
 use crate::sys::mount::{self, FsContext, MountAttr, attr};
 use crate::sys::{self, fd::open_in_root};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags};
@@ -293,14 +294,15 @@ fn gather_device(device: &Device, opened: Option<OwnedFd>) -> Result<OwnedFd> {
     let stat = fstat(&tree).with_context(|| format!("device {source}"))?;
     let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
     if kind != SFlag::S_IFCHR && kind != SFlag::S_IFBLK {
-        bail!("device {source}: not a device node");
+        refuse!(Invalid, "device {source}: not a device node");
     }
     let number = (
         nix::sys::stat::major(stat.st_rdev) as u32,
         nix::sys::stat::minor(stat.st_rdev) as u32,
     );
     if device.number.is_some_and(|wanted| wanted != number) {
-        bail!(
+        refuse!(
+            Forbidden,
             "device {source}: it is {}:{} on this host, and a user cannot make another",
             number.0,
             number.1
@@ -336,7 +338,10 @@ fn attach(root: &OwnedFd, mount: &Gathered<'_>, entered: bool) -> Result<()> {
         other => other.map_err(|why| kernelfs::explain(root, mount.destination, why))?,
     };
     if !mount.directory && is_directory(&target)? {
-        bail!("what is mounted there is a file, and the container has a directory in its place");
+        refuse!(
+            Invalid,
+            "what is mounted there is a file, and the container has a directory in its place"
+        );
     }
     kernelfs::check(root, &target, mount.destination, &mount.tree)?;
     if mount.options.is_some_and(|o| o.tmpcopyup) && !kernelfs::is_shown(&target)? {
@@ -524,7 +529,7 @@ pub fn write_sysctls(root: &OwnedFd, parameters: &[(PathBuf, String)]) -> Result
         let file = open_in_root(root, &full, OFlag::O_WRONLY).with_context(what)?;
         let fs = nix::sys::statfs::fstatfs(&file).with_context(what)?;
         if fs.filesystem_type() != nix::sys::statfs::PROC_SUPER_MAGIC {
-            bail!("{}: /proc/sys is not a proc file system", what());
+            refuse!(Invalid, "{}: /proc/sys is not a proc file system", what());
         }
         nix::unistd::write(&file, value.as_bytes()).with_context(what)?;
     }

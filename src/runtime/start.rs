@@ -10,13 +10,14 @@ use super::message::{Message, StartError, Step};
 use super::plan::Plan;
 use super::process::{Agent, ProcessPlan};
 use super::stdio::Stdio;
+use crate::error::refusal;
 use crate::idmap::write::Setgroups;
 use crate::process::{Refused, through};
 use crate::sys::channel::{Channel, send_to};
 use crate::sys::clone::{Child, Forked, NewProcess, Parent, clone3, clone3_into, exit_now};
 use crate::sys::seccomp::{Answer, Listener};
 use crate::sys::wait::wait;
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::unistd::{getegid, geteuid};
@@ -168,7 +169,7 @@ fn begin(
     drop(theirs);
     let ours = ours
         .take()
-        .ok_or_else(|| clone_failed(anyhow!("no channel")))?;
+        .ok_or_else(|| clone_failed(refusal!(Internal, "no channel")))?;
     if let Some(Err(error)) = during.map(|during| during(&child)) {
         reap(&child);
         return Err(failed(Step::Network)(error));
@@ -248,7 +249,7 @@ pub(super) fn by_helper(
         Refused::Lost(error) => failed(Step::Join)(error),
         Refused::Said(said) => match Message::decode(&said, "") {
             Some(Message::Failed(error)) => error,
-            _ => failed(Step::Join)(anyhow!("the process that joins said nonsense")),
+            _ => failed(Step::Join)(refusal!(Internal, "the process that joins said nonsense")),
         },
     })
 }
@@ -283,7 +284,12 @@ pub(super) fn hear(
                     warnings,
                 });
             }
-            Ok(None) => break StartError::new(Step::Execute, &anyhow!("the process was killed")),
+            Ok(None) => {
+                break StartError::new(
+                    Step::Execute,
+                    &refusal!(Internal, "the process was killed"),
+                );
+            }
             Err(e) if e.errno == Errno::EINTR => continue,
             Err(e) => break StartError::new(Step::Execute, &e.into()),
         };
@@ -309,7 +315,10 @@ pub(super) fn hear(
                 }
             }
             (Some(Message::Mapped | Message::Mounted | Message::Proceed) | None, _) => {
-                break StartError::new(Step::Execute, &anyhow!("the process said nonsense"));
+                break StartError::new(
+                    Step::Execute,
+                    &refusal!(Internal, "the process said nonsense"),
+                );
             }
         }
     };

@@ -3,8 +3,9 @@
 //! before ids and capabilities go.
 
 use super::fields::Unsupported;
+use crate::error::refuse;
 use crate::sys::scheduling::{self, Scheduling};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use oci_spec::runtime::{
     ExecCPUAffinity, IOPriorityClass, Linux, LinuxIOPriority, LinuxMemoryPolicy, LinuxPersonality,
     LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, MemoryPolicyFlagType,
@@ -133,7 +134,7 @@ fn of_io_priority(asked: &LinuxIOPriority) -> Result<u32> {
     };
     match u32::try_from(asked.priority()) {
         Ok(level @ 0..=7) => Ok(class << 13 | level),
-        _ => bail!("priority {}: 0 to 7", asked.priority()),
+        _ => refuse!(Invalid, "priority {}: 0 to 7", asked.priority()),
     }
 }
 
@@ -195,7 +196,10 @@ fn bits(list: &str) -> Result<Vec<u64>> {
                     bits[number / 64] |= 1 << (number % 64);
                 }
             }
-            _ => bail!("'{list}': numbers and ranges below {MOST} are wanted, as in 0-3,7"),
+            _ => refuse!(
+                Invalid,
+                "'{list}': numbers and ranges below {MOST} are wanted, as in 0-3,7"
+            ),
         }
     }
     Ok(bits)

@@ -5,7 +5,7 @@ use crate::engine::container::control::{Reply, Request};
 use crate::error::refuse;
 use crate::sys::channel::Channel;
 use crate::sys::wait;
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use std::time::Duration;
 
 /// How long a supervisor has for an answer. To join a network may take it
@@ -22,7 +22,9 @@ pub fn ask(container: &Container, request: Request) -> Result<()> {
     channel.send(&request.encode(), None)?;
     match hear_answer(&channel, ANSWER).with_context(|| format!("container {name}"))? {
         None => refuse!(Conflict, "container {name} has just ended"),
-        Some(Reply::Refused(text)) => refuse!(Conflict, "container {name}: {text}"),
+        Some(Reply::Refused(fault)) => {
+            Err(Error::from(fault)).with_context(|| format!("container {name}"))
+        }
         Some(_) => Ok(()),
     }
 }

@@ -10,8 +10,10 @@
 //! one that it does not know says so ([`Reply::unknown`]) in place of silence.
 
 use crate::engine::log::Stream;
+use crate::error::{Fault, Kind, refusal};
 use crate::runtime::StartError;
 use crate::runtime::message::Message;
+use crate::sys::channel::MAX_MESSAGE;
 
 /// Name of the socket.
 pub const SOCKET: &str = "control";
@@ -94,17 +96,26 @@ pub enum Reply {
     /// What was asked for is done.
     Done,
     /// It cannot be done.
-    Refused(String),
+    Refused(Fault),
 }
+
+/// Starts that message.
+const REFUSED: &[u8] = b"refused";
 
 impl Reply {
     /// The answer to what is no request here.
     pub fn unknown() -> Reply {
         let version = env!("CARGO_PKG_VERSION");
-        Reply::Refused(format!(
+        Reply::refused(&refusal!(
+            Unsupported,
             "it was started by a bryo ({version}) that does not know this request: stop and start \
              the container to have it looked after by another one"
         ))
+    }
+
+    /// The answer to what cannot be done because of `error`.
+    pub fn refused(error: &anyhow::Error) -> Reply {
+        Reply::Refused(Fault::of(error))
     }
 
     /// The reply as a message.
@@ -113,10 +124,9 @@ impl Reply {
             Reply::Started => b"started".to_vec(),
             Reply::Done => b"done".to_vec(),
             Reply::Exited(code) => [b"exited".as_slice(), &code.to_ne_bytes()].concat(),
-            Reply::Refused(text) => {
-                let mut data = [b"refused".as_slice(), text.as_bytes()].concat();
-                data.truncate(crate::sys::channel::MAX_MESSAGE);
-                data
+            Reply::Refused(fault) => {
+                let text = fault.as_text(MAX_MESSAGE - REFUSED.len());
+                [REFUSED, text.as_bytes()].concat()
             }
             Reply::Warning(text) => Message::Warning(text.clone()).encode(),
             Reply::Failed(error) => Message::Failed(error.clone()).encode(),
@@ -133,8 +143,9 @@ impl Reply {
         if let Some(code) = data.strip_prefix(b"exited") {
             return Some(Reply::Exited(i32::from_ne_bytes(code.try_into().ok()?)));
         }
-        if let Some(text) = data.strip_prefix(b"refused") {
-            return Some(Reply::Refused(String::from_utf8_lossy(text).into_owned()));
+        if let Some(text) = data.strip_prefix(REFUSED) {
+            let text = String::from_utf8_lossy(text);
+            return Some(Reply::Refused(Fault::of_text(&text, Kind::Conflict)));
         }
         match Message::decode(data, "")? {
             Message::Warning(text) => Some(Reply::Warning(text)),
@@ -219,6 +230,8 @@ impl WantedStreams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::anyhow;
+    use nix::errno::Errno;
 
     #[test]
     fn requests_and_replies_survive_the_wire() {
@@ -240,7 +253,8 @@ mod tests {
             Reply::Started,
             Reply::Exited(-1),
             Reply::Done,
-            Reply::Refused("no".into()),
+            Reply::unknown(),
+            Reply::refused(&anyhow!(Errno::ENOSPC).context("freeze")),
         ] {
             assert_eq!(Reply::decode(&reply.encode()), Some(reply));
         }

@@ -3,9 +3,10 @@
 
 use crate::engine::ground::caller::Caller;
 use crate::engine::ground::pipes::{self, Ours};
+use crate::error::Kind;
 use crate::runtime::Stdio;
 use crate::sys::fd::{readable_bytes, set_nonblocking};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SpliceFFlags, fcntl, splice};
 use nix::poll::PollFlags;
@@ -188,7 +189,10 @@ impl<'a> Pump<'a> {
     /// Something that was printed could not be written.
     pub fn finish(&self) -> Result<()> {
         match self.failed {
-            Some((name, errno)) => bail!("write to {name}: {}", errno.desc()),
+            Some((name, errno)) => {
+                let text = format!("write to {name}: {}", errno.desc());
+                Err(Kind::of_errno(errno).says(text).into())
+            }
             None => Ok(()),
         }
     }

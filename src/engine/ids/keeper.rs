@@ -13,7 +13,7 @@
 
 use crate::engine::ground::paths;
 use crate::engine::machine::ids::{Ids, Writer};
-use crate::error::refuse;
+use crate::error::{Kind, refuse};
 use crate::idmap::request::Request;
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, IdMap, lines};
@@ -245,14 +245,18 @@ fn wait_until_unused(file: &File, path: &Path) -> Result<()> {
 
 /// Has the maps of `child` written by the first who can.
 fn write_maps(child: &Child, maps: &Maps, writers: &[Writer]) -> Result<()> {
-    let mut refusals = Vec::new();
+    let mut refusals: Vec<anyhow::Error> = Vec::new();
     for writer in writers {
         match writer.write(child, maps) {
             Ok(()) => return Ok(()),
-            Err(error) => refusals.push(format!("{error:#}")),
+            Err(error) => refusals.push(error),
         }
     }
-    Err(anyhow!(refusals.join("; ")))
+    // The last one is who is asked where nobody else can.
+    let kind = refusals.iter().rev().find_map(Kind::of);
+    let texts: Vec<String> = refusals.iter().map(|e| format!("{e:#}")).collect();
+    let kind = kind.unwrap_or(Kind::Forbidden);
+    Err(kind.says(texts.join("; ")).into())
 }
 
 impl Writer {

@@ -4,7 +4,8 @@
 use super::Record;
 use super::Stream;
 use super::read::Entry;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
 /// Appends a record as a line.
@@ -33,12 +34,12 @@ pub fn decode(line: &[u8]) -> Result<Entry> {
     let stream = match text() {
         Some("stdout") => Stream::Stdout,
         Some("stderr") => Stream::Stderr,
-        _ => bail!("neither stdout nor stderr"),
+        _ => refuse!(Invalid, "neither stdout nor stderr"),
     };
     let whole = match text() {
         Some("F") => true,
         Some("P") => false,
-        _ => bail!("neither F nor P"),
+        _ => refuse!(Invalid, "neither F nor P"),
     };
     let mut data = parts.next().unwrap_or_default().to_vec();
     if whole {

@@ -18,8 +18,8 @@ use crate::engine::ground::names::short;
 use crate::engine::ids::keeper::{Keeper, Maps};
 use crate::engine::network::usernet::translator::Translator;
 use crate::engine::request::user_network::UserNetwork;
-use crate::error::Fault;
 use crate::error::refuse;
+use crate::error::{Fault, Kind};
 use crate::idmap::write::Setgroups;
 use crate::idmap::{self, size};
 use crate::net::dns::ResolvConf;
@@ -438,9 +438,12 @@ impl Holder<'_> {
             Ok(Ask::Join { network, .. }) if network != self.definition.id => (Told::Gone, false),
             Ok(ask) => match self.join(at, ask) {
                 Ok(lease) => (Told::Joined(lease), true),
-                Err(error) => (Told::Refused(format!("{error:#}")), false),
+                Err(error) => (Told::Refused(Fault::of(&error)), false),
             },
-            Err(error) => (Told::Refused(error.to_string()), false),
+            Err(error) => {
+                let unknown = Kind::Unsupported.says(error.to_string());
+                (Told::Refused(Fault::of(&unknown.into())), false)
+            }
         };
         let member = &self.members[at];
         let words = serde_json::to_vec(&told)?;

@@ -10,7 +10,7 @@ use crate::net::worker::Listener;
 use crate::sys::channel::Channel;
 use crate::sys::inet::Protocol;
 use crate::sys::socket;
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -239,7 +239,9 @@ fn join(
                 Some((Told::Joined(lease), namespace)) => {
                     return Ok((connection, lease, namespace));
                 }
-                Some((Told::Refused(text), _)) => refuse!(Conflict, "{}: {text}", what()),
+                Some((Told::Refused(fault), _)) => {
+                    return Err(Error::from(fault)).with_context(what);
+                }
                 // It has ended, or will: it holds another one of that name.
                 Some((Told::Here | Told::Names(_) | Told::Gone, _)) | None => {
                     std::thread::sleep(Duration::from_millis(20));

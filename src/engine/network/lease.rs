@@ -2,6 +2,7 @@
 //! supervisors and holders speak of it. Pure.
 
 use super::subnet::Subnet;
+use crate::error::Fault;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -72,9 +73,27 @@ pub enum Told {
     /// These are the names, each with an address.
     Names(Vec<(String, IpAddr)>),
     /// It cannot be done.
-    Refused(String),
+    #[serde(with = "as_text")]
+    Refused(Fault),
     /// This is another network, which had the name.
     Gone,
+}
+
+/// [`Fault::as_text`], which holders and supervisors of older builds read too.
+mod as_text {
+    use super::{Fault, MAX_WORDS};
+    use crate::error::Kind;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(fault: &Fault, to: S) -> Result<S::Ok, S::Error> {
+        // A character takes six bytes at most.
+        to.serialize_str(&fault.as_text(MAX_WORDS / 8))
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Fault, D::Error> {
+        let text = String::deserialize(from)?;
+        Ok(Fault::of_text(&text, Kind::Conflict))
+    }
 }
 
 /// Longest message of either, in bytes.
@@ -98,6 +117,18 @@ pub fn mac_text(mac: [u8; 6]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::refusal;
+
+    #[test]
+    fn what_older_builds_say_and_read_is_a_text() {
+        let old: Told = serde_json::from_str(r#"{"Refused":"10.1.2.3 is taken"}"#).unwrap();
+        let taken = Fault::of(&refusal!(Conflict, "10.1.2.3 is taken"));
+        assert_eq!(old, Told::Refused(taken));
+        let full = Told::Refused(Fault::of(&refusal!(NoSpace, "full")));
+        let words = serde_json::to_string(&full).unwrap();
+        assert!(words.starts_with(r#"{"Refused":"full\u0000"#), "{words}");
+        assert_eq!(serde_json::from_str::<Told>(&words).unwrap(), full);
+    }
 
     #[test]
     fn hardware_addresses_follow_from_addresses() {

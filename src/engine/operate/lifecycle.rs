@@ -14,7 +14,7 @@ use crate::error::refuse;
 use crate::runtime::Step;
 use crate::sys::channel::Channel;
 use crate::sys::{self, pidfd, wait};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 use std::os::fd::OwnedFd;
@@ -70,7 +70,7 @@ pub(in crate::engine) fn take_lock(container: &Container) -> Result<Option<Lock>
         match container.try_lock() {
             Ok(None) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(1)),
             Err(_) if !container.dir.exists() => {
-                bail!(not_found(&container.record.name))
+                return Err(not_found(&container.record.name).into());
             }
             other => return other,
         }

@@ -3,7 +3,8 @@
 
 use super::names;
 use super::user_network::HardwareAddress;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -50,11 +51,16 @@ impl Attachment {
                 "interface_name" => {
                     let sound = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
                     if value.is_empty() || value.len() > 15 || !value.chars().all(sound) {
-                        bail!("{}: up to 15 letters and digits are wanted", what());
+                        refuse!(
+                            Invalid,
+                            "{}: up to 15 letters and digits are wanted",
+                            what()
+                        );
                     }
                     attachment.interface = Some(value.to_owned());
                 }
-                _ => bail!(
+                _ => refuse!(
+                    Invalid,
                     "{}: there are ip=, ip6=, alias=, mac= and interface_name=",
                     what()
                 ),
@@ -79,11 +85,11 @@ impl Attachment {
     /// It is none, or the second of its kind.
     pub fn want(&mut self, address: &str) -> Result<()> {
         let Ok(address) = address.parse::<IpAddr>() else {
-            bail!("'{address}' is not an address");
+            refuse!(Invalid, "'{address}' is not an address");
         };
         let same = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
         if self.addresses.iter().any(same) {
-            bail!("{address}: one address of a kind is enough");
+            refuse!(Invalid, "{address}: one address of a kind is enough");
         }
         self.addresses.push(address);
         Ok(())
@@ -97,7 +103,10 @@ impl Attachment {
         let sound = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         let labels = name.split('.').all(|label| (1..64).contains(&label.len()));
         if name.len() > 253 || !labels || !name.chars().all(sound) {
-            bail!("'{name}' cannot be a name: letters, digits, '-', '_' and dots between are");
+            refuse!(
+                Invalid,
+                "'{name}' cannot be a name: letters, digits, '-', '_' and dots between are"
+            );
         }
         self.aliases.push(name.to_owned());
         Ok(())

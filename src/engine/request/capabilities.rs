@@ -1,5 +1,6 @@
 //! `--cap-add` and `--cap-drop`.
 
+use crate::error::refusal;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Capabilities, Capability};
 
@@ -44,7 +45,7 @@ pub fn parse(text: &str) -> Result<Option<Capability>> {
     parsed
         .map(Some)
         .with_context(|| format!("capability '{text}': capabilities(7) has none so"))
-        .map_err(|e| anyhow::anyhow!("{e}"))
+        .map_err(|e| refusal!(Invalid, "{e}"))
 }
 
 impl CapabilityChanges {

@@ -1,6 +1,7 @@
 //! Comma-separated fields (RFC 4180), as `--mount` has them.
 
-use anyhow::{Result, bail, ensure};
+use crate::error::{demand, refuse};
+use anyhow::Result;
 
 /// The fields of one record: those in quotes may have commas and, doubled, quotes.
 ///
@@ -26,15 +27,17 @@ pub fn fields(text: &str) -> Result<Vec<String>> {
                         Some('"') if chars.next_if_eq(&'"').is_some() => field.push('"'),
                         Some('"') => break,
                         Some(c) => field.push(c),
-                        None => bail!("a quote is not closed"),
+                        None => refuse!(Invalid, "a quote is not closed"),
                     }
                 }
-                ensure!(
+                demand!(
+                    Invalid,
                     matches!(chars.peek(), None | Some(',')),
                     "something follows the quote behind '{field}'"
                 );
             }
-            '"' => bail!(
+            '"' => refuse!(
+                Invalid,
                 "a quote within a field; the whole field is quoted, as \"source=/a,b\", and quotes \
                  in it are doubled"
             ),

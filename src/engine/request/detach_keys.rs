@@ -1,6 +1,7 @@
 //! `--detach-keys`: keys that end an attachment.
 
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 
 /// Docker's default.
 pub const DEFAULT: &str = "ctrl-p,ctrl-q";
@@ -16,10 +17,13 @@ pub fn parse(text: &str) -> Result<Vec<u8>> {
             [letter @ (b'a'..=b'z' | b'@' | b'[' | b'\\' | b']' | b'^' | b'_')] => {
                 Ok(letter.to_ascii_uppercase() - b'@')
             }
-            _ => bail!("detach keys '{text}': there is no key '{word}'"),
+            _ => refuse!(Invalid, "detach keys '{text}': there is no key '{word}'"),
         },
         (None, [one]) => Ok(*one),
-        _ => bail!("detach keys '{text}': '{word}' is neither a character nor ctrl-LETTER"),
+        _ => refuse!(
+            Invalid,
+            "detach keys '{text}': '{word}' is neither a character nor ctrl-LETTER"
+        ),
     };
     match text {
         "" => Ok(Vec::new()),

@@ -1,6 +1,7 @@
 //! `--device`: device nodes of the host.
 
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// Reads a `--device HOST[:CONTAINER[:PERMISSIONS]]`: its places on the host
@@ -15,13 +16,13 @@ pub fn parse(text: &str) -> Result<(PathBuf, PathBuf)> {
         // The third part is a cgroup rule, which users have none of: the
         // node's own mode decides.
         [host, inside] | [host, inside, _] => (*host, *inside),
-        _ => bail!("device '{text}': HOST[:CONTAINER] is wanted"),
+        _ => refuse!(Invalid, "device '{text}': HOST[:CONTAINER] is wanted"),
     };
     if !Path::new(host).exists() {
-        bail!("device '{text}': there is no {host} on this host");
+        refuse!(Invalid, "device '{text}': there is no {host} on this host");
     }
     if text.contains(',') {
-        bail!("device '{text}': a comma cannot be in the path");
+        refuse!(Invalid, "device '{text}': a comma cannot be in the path");
     }
     Ok((host.into(), inside.into()))
 }

@@ -1,6 +1,7 @@
 //! `--dns`, `--dns-search`, `--dns-option`: lines of `/etc/resolv.conf`.
 
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use std::net::IpAddr;
 
 /// What stands in `/etc/resolv.conf` in place of the host's.
@@ -64,7 +65,7 @@ impl Dns {
     pub fn addresses(&self) -> Result<Vec<IpAddr>> {
         let address = |text: &String| match text.parse() {
             Ok(address) => Ok(address),
-            Err(_) => bail!("--dns {text}: an address is wanted"),
+            Err(_) => refuse!(Invalid, "--dns {text}: an address is wanted"),
         };
         self.servers.iter().map(address).collect()
     }

@@ -1,7 +1,8 @@
 //! `--env` and `--env-file`, read as docker reads them; `--env-host`,
 //! `--http-proxy`, `--env-merge`.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::error::{demand, refuse};
+use anyhow::{Context, Result};
 use std::env::VarError;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,11 @@ pub fn label_files(files: &[PathBuf]) -> Result<Vec<String>> {
             }
             let name = line.split('=').next().unwrap_or_default();
             if name.is_empty() || name.contains(char::is_whitespace) {
-                bail!("{}, line {number}: '{line}' begins with no label", what());
+                refuse!(
+                    Invalid,
+                    "{}, line {number}: '{line}' begins with no label",
+                    what()
+                );
             }
             all.push(line.to_owned());
         }
@@ -114,7 +119,8 @@ pub fn read(files: &[PathBuf], flags: &[String]) -> Result<Vec<Variable>> {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (flag.as_str(), None),
         };
-        ensure!(
+        demand!(
+            Invalid,
             !name.is_empty(),
             "-e '{flag}': the variable has no name; NAME=VALUE or NAME is wanted"
         );
@@ -145,16 +151,21 @@ fn of_file(path: &Path, text: &[u8], all: &mut Vec<Variable>) -> Result<()> {
             None => (line, None),
         };
         if name.is_empty() {
-            bail!("{}: '{line}' has no name before the '='", what());
+            refuse!(Invalid, "{}: '{line}' has no name before the '='", what());
         }
         if name.contains(char::is_whitespace) {
             let hint = match name.split_once(char::is_whitespace) {
                 Some(("export", _)) => "leave out 'export', this is no script",
                 _ => "there can be none before the '='",
             };
-            bail!("{}: variable '{name}' contains blanks; {hint}", what());
+            refuse!(
+                Invalid,
+                "{}: variable '{name}' contains blanks; {hint}",
+                what()
+            );
         }
-        ensure!(
+        demand!(
+            Invalid,
             !line.contains('\0'),
             "{}: variable '{name}' contains a zero byte",
             what()
@@ -176,7 +187,7 @@ fn own(name: &str) -> Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => bail!("the value of '{name}' here is not UTF-8"),
+        Err(VarError::NotUnicode(_)) => refuse!(Invalid, "the value of '{name}' here is not UTF-8"),
     }
 }
 

@@ -1,8 +1,9 @@
 //! `--health-…` and `--no-healthcheck`. What the image's check makes of them is
 //! in [`health`](crate::engine::container::health).
 
+use crate::error::refuse;
 use crate::image::duration::parse_duration;
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use std::time::Duration;
@@ -80,14 +81,14 @@ pub enum OnFailure {
 pub fn time(name: &str, text: &str) -> Result<Duration> {
     let what = || format!("--health-{name} {text}");
     if text.starts_with('-') {
-        bail!("{}: it cannot be negative", what());
+        refuse!(Invalid, "{}: it cannot be negative", what());
     }
     if text == "0" {
         return Ok(Duration::ZERO);
     }
     let time = parse_duration(text).with_context(what)?;
     if !time.is_zero() && time < Duration::from_millis(1) {
-        bail!("{}: it cannot be less than 1ms", what());
+        refuse!(Invalid, "{}: it cannot be less than 1ms", what());
     }
     Ok(time)
 }

@@ -1,6 +1,7 @@
 //! `--add-host`: lines of `/etc/hosts`.
 
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use std::net::IpAddr;
 
 /// What stands for the host's address (docker's).
@@ -37,14 +38,22 @@ pub fn add_host(text: &str) -> Result<Vec<HostEntry>> {
     let address = match inside.unwrap_or(address).parse() {
         Ok(ip) => HostAddress::Ip(ip),
         Err(_) if address == HOST_GATEWAY => HostAddress::Gateway,
-        Err(_) => bail!(fail(format!(
-            "'{address}' is not an address; an IPv4 or IPv6 address or {HOST_GATEWAY} is wanted"
-        ))),
+        Err(_) => refuse!(
+            Invalid,
+            "{}",
+            fail(format!(
+                "'{address}' is not an address; an IPv4 or IPv6 address or {HOST_GATEWAY} is wanted"
+            ))
+        ),
     };
     let all = names.split(';').map(|name| {
         let word = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '#' | ':');
         if name.is_empty() || !name.chars().all(word) {
-            bail!(fail(format!("'{name}' is not a host's name")));
+            refuse!(
+                Invalid,
+                "{}",
+                fail(format!("'{name}' is not a host's name"))
+            );
         }
         Ok(HostEntry {
             name: name.to_owned(),

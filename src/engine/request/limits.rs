@@ -4,7 +4,8 @@
 use super::amount;
 use crate::cgroup::limits::check_name;
 use crate::cgroup::units;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use nix::sys::stat::{SFlag, major, minor, stat};
 use oci_spec::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxPidsBuilder, LinuxResources,
@@ -107,7 +108,10 @@ impl Limits {
             let limit = memory.limit().filter(|limit| *limit > 0);
             let limit = limit.context("--memory-swap: it counts memory too, so say --memory")?;
             if swap > 0 && swap < limit {
-                bail!("--memory-swap: it counts memory too, and is less than --memory");
+                refuse!(
+                    Invalid,
+                    "--memory-swap: it counts memory too, and is less than --memory"
+                );
             }
             memory.set_swap(Some(swap));
         }
@@ -117,7 +121,7 @@ impl Limits {
                 .limit()
                 .is_some_and(|limit| limit > 0 && bytes > limit)
             {
-                bail!("--memory-reservation: it is more than --memory");
+                refuse!(Invalid, "--memory-reservation: it is more than --memory");
             }
             memory.set_reservation(Some(bytes));
         }
@@ -252,7 +256,7 @@ pub fn of_disk<T>(flag: &str, text: &str, read: impl Fn(&str) -> Result<T>) -> R
     let what = || format!("--{flag} {text}: {path}");
     let stat = stat(path).with_context(what)?;
     if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFBLK {
-        bail!("{}: not a disk", what());
+        refuse!(Invalid, "{}: not a disk", what());
     }
     let disk = Disk {
         major: major(stat.st_rdev) as i64,
@@ -277,7 +281,10 @@ pub fn hugetlb(text: &str) -> Result<(String, u64)> {
         .with_context(|| format!("--hugetlb {text}: SIZE=BYTES is wanted, as 2MB=1g"))?;
     let unit = size.trim_start_matches(|c: char| c.is_ascii_digit());
     if !["KB", "MB", "GB"].contains(&unit) || unit == size {
-        bail!("--hugetlb {text}: '{size}' is no size of pages: 2MB and 1GB are some");
+        refuse!(
+            Invalid,
+            "--hugetlb {text}: '{size}' is no size of pages: 2MB and 1GB are some"
+        );
     }
     let bytes = amount::limit(limit).with_context(|| format!("--hugetlb {text}"))?;
     Ok((size.to_owned(), bytes))

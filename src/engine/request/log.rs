@@ -1,7 +1,8 @@
 //! `--log-driver` and `--log-opt`.
 
 use super::size;
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 /// What keeps the log.
@@ -58,7 +59,8 @@ impl LogConfig {
             Some("k8s-file") => Driver::K8sFile,
             Some("none") => Driver::None,
             Some("journald") => Driver::Journald,
-            Some(other) => bail!(
+            Some(other) => refuse!(
+                Invalid,
                 "--log-driver {other}: not supported; there are json-file, k8s-file, journald \
                  and none"
             ),
@@ -73,25 +75,26 @@ impl LogConfig {
             match option.split_once('=') {
                 Some(("max-size", "-1")) if files => config.max_size = None,
                 Some(("max-size", size)) if files => match size::bytes(size)? {
-                    0 => bail!("--log-opt {option}: a file needs some room"),
+                    0 => refuse!(Invalid, "--log-opt {option}: a file needs some room"),
                     size => config.max_size = Some(size),
                 },
                 Some(("max-file", count)) if files => match count.parse() {
                     Ok(count) if count > 0 => config.max_file = count,
-                    _ => bail!("--log-opt {option}: at least one file is wanted"),
+                    _ => refuse!(Invalid, "--log-opt {option}: at least one file is wanted"),
                 },
                 Some(("labels", list)) if driver != Driver::None => config.labels = words(list),
                 Some(("env", list)) if driver != Driver::None => config.env = words(list),
                 Some(("compress", "false")) if files => {}
-                Some(_) => bail!(
+                Some(_) => refuse!(
+                    Invalid,
                     "--log-opt {option}: not supported by the driver {}",
                     driver.name()
                 ),
-                None => bail!("--log-opt {option}: NAME=VALUE is wanted"),
+                None => refuse!(Invalid, "--log-opt {option}: NAME=VALUE is wanted"),
             }
         }
         if config.max_file > 1 && config.max_size.is_none() {
-            bail!("--log-opt max-file has no effect without max-size");
+            refuse!(Invalid, "--log-opt max-file has no effect without max-size");
         }
         Ok(config)
     }

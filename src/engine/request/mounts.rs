@@ -3,11 +3,11 @@
 //! whether a directory of the host exists.
 
 use super::names;
-use crate::error;
+use crate::error::refuse;
 use crate::image::store::LayerInfo;
 use crate::runtime::options::MountOptions;
 use crate::sys::fs::clean;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -210,7 +210,11 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
         [destination] => (None, *destination, ""),
         [source, destination] => (Some(*source), *destination, ""),
         [source, destination, options] => (Some(*source), *destination, *options),
-        _ => bail!(fail("too many colons; use --mount for such a path")),
+        _ => refuse!(
+            Invalid,
+            "{}",
+            fail("too many colons; use --mount for such a path")
+        ),
     };
     let mut words: Vec<String> = Vec::new();
     let (mut fill, mut chown, mut subpath) = (true, false, None);
@@ -219,9 +223,11 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
             // Written through to every mount below, where the kernel can.
             "ro" => words.push("rro".into()),
             "U" => chown = true,
-            "O" => bail!(error::Kind::Unsupported.says(fail(
-                "option 'O' (an overlay over the host's directory) is not supported yet"
-            ))),
+            "O" => refuse!(
+                Unsupported,
+                "{}",
+                fail("option 'O' (an overlay over the host's directory) is not supported yet")
+            ),
             "copy" => fill = true,
             "nocopy" => fill = false,
             other => match other.strip_prefix(SUBPATH) {
@@ -236,10 +242,14 @@ pub fn parse_volume(text: &str) -> Result<MountOption> {
     let unknown = MountOptions::parse(&options)?.parameters.into_iter().next();
     if let Some((word, _)) = unknown {
         let word = word.to_string_lossy();
-        bail!(fail(&format!(
-            "option '{word}' is unknown: there are ro, rw, U, copy, nocopy, z and those of mount(8) \
+        refuse!(
+            Invalid,
+            "{}",
+            fail(&format!(
+                "option '{word}' is unknown: there are ro, rw, U, copy, nocopy, z and those of mount(8) \
              for bind mounts"
-        )));
+            ))
+        );
     }
     match source {
         Some(path) if path.starts_with(['/', '.', '~']) => Ok(MountOption::Bind {
@@ -303,7 +313,10 @@ pub fn parse_volumes_from(text: &str) -> Result<VolumesFrom> {
             "ro" => read_only = true,
             "rw" => read_only = false,
             "z" | "Z" => {}
-            other => bail!("--volumes-from {text}: '{other}' is none of ro, rw, z"),
+            other => refuse!(
+                Invalid,
+                "--volumes-from {text}: '{other}' is none of ro, rw, z"
+            ),
         }
     }
     Ok(VolumesFrom {
@@ -374,7 +387,10 @@ fn tmpfs_words(words: Vec<String>) -> Vec<String> {
 
 fn absolute(path: &str) -> Result<PathBuf> {
     if !path.starts_with('/') {
-        bail!("{path} is not an absolute path; it is a place in the container, as /data");
+        refuse!(
+            Invalid,
+            "{path} is not an absolute path; it is a place in the container, as /data"
+        );
     }
     Ok(clean(Path::new(path)))
 }

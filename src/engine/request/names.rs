@@ -1,6 +1,7 @@
 //! Names of containers, networks, volumes and hosts, as docker allows them.
 
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 
 /// Accepts what docker accepts as a container's name: a letter or digit, then letters,
 /// digits, `_`, `.` and `-`.
@@ -9,7 +10,8 @@ pub fn container(name: &str) -> Result<()> {
     let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
     let rest = chars.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     if !first || !rest || name.len() > 128 {
-        bail!(
+        refuse!(
+            Invalid,
             "name '{name}': a name starts with a letter or digit and has only letters, digits, \
              '_', '.' and '-'"
         );
@@ -21,7 +23,10 @@ pub fn container(name: &str) -> Result<()> {
 pub fn network(name: &str) -> Result<()> {
     container(name).with_context(|| format!("network '{name}'"))?;
     if super::network::is_reserved(name) {
-        bail!("network '{name}': this name stands for something else");
+        refuse!(
+            Invalid,
+            "network '{name}': this name stands for something else"
+        );
     }
     Ok(())
 }
@@ -32,7 +37,8 @@ pub fn volume(name: &str) -> Result<()> {
     let word = |c: char| c.is_ascii_alphanumeric();
     let rest = |c: char| word(c) || matches!(c, '_' | '.' | '-');
     if !name.starts_with(word) || !name.chars().all(rest) || name.len() > 255 {
-        bail!(
+        refuse!(
+            Invalid,
             "volume name '{name}': letters, digits, '_', '.' and '-' are allowed, and the first \
              is a letter or digit; a path starts with '/' or '.'"
         );
@@ -48,7 +54,7 @@ pub fn secret(name: &str) -> Result<()> {
 /// Whether a host can have this name (sethostname(2)).
 pub fn hostname(name: &str) -> Result<()> {
     if name.len() > 64 {
-        bail!("-h {name}: a host name has 64 bytes at most");
+        refuse!(Invalid, "-h {name}: a host name has 64 bytes at most");
     }
     Ok(())
 }

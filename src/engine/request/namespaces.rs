@@ -1,6 +1,7 @@
 //! `--pid`, `--ipc`, `--uts`, `--cgroupns`: whose namespaces a container is in.
 
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 
 /// Whose namespace a container is in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,7 +22,10 @@ impl Sharing {
         match text {
             "private" | "shareable" | "" => Ok(Sharing::Private),
             "host" => Ok(Sharing::Host),
-            other => bail!("--{flag} {other}: not supported yet; there are private and host"),
+            other => refuse!(
+                Invalid,
+                "--{flag} {other}: not supported yet; there are private and host"
+            ),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::attachment::Attachment;
 use super::user_network::UserNetwork;
 use crate::error::refuse;
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -73,7 +73,8 @@ impl FromStr for Network {
                 let path = std::path::absolute(options).with_context(|| format!("ns:{options}"))?;
                 Ok(Network::Namespace(path))
             }
-            _ => bail!(
+            _ => refuse!(
+                Invalid,
                 "--network {text}: there are user[:OPTIONS], host, none, container:NAME, ns:PATH \
                  and the names of networks"
             ),
@@ -145,10 +146,17 @@ pub fn read(
     let is_named = |text: &String| !is_mode(text);
     let Some(_) = texts.iter().find(|text| is_named(text)) else {
         if texts.len() > 1 {
-            bail!("--network {}: one is enough", texts.join(" --network "));
+            refuse!(
+                Invalid,
+                "--network {}: one is enough",
+                texts.join(" --network ")
+            );
         }
         if !aliases.is_empty() || addresses.iter().any(|a| a.is_some()) {
-            bail!("--network-alias, --ip and --ip6 go with --network NAME, a named network");
+            refuse!(
+                Invalid,
+                "--network-alias, --ip and --ip6 go with --network NAME, a named network"
+            );
         }
         let network = texts.first().map(|text| text.parse()).transpose()?;
         let mut network = network.unwrap_or_default();
@@ -163,27 +171,34 @@ pub fn read(
                     });
                 }
                 other => {
-                    bail!("--mac-address: the container has no interface with --network {other}")
+                    refuse!(
+                        Invalid,
+                        "--mac-address: the container has no interface with --network {other}"
+                    )
                 }
             }
         }
         return Ok((network, Vec::new()));
     };
     if let Some(mode) = texts.iter().find(|text| !is_named(text)) {
-        bail!("--network {mode} goes with no other network");
+        refuse!(Invalid, "--network {mode} goes with no other network");
     }
     let list = texts.iter().map(|text| Attachment::parse(text));
     let mut list = list.collect::<Result<Vec<_>>>()?;
     for (at, attachment) in list.iter().enumerate() {
         if list[..at].iter().any(|a| a.network == attachment.network) {
-            bail!(
+            refuse!(
+                Invalid,
                 "--network {0}: the container is on '{0}' once",
                 attachment.network
             );
         }
     }
     if list.len() > 1 && addresses.iter().any(|a| a.is_some()) {
-        bail!("--ip and --ip6 go with one network: write --network NAME:ip=ADDRESS");
+        refuse!(
+            Invalid,
+            "--ip and --ip6 go with one network: write --network NAME:ip=ADDRESS"
+        );
     }
     if let Some(mac) = mac {
         // As docker has it: that of the first.

@@ -1,7 +1,8 @@
 //! What a command finds when it begins: `--entrypoint`, `--umask`,
 //! `--time-offset`.
 
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use std::fmt;
 
 /// Reads a program, or a JSON list of program and arguments; nothing for none.
@@ -56,7 +57,10 @@ pub fn time_offset(text: &str) -> Result<(Clock, i64)> {
     let clock = match clock {
         "monotonic" => Clock::Monotonic,
         "boottime" => Clock::Boottime,
-        _ => bail!("--time-offset {text}: there are the clocks monotonic and boottime"),
+        _ => refuse!(
+            Invalid,
+            "--time-offset {text}: there are the clocks monotonic and boottime"
+        ),
     };
     Ok((clock, seconds.parse().ok().with_context(fail)?))
 }

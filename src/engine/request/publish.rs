@@ -1,7 +1,7 @@
 //! `-p` and `--expose`: ports of a container.
 
-use crate::error;
-use anyhow::{Context, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -74,7 +74,11 @@ pub fn parse(text: &str) -> Result<Vec<Port>> {
     };
     let several = u32::from(last - first) + 1;
     if first != last && !host.is_empty() && high - low != last - first {
-        bail!(fail("the two ranges are not of the same length"));
+        refuse!(
+            Invalid,
+            "{}",
+            fail("the two ranges are not of the same length")
+        );
     }
     let port = |number: u32| {
         let number = number as u16;
@@ -103,11 +107,14 @@ pub fn parse_all(texts: &[String]) -> Result<Vec<Port>> {
                 continue;
             }
             if let Some(other) = all.iter().find(|other| other.collides(&port)) {
-                bail!(error::Kind::Conflict.says(format!(
+                refuse!(
+                    Conflict,
                     "-p {text}: port {}/{} of the host is published already, for port {} of the \
                      container; choose another port or address",
-                    port.host.0, port.transport, other.container
-                )));
+                    port.host.0,
+                    port.transport,
+                    other.container
+                );
             }
             all.push(port);
         }
@@ -142,7 +149,7 @@ pub fn transport(text: &str) -> Result<(&str, Transport)> {
         None => Ok((text, Transport::Tcp)),
         Some((rest, "tcp")) => Ok((rest, Transport::Tcp)),
         Some((rest, "udp")) => Ok((rest, Transport::Udp)),
-        Some((_, other)) => bail!("port {text}: '{other}' is neither tcp nor udp"),
+        Some((_, other)) => refuse!(Invalid, "port {text}: '{other}' is neither tcp nor udp"),
     }
 }
 
@@ -151,7 +158,10 @@ pub fn exposed(text: &str) -> Result<Vec<Port>> {
     let ports = parse(text)?;
     match ports.iter().all(|port| port.host == (0, 0)) {
         true => Ok(ports),
-        false => bail!("--expose {text}: a port or a range of ports is wanted"),
+        false => refuse!(
+            Invalid,
+            "--expose {text}: a port or a range of ports is wanted"
+        ),
     }
 }
 

@@ -1,7 +1,8 @@
 //! `--pull` of `run` and `create`.
 
+use crate::error::refuse;
 use crate::image::registry::pull::Policy;
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 /// Reads when a registry is asked for the image.
 ///
@@ -13,7 +14,7 @@ pub fn policy(text: &str) -> Result<Policy> {
         "missing" | "ifnotpresent" => Policy::Missing,
         "newer" => Policy::Newer,
         "never" | "false" => Policy::Never,
-        _ => bail!("there are always, missing, newer and never"),
+        _ => refuse!(Invalid, "there are always, missing, newer and never"),
     })
 }
 

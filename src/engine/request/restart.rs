@@ -1,7 +1,8 @@
 //! `--restart`: whether a container that has ended is started again. What
 //! follows from it is in [`policy`](crate::engine::ground::policy).
 
-use anyhow::{Context, Error, Result, bail};
+use crate::error::refuse;
+use anyhow::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -38,7 +39,8 @@ impl FromStr for Restart {
                 let fail = || format!("restart policy '{text}': '{count}' is no number of times");
                 Restart::OnFailure(Some(count.parse().ok().with_context(fail)?))
             }
-            _ => bail!(
+            _ => refuse!(
+                Invalid,
                 "restart policy '{text}': it is one of no, on-failure[:TIMES], always, \
                  unless-stopped"
             ),

@@ -1,6 +1,7 @@
 //! `--security-opt`.
 
-use anyhow::{Result, bail};
+use crate::error::refuse;
+use anyhow::Result;
 use std::path::PathBuf;
 
 /// What all values of the flag say together.
@@ -67,7 +68,10 @@ impl Security {
             ("systempaths", "unconfined") => self.unmask = Unmask::Everything,
             // There is nothing to switch off: no such label was ever set.
             ("label", "disable") | ("apparmor", "unconfined") => {}
-            _ => bail!("--security-opt {option}: unknown or not supported yet"),
+            _ => refuse!(
+                Invalid,
+                "--security-opt {option}: unknown or not supported yet"
+            ),
         }
         Ok(())
     }
@@ -78,7 +82,10 @@ fn switch(option: &str, value: &str) -> Result<bool> {
     match value {
         "" | "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
-        _ => bail!("--security-opt {option}: true or false is wanted, not '{value}'"),
+        _ => refuse!(
+            Invalid,
+            "--security-opt {option}: true or false is wanted, not '{value}'"
+        ),
     }
 }
 

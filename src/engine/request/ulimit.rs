@@ -1,6 +1,7 @@
 //! `--ulimit`.
 
-use anyhow::{Context, Result, bail};
+use crate::error::{refusal, refuse};
+use anyhow::{Context, Result};
 use oci_spec::runtime::PosixRlimitType;
 
 /// Reads a `--ulimit NAME=SOFT[:HARD]`; -1 is unlimited.
@@ -13,7 +14,7 @@ pub fn parse(text: &str) -> Result<(PosixRlimitType, u64, u64)> {
     let (name, values) = text.split_once('=').with_context(fail)?;
     let kind = serde_json::Value::String(format!("RLIMIT_{}", name.to_ascii_uppercase()));
     let kind = serde_json::from_value(kind)
-        .map_err(|_| anyhow::anyhow!("ulimit '{text}': '{name}' is none of prlimit(2)'s"))?;
+        .map_err(|_| refusal!(Invalid, "ulimit '{text}': '{name}' is none of prlimit(2)'s"))?;
     let value = |v: &str| match v {
         "-1" | "unlimited" => Ok(u64::MAX),
         v => v.parse::<u64>().ok().with_context(fail),
@@ -21,7 +22,10 @@ pub fn parse(text: &str) -> Result<(PosixRlimitType, u64, u64)> {
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let (soft, hard) = (value(soft)?, value(hard)?);
     if soft > hard {
-        bail!("ulimit '{text}': the soft limit is above the hard one");
+        refuse!(
+            Invalid,
+            "ulimit '{text}': the soft limit is above the hard one"
+        );
     }
     Ok((kind, soft, hard))
 }

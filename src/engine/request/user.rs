@@ -2,7 +2,8 @@
 //! Names are looked up where the container's files are known
 //! ([`user`](crate::engine::ground::user)).
 
-use anyhow::{Error, Result, bail};
+use crate::error::refuse;
+use anyhow::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +27,7 @@ impl FromStr for IdOrName {
         }
         match text.parse() {
             // The last number stands for "no id".
-            Ok(u32::MAX) | Err(_) => bail!("id {text} is out of range"),
+            Ok(u32::MAX) | Err(_) => refuse!(Invalid, "id {text} is out of range"),
             Ok(id) => Ok(IdOrName::Id(id)),
         }
     }
@@ -129,7 +130,10 @@ impl Groups {
         match texts {
             [only] if only == "keep-groups" => Ok(Groups::Kept),
             texts if texts.iter().any(|text| text == "keep-groups") => {
-                bail!("--group-add keep-groups goes with no other --group-add")
+                refuse!(
+                    Invalid,
+                    "--group-add keep-groups goes with no other --group-add"
+                )
             }
             texts => {
                 let groups = texts.iter().map(|text| text.parse());

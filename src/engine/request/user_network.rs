@@ -2,8 +2,9 @@
 //! interface of the container's own, served through ordinary sockets. What is
 //! made of it is in [`usernet`](crate::engine::network::usernet).
 
+use crate::error::refuse;
 use crate::net::policy::{Cidr, Policy};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,7 +32,8 @@ impl FromStr for HardwareAddress {
         })?;
         // The lowest bit is that of groups (IEEE 802).
         if bytes[0] & 1 != 0 || bytes == [0; 6] {
-            bail!(
+            refuse!(
+                Invalid,
                 "'{text}' cannot be the hardware address of an interface: make its first number even"
             );
         }
@@ -135,7 +137,10 @@ impl UserNetwork {
             ("cidr", cidr) => {
                 let parsed = parse_cidr(cidr)?;
                 let (IpAddr::V4(address), 8..=25) = (parsed.address, parsed.prefix) else {
-                    bail!("an IPv4 network of 8 to 25 bits is wanted, as 10.0.2.0/24");
+                    refuse!(
+                        Invalid,
+                        "an IPv4 network of 8 to 25 bits is wanted, as 10.0.2.0/24"
+                    );
                 };
                 let mask = u32::MAX << (32 - u32::from(parsed.prefix));
                 self.cidr = Some((Ipv4Addr::from_bits(address.to_bits() & mask), parsed.prefix));
@@ -144,7 +149,8 @@ impl UserNetwork {
             ("dns", address) => self.dns.push(parse_address(address)?),
             ("mac", address) => self.mac = Some(address.parse()?),
             ("allow", rule) => self.policy.allow.push(parse_rule(rule)?),
-            _ => bail!(
+            _ => refuse!(
+                Invalid,
                 "unknown; there are host-loopback, block-host, mtu=, cidr=, ipv6=off, mac=, \
                  outbound-addr=, dns=, allow=CIDR[:PORT]"
             ),

@@ -1,7 +1,8 @@
 //! What was asked for: `--userns`, `--uidmap` and `--gidmap`.
 
+use crate::error::refuse;
 use crate::idmap::{self, IdMap};
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 /// `--userns`, `--uidmap` and `--gidmap`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl UserNs {
     pub fn of_images(mode: &str) -> Result<UserNs> {
         match mode {
             "auto" | "single" | "range" => UserNs::parse(mode, &[], &[]),
-            _ => bail!("there are auto, single and range"),
+            _ => refuse!(Invalid, "there are auto, single and range"),
         }
     }
 
@@ -91,7 +92,10 @@ impl UserNs {
             match parsed.filter(|(_, id)| name == "keep-id" && *id < u32::MAX) {
                 Some(("uid", id)) => uid = Some(id),
                 Some(("gid", id)) => gid = Some(id),
-                _ => bail!("--userns {mode}: '{option}' is none of keep-id's uid=N, gid=N"),
+                _ => refuse!(
+                    Invalid,
+                    "--userns {mode}: '{option}' is none of keep-id's uid=N, gid=N"
+                ),
             }
         }
         Ok(match name {
@@ -100,7 +104,10 @@ impl UserNs {
             "range" => UserNs::Range,
             "keep-id" => UserNs::KeepId { uid, gid },
             "nomap" => UserNs::NoMap,
-            _ => bail!("--userns {mode}: there are auto, host, single, range, keep-id and nomap"),
+            _ => refuse!(
+                Invalid,
+                "--userns {mode}: there are auto, host, single, range, keep-id and nomap"
+            ),
         })
     }
 }
@@ -112,12 +119,18 @@ fn custom(flag: &str, texts: &[String]) -> Result<Vec<IdMap>> {
         match numbers.as_deref() {
             Some([inside, outside]) => Ok(IdMap::new(*inside, *outside, 1)),
             Some([inside, outside, count]) => Ok(IdMap::new(*inside, *outside, *count)),
-            _ => bail!("--{flag} {text}: CONTAINER:RANGE[:COUNT] is wanted, as 0:1:1000"),
+            _ => refuse!(
+                Invalid,
+                "--{flag} {text}: CONTAINER:RANGE[:COUNT] is wanted, as 0:1:1000"
+            ),
         }
     };
     let map = texts.iter().map(line).collect::<Result<Vec<_>>>()?;
     if !idmap::is_sound(&map) {
-        bail!("--{flag}: a line is empty, goes beyond the last id, or has an id of another line");
+        refuse!(
+            Invalid,
+            "--{flag}: a line is empty, goes beyond the last id, or has an id of another line"
+        );
     }
     Ok(map)
 }

@@ -15,7 +15,7 @@ use crate::sys::channel::Channel;
 use crate::sys::clone::Child;
 use crate::sys::signal::SignalFd;
 use crate::sys::{pidfd, socket, wait};
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcsetattr};
@@ -285,7 +285,7 @@ impl<'a> Relay<'a> {
                     pump.end();
                 }
             }
-            Reply::Refused(text) => refuse!(Conflict, "{text}"),
+            Reply::Refused(fault) => return Err(fault.into()),
             Reply::Done => {}
         }
         Ok(false)
@@ -422,7 +422,9 @@ fn attachment_to<'a>(
     )?;
     match data.receive()?.and_then(|m| Reply::decode(&m.data)) {
         Some(Reply::Done) => {}
-        Some(Reply::Refused(text)) => refuse!(Conflict, "attach to {what}: {text}"),
+        Some(Reply::Refused(fault)) => {
+            return Err(Error::from(fault)).with_context(|| format!("attach to {what}"));
+        }
         _ => refuse!(Conflict, "{what} has just ended"),
     }
     Ok(Attachment {

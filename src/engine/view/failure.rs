@@ -51,7 +51,19 @@ mod tests {
 
     fn start(step: Step, errno: Option<Errno>) -> Error {
         let text = "x".to_owned();
-        anyhow!(StartError { step, errno, text }).context("container c")
+        let said = None;
+        anyhow!(StartError {
+            step,
+            errno,
+            said,
+            text
+        })
+        .context("container c")
+    }
+
+    fn refused(step: Step) -> Error {
+        let why = anyhow!(Kind::Invalid.says("root: missing"));
+        anyhow!(StartError::new(step, &why)).context("container c")
     }
 
     fn answer(code: u16) -> Error {
@@ -75,6 +87,7 @@ mod tests {
             (start(Step::Unsupported, None), Kind::Unsupported),
             (start(Step::Mount, Some(Errno::ENOENT)), Kind::NotFound),
             (start(Step::Supervise, None), Kind::Internal),
+            (refused(Step::Plan), Kind::Invalid),
             (answer(401), Kind::Forbidden),
             (answer(404), Kind::NotFound),
             (answer(429), Kind::Unavailable),

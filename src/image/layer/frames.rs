@@ -1,12 +1,13 @@
 //! A blob that is compressed while its plain bytes are unpacked elsewhere.
 
+use crate::error::refusal;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use super::PIECE;
 use super::blobfile::BlobFile;
@@ -39,7 +40,9 @@ pub fn compress(pieces: Receiver<Piece>, path: &Path, hasher: Hasher) -> Result<
         }
         let done = some(&pieces, &row);
         let others = others.into_iter().map(|other| {
-            let done = other.join().map_err(|_| anyhow!("a thread panicked"))?;
+            let done = other
+                .join()
+                .map_err(|_| refusal!(Internal, "a thread panicked"))?;
             done.context(context)
         });
         others.fold(done.context(context), Result::and)

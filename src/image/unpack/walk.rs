@@ -1,8 +1,9 @@
 //! The way to a directory of the tree, by links inside the layer.
 
 use super::{DIRECTORY, Directory, Tree, is_whiteout};
+use crate::error::demand;
 use crate::image::entry::{join, show, split};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat, readlinkat};
 use nix::sys::stat::{Mode, fstatat};
@@ -61,7 +62,8 @@ impl Tree {
         match fstatat(&parent.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) if is_whiteout(&stat) => Ok(None),
             Ok(stat) => {
-                ensure!(
+                demand!(
+                    Invalid,
                     stat.st_mode & libc::S_IFMT != libc::S_IFDIR,
                     "a hard link to a directory"
                 );
@@ -102,7 +104,11 @@ impl Tree {
                 Err(Errno::ENOTDIR | Errno::ELOOP) => match readlinkat(&here.fd, &*name) {
                     Ok(target) => {
                         links += 1;
-                        ensure!(links <= MAX_LINKS, "too many symbolic links on the way");
+                        demand!(
+                            Invalid,
+                            links <= MAX_LINKS,
+                            "too many symbolic links on the way"
+                        );
                         let target = std::os::unix::ffi::OsStringExt::into_vec(target);
                         if target.starts_with(b"/") {
                             here = self.root.clone();
@@ -115,7 +121,8 @@ impl Tree {
                         if !make {
                             return Ok(None);
                         }
-                        ensure!(
+                        demand!(
+                            Invalid,
                             is_whiteout(&stat),
                             "{} is not a directory",
                             show(&join(&here.path, &name))

@@ -2,7 +2,7 @@
 //! confined before it sees the first packet.
 
 use super::UserNetwork;
-use crate::error::{self, Fault};
+use crate::error::{Fault, refuse};
 use crate::net::dns::ResolvConf;
 use crate::net::own;
 use crate::net::policy::DNS;
@@ -69,7 +69,7 @@ impl Translator {
         let length = nix::unistd::read(&ready, &mut said).context("network's process")?;
         match &said[..length] {
             b"ready" => {}
-            b"" => anyhow::bail!(error::Kind::Internal.says("the network's process was killed")),
+            b"" => refuse!(Internal, "the network's process was killed"),
             said => {
                 return Err(Fault::decode(said).context("confine the network's process"));
             }

@@ -7,7 +7,8 @@ use super::absolute_source;
 use super::bind_words;
 use super::tmpfs_words;
 use crate::engine::request::{csv, names, size};
-use anyhow::{Context, Result, bail, ensure};
+use crate::error::{demand, refuse};
+use anyhow::{Context, Result};
 use std::path::{Component, Path};
 
 /// Types of mounts, and how the keys begin that are for one of them alone.
@@ -42,14 +43,15 @@ fn read(text: &str) -> Result<MountOption> {
         fields.take(&field)?;
     }
     let kind = fields.kind.as_deref().unwrap_or("volume").to_lowercase();
-    ensure!(
+    demand!(
+        Invalid,
         TYPES.contains(&kind.as_str()),
         "type '{kind}' is none of {}",
         TYPES.join(", ")
     );
     let foreign = |key: &&String| !key.starts_with(&kind);
     if let Some(key) = fields.special.iter().find(foreign) {
-        bail!("{key} is not for a mount of type {kind}");
+        refuse!(Invalid, "{key} is not for a mount of type {kind}");
     }
     let target = fields
         .target
@@ -59,7 +61,10 @@ fn read(text: &str) -> Result<MountOption> {
     let (chown, words) = (fields.chown, fields.words);
     let subpath = fields.subpath.as_deref().map(inner).transpose()?;
     if subpath.is_some() && !matches!(kind.as_str(), "volume" | "image") {
-        bail!("subpath is for volumes and images; a bind mount's source can be any path");
+        refuse!(
+            Invalid,
+            "subpath is for volumes and images; a bind mount's source can be any path"
+        );
     }
     match kind.as_str() {
         "bind" => Ok(MountOption::Bind {
@@ -70,7 +75,8 @@ fn read(text: &str) -> Result<MountOption> {
         }),
         "volume" => {
             source.map(names::volume).transpose().context("source")?;
-            ensure!(
+            demand!(
+                Invalid,
                 subpath.is_none() || source.is_some(),
                 "subpath is a part of a volume that is there: source=NAME is missing"
             );
@@ -83,14 +89,14 @@ fn read(text: &str) -> Result<MountOption> {
                 chown,
             })
         }
-        "tmpfs" if source.is_some() => bail!("a tmpfs has no source"),
+        "tmpfs" if source.is_some() => refuse!(Invalid, "a tmpfs has no source"),
         "tmpfs" => Ok(MountOption::Tmpfs {
             destination,
             options: tmpfs_words(words),
         }),
         _ => {
             if words.iter().any(|word| word != "rro") {
-                bail!("an image is mounted read-only");
+                refuse!(Invalid, "an image is mounted read-only");
             }
             Ok(MountOption::Image {
                 image: source.context("source: an image is missing")?.to_owned(),
@@ -136,7 +142,8 @@ impl Fields {
                 word @ ("private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave") => {
                     self.words.push(word.into());
                 }
-                other => bail!(
+                other => refuse!(
+                    Invalid,
                     "bind-propagation={other}: there are private, rprivate, shared, rshared, \
                      slave and rslave"
                 ),
@@ -146,7 +153,8 @@ impl Fields {
                 "enabled" | "readonly" => {}
                 "writable" => self.words.retain(|w| w != "rro"),
                 "disabled" => self.words.push("bind".into()),
-                other => bail!(
+                other => refuse!(
+                    Invalid,
                     "bind-recursive={other}: there are enabled, disabled, writable and readonly"
                 ),
             },
@@ -171,8 +179,8 @@ impl Fields {
             {
                 self.words.push(lower);
             }
-            "" => bail!("a field is empty; KEY=VALUE,… is wanted"),
-            _ => bail!("'{key}' is unknown or not supported yet"),
+            "" => refuse!(Invalid, "a field is empty; KEY=VALUE,… is wanted"),
+            _ => refuse!(Invalid, "'{key}' is unknown or not supported yet"),
         }
         Ok(())
     }
@@ -183,7 +191,7 @@ fn truth(key: &str, value: Option<&str>) -> Result<bool> {
     match value {
         None | Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
         Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
-        Some(other) => bail!("{key}={other} is neither true nor false"),
+        Some(other) => refuse!(Invalid, "{key}={other} is neither true nor false"),
     }
 }
 
@@ -195,10 +203,17 @@ pub(super) fn inner(path: &str) -> Result<String> {
         match part {
             Component::Normal(name) => names.push(name.to_string_lossy()),
             Component::CurDir => {}
-            _ => bail!("subpath={path}: a relative path without '..' is wanted"),
+            _ => refuse!(
+                Invalid,
+                "subpath={path}: a relative path without '..' is wanted"
+            ),
         }
     }
-    ensure!(!names.is_empty(), "subpath={path}: it names nothing");
+    demand!(
+        Invalid,
+        !names.is_empty(),
+        "subpath={path}: it names nothing"
+    );
     Ok(names.join("/"))
 }
 

@@ -17,7 +17,7 @@ use crate::engine::request::exec::ExecRequest;
 use crate::engine::supervise::attach::{self, Attachment, End};
 use crate::engine::supervise::hub::{Asked, Hub};
 use crate::engine::supervise::streams::{Read, Streams};
-use crate::error::refuse;
+use crate::error::{refusal, refuse};
 use crate::process::{ProcessId, Resident, Until, exit_code};
 use crate::runtime::{StartError, Started, Stdio, Step, seccomp};
 use crate::sys::channel::Channel;
@@ -360,8 +360,11 @@ impl Attending<'_, '_> {
                 keeper.hub.release_caller();
             }
             Asked::Request(number, _) => {
-                let text = "that is for a container, and this is a command in one".to_owned();
-                keeper.hub.reply(number, &Reply::Refused(text));
+                let other = refusal!(
+                    Unsupported,
+                    "that is for a container, and this is a command in one"
+                );
+                keeper.hub.reply(number, &Reply::refused(&other));
             }
             Asked::Input(data) => self.streams.give(&data),
             Asked::InputEnd => self.streams.end_input(),

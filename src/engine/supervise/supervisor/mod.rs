@@ -300,8 +300,9 @@ impl Life {
                             self.hub.reply(number, &Reply::Done);
                         }
                         Asked::Request(number, _) => {
-                            let text = format!("container {} is restarting", self.name());
-                            self.hub.reply(number, &Reply::Refused(text));
+                            let restarting =
+                                refusal!(Conflict, "container {} is restarting", self.name());
+                            self.hub.reply(number, &Reply::refused(&restarting));
                         }
                         Asked::CallerGone => end |= self.foreground,
                         Asked::Input(_) | Asked::InputEnd | Asked::InputGone => {}

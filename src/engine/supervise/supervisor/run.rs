@@ -14,6 +14,7 @@ use crate::engine::network::usernet::translator::Translator;
 use crate::engine::request::health::OnFailure;
 use crate::engine::supervise::hub::Asked;
 use crate::engine::supervise::streams::{Read, Streams};
+use crate::error::refusal;
 use crate::process::exit_code;
 use crate::sys::clone::Child;
 use crate::sys::{pidfd, socket, wait};
@@ -338,16 +339,18 @@ impl<'a> Run<'a> {
             Asked::Request(number, Request::Attach(..)) => match (life.direct, &self.streams) {
                 (false, Some(_)) => life.hub.reply(number, &Reply::Done),
                 _ => {
-                    let text =
-                        "its input and output are with the command that started it".to_owned();
-                    life.hub.reply(number, &Reply::Refused(text));
+                    let taken = refusal!(
+                        Conflict,
+                        "its input and output are with the command that started it"
+                    );
+                    life.hub.reply(number, &Reply::refused(&taken));
                 }
             },
             Asked::Request(_, Request::Wait) => {}
             Asked::Request(number, Request::Networks) => {
                 let reply = match life.change_networks() {
                     Ok(()) => Reply::Done,
-                    Err(error) => Reply::Refused(format!("{error:#}")),
+                    Err(error) => Reply::refused(&error),
                 };
                 life.hub.reply(number, &reply);
             }
@@ -358,7 +361,7 @@ impl<'a> Run<'a> {
             Asked::Request(number, request @ (Request::Pause | Request::Resume)) => {
                 let reply = match life.freeze(request == Request::Pause) {
                     Ok(()) => Reply::Done,
-                    Err(error) => Reply::Refused(format!("{error:#}")),
+                    Err(error) => Reply::refused(&error),
                 };
                 life.hub.reply(number, &reply);
             }
