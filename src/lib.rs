@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! cli        command-line verbs, one file each; output, errors with hints, exit codes
+//! api        docker's API over a socket
 //! compose    compose files: from what was written to one project without short forms
 //! engine     container records and states, supervisor, exec, spec generation
 //! oci        bundles, as runc's command line has them
@@ -15,6 +16,7 @@
 //! sys        system calls: the only place with `unsafe`
 //! ```
 
+pub mod api;
 pub mod build;
 pub mod cgroup;
 pub mod cli;

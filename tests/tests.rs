@@ -1,5 +1,6 @@
 //! The suite drives the real binary as an ordinary user; see `common`.
 
+mod api;
 mod before;
 mod budget;
 mod build;

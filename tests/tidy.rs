@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// only, so never from the others in its line.
 const LAYERS: [&[&str]; 9] = [
     &["cli"],
-    &["compose", "build"],
+    &["api", "compose", "build"],
     &["engine"],
     &["oci"],
     &["runtime", "image", "net", "cgroup"],
@@ -60,6 +60,7 @@ const SLEEPERS: &[(&str, &str)] = &[
 /// The documents whose paths are checked.
 const DOCUMENTS: &[&str] = &[
     "README.md",
+    "docs/api.md",
     "docs/build.md",
     "docs/config.md",
     "docs/cp.md",

@@ -1,5 +1,6 @@
 //! The command line: one file per verb, each an `Args` and a `run`.
 
+mod api;
 mod attach;
 mod build;
 mod builder;
@@ -198,6 +199,8 @@ enum Command {
     Builder(builder::Args),
     /// Read compose files, which describe several containers: bryo does not run them yet
     Compose(Box<compose::Args>),
+    /// Let programs that speak to docker's daemon look after containers
+    Api(api::Args),
     /// Show how an image was made
     History(history::Args),
     /// Look after images
@@ -460,6 +463,7 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Push(args) => push::run(args, &context),
         Command::Copy(args) => copy::run(args, &context),
         Command::Compose(args) => compose::run(args, &context),
+        Command::Api(args) => api::run(args, &context),
         Command::Manifest(args) => manifest::run(args, &context),
         Command::Login(args) => login::run(args),
         Command::Logout(args) => logout::run(args),

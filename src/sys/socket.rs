@@ -25,10 +25,9 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
     open(path, flags, Mode::empty()).call("open", || path.display().to_string())
 }
 
-fn make() -> Result<OwnedFd> {
+fn make(kind: SockType) -> Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
-        .call("socket", || "AF_UNIX, SOCK_SEQPACKET")
+    socket(AddressFamily::Unix, kind, flags, None).call("socket", || format!("AF_UNIX, {kind:?}"))
 }
 
 /// A connected pair; neither end blocks.
@@ -41,10 +40,19 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
 /// Listens at `directory`/`name`, in the place of what a killed process left
 /// there, for processes of this process's user.
 pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
+    listen_at(directory, name, SockType::SeqPacket)
+}
+
+/// As [`listen`], for connections that are streams.
+pub fn listen_for_streams(directory: &Path, name: &str) -> Result<OwnedFd> {
+    listen_at(directory, name, SockType::Stream)
+}
+
+fn listen_at(directory: &Path, name: &str, kind: SockType) -> Result<OwnedFd> {
     let dir = open_directory(directory)?;
     let what = || directory.join(name).display().to_string();
     let _ = std::fs::remove_file(directory.join(name));
-    let fd = make()?;
+    let fd = make(kind)?;
     // The mode of the file that bind(2) makes.
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR).call("fchmod", what)?;
     bind(fd.as_raw_fd(), &address(&dir, name)?).call("bind", what)?;

@@ -3,12 +3,20 @@
 use crate::sys::wait;
 use anyhow::{Context, Result};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
 /// Watches directories, not what is below those in them.
 pub struct Watch {
     inotify: Inotify,
+}
+
+impl AsFd for Watch {
+    /// Can be read when something has changed.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
 }
 
 impl Watch {
@@ -38,6 +46,11 @@ impl Watch {
     /// changes nothing.
     pub fn wait(&self) {
         wait::readable(&self.inotify, wait::within(Duration::from_secs(1)));
+        self.forget();
+    }
+
+    /// Takes note of the changes that there were.
+    pub fn forget(&self) {
         // All that has come: whoever waits looks at everything.
         while self
             .inotify

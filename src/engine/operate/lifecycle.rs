@@ -175,7 +175,7 @@ pub fn finish_stop(containers: &Containers, stopping: Stopping) -> Result<()> {
 }
 
 /// A connection that its supervisor closes when it is done.
-fn hear_end(container: &Container) -> Option<Channel> {
+pub fn hear_end(container: &Container) -> Option<Channel> {
     let channel = Channel::from(container.connect().ok()?);
     channel.send(&Request::Wait.encode(), None).ok()?;
     Some(channel)
