@@ -51,6 +51,7 @@ mod secrets;
 mod security;
 mod services;
 mod sharing;
+mod stacks;
 mod store;
 mod streams;
 mod templates;

@@ -62,6 +62,7 @@ const DOCUMENTS: &[&str] = &[
     "README.md",
     "docs/api.md",
     "docs/build.md",
+    "docs/compose.md",
     "docs/config.md",
     "docs/cp.md",
     "docs/host.md",

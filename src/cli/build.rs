@@ -99,6 +99,10 @@ pub struct Args {
     #[command(flatten)]
     registry: registry::Flags,
 
+    /// The id is nobody's to read.
+    #[arg(skip)]
+    is_silent: bool,
+
     /// The directory that COPY and ADD take files from
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
@@ -230,7 +234,60 @@ fn build(
     }
     let name = names.first().map(Reference::familiar).unwrap_or_default();
     events::emit_of_image(store, "build", &image.id, &name);
-    output::line(&image.id).context("write the id")
+    match args.is_silent {
+        true => Ok(()),
+        false => output::line(&image.id).context("write the id"),
+    }
+}
+
+/// What a service says of how its image is built.
+pub struct OfService {
+    /// The directory that COPY and ADD take files from.
+    pub context: PathBuf,
+    /// The Dockerfile.
+    pub file: Option<PathBuf>,
+    /// `NAME=VALUE`, or a name of the environment's.
+    pub arguments: Vec<String>,
+    /// The image's names.
+    pub tags: Vec<String>,
+    /// `KEY=VALUE`.
+    pub labels: Vec<String>,
+    /// The stage.
+    pub target: Option<String>,
+    /// All steps are taken.
+    pub no_cache: bool,
+    /// The images that it stands on are fetched anew.
+    pub pull: bool,
+    /// Nothing is said of its steps.
+    pub quiet: bool,
+}
+
+/// Builds the image of a service.
+pub fn of_service(context: &Context, service: OfService) -> Result<()> {
+    let tags = service.tags.iter().map(|tag| tag.parse());
+    let args = Args {
+        check: false,
+        call: None,
+        file: service.file,
+        build_arg: service.arguments,
+        tag: tags.collect::<Result<_>>()?,
+        target: service.target,
+        no_cache: service.no_cache,
+        label: service.labels,
+        pull: match service.pull {
+            true => Policy::Always,
+            false => Policy::Missing,
+        },
+        secret: Vec::new(),
+        ssh: Vec::new(),
+        iidfile: None,
+        progress: "auto".into(),
+        quiet: service.quiet,
+        registry: registry::Flags::default(),
+        is_silent: true,
+        context: service.context,
+    };
+    run(&args, context).map(drop)
 }
 
 /// Steps as lines: a number, and what is said of it.

@@ -1,17 +1,23 @@
-//! `bryo compose`: several containers from one file. So far it reads the files.
+//! `bryo compose`: several containers from one file. Which project, and the verbs.
 
-use super::{Context, error, output};
+use super::{Context, error};
 use crate::compose::load::Files;
-use crate::compose::node::{Node, Value};
-use crate::compose::{Fault, Options, Project, print, template};
+use crate::compose::{Fault, Options, Project};
 use crate::error::refusal;
 use anyhow::{Context as _, Result};
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write};
+use std::path::Path;
 
-/// Read compose files, which describe several containers: bryo does not run them yet
+mod config;
+mod down;
+mod images;
+mod inside;
+mod ps;
+mod up;
+mod verbs;
+
+/// Run several containers that files describe
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A file of the project, - for standard input; later ones go over earlier ones
@@ -41,75 +47,39 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Show what the files say, checked and without short forms
-    Config(Box<ConfigArgs>),
-}
-
-/// Show what the files say, checked and without short forms
-#[derive(Debug, clap::Args)]
-struct ConfigArgs {
-    /// These services only, and what they depend on
-    #[arg(value_name = "SERVICE")]
-    services: Vec<String>,
-
-    /// The form
-    #[arg(long, value_parser = ["yaml", "json"], default_value = "yaml")]
-    format: String,
-
-    /// Check, and show nothing
-    #[arg(short, long)]
-    quiet: bool,
-
-    /// Leave variables as they are
-    #[arg(long)]
-    no_interpolate: bool,
-
-    /// Write to a file
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-
-    #[command(flatten)]
-    list: Lists,
-}
-
-/// What is listed in place of the whole.
-#[derive(Debug, clap::Args)]
-#[group(multiple = false)]
-struct Lists {
-    /// List the services
-    #[arg(long = "services")]
-    names: bool,
-
-    /// List the volumes
-    #[arg(long)]
-    volumes: bool,
-
-    /// List the networks
-    #[arg(long)]
-    networks: bool,
-
-    /// List the images
-    #[arg(long)]
-    images: bool,
-
-    /// List the profiles
-    #[arg(long)]
-    profiles: bool,
-
-    /// List the models
-    #[arg(long)]
-    models: bool,
-
-    /// List the variables that the files have
-    #[arg(long)]
-    variables: bool,
-
-    /// List the variables that there are for the files
-    #[arg(long)]
-    environment: bool,
-
-    /// List the digests by which changes are seen, of these services, * for all
-    #[arg(long, value_name = "SERVICES")]
-    hash: Option<String>,
+    Config(Box<config::ConfigArgs>),
+    /// Make containers, networks and volumes as the files say, and start what does not run
+    Up(Box<up::UpArgs>),
+    /// Stop and remove containers and networks
+    Down(down::DownArgs),
+    /// List the project's containers
+    Ps(ps::PsArgs),
+    /// Show what the services' containers print
+    Logs(inside::LogsArgs),
+    /// Run a command in a service's running container
+    Exec(inside::ExecArgs),
+    /// Show the processes of the services' containers
+    Top(inside::TopArgs),
+    /// Show where a port of a service is published
+    Port(inside::PortArgs),
+    /// List the user's projects
+    Ls(inside::LsArgs),
+    /// Start containers that do not run
+    Start(verbs::StartArgs),
+    /// Stop containers
+    Stop(verbs::StopArgs),
+    /// Stop containers and start them
+    Restart(verbs::RestartArgs),
+    /// Send a signal to containers
+    Kill(verbs::KillArgs),
+    /// Remove containers that do not run
+    Rm(verbs::RmArgs),
+    /// Hold containers' processes
+    Pause(verbs::PauseArgs),
+    /// Let held processes go on
+    Unpause(verbs::UnpauseArgs),
+    /// Wait until containers end, and print their exit codes
+    Wait(verbs::WaitArgs),
 }
 
 /// The machine's files.
@@ -133,10 +103,49 @@ impl Files for Disk {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, _: &Context) -> Result<()> {
+pub fn run(args: &Args, context: &Context) -> Result<i32> {
     match &args.verb {
-        Verb::Config(config) => self::config(args, config),
+        Verb::Config(own) => config::run(args, own)?,
+        Verb::Up(own) => up::run(args, own, context)?,
+        Verb::Down(own) => down::run(args, own, context)?,
+        Verb::Ps(own) => ps::run(args, own, context)?,
+        Verb::Logs(own) => inside::logs(args, own, context)?,
+        Verb::Exec(own) => return inside::exec(args, own, context),
+        Verb::Top(own) => inside::top(args, own, context)?,
+        Verb::Port(own) => inside::port(args, own, context)?,
+        Verb::Ls(own) => inside::ls(own, context)?,
+        Verb::Start(own) => verbs::start(args, own, context)?,
+        Verb::Stop(own) => verbs::stop_all(args, own, context)?,
+        Verb::Restart(own) => verbs::restart(args, own, context)?,
+        Verb::Kill(own) => verbs::kill(args, own, context)?,
+        Verb::Rm(own) => verbs::rm(args, own, context)?,
+        Verb::Pause(own) => verbs::pause(args, own, context)?,
+        Verb::Unpause(own) => verbs::unpause(args, own, context)?,
+        Verb::Wait(own) => return verbs::wait(args, own, context),
     }
+    Ok(0)
+}
+
+/// The name of the project that the flags mean, and what its files say: nothing if it has a
+/// name and no file here.
+fn found(args: &Args) -> Result<(String, Option<Project>)> {
+    let variable = || std::env::var("COMPOSE_PROJECT_NAME").ok();
+    let name = args
+        .project_name
+        .clone()
+        .or_else(variable)
+        .filter(|name| !name.is_empty());
+    match (project(args, &[], false), name) {
+        (Ok(project), _) => Ok((project.name.clone(), Some(project))),
+        (Err(_), Some(name)) if args.file.is_empty() => Ok((name, None)),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Tells of what was done.
+fn report(kind: &str, name: &str, what: &str) {
+    // Who does not listen any more still gets it done.
+    let _ = writeln!(io::stderr(), " {kind} {name}  {what}");
 }
 
 /// The project that the flags name.
@@ -161,107 +170,4 @@ fn project(args: &Args, services: &[String], keeps_variables: bool) -> Result<Pr
         error::warn(warning);
     }
     Ok(project)
-}
-
-fn config(args: &Args, config: &ConfigArgs) -> Result<()> {
-    let keeps_variables = config.no_interpolate || config.list.variables;
-    let project = project(args, &config.services, keeps_variables)?;
-    if config.quiet {
-        return Ok(());
-    }
-    let text = match listed(&project, &config.list) {
-        Some(lines) => lines.concat(),
-        None if config.format == "json" => {
-            let json = print::json(&project.root, !keeps_variables);
-            format!("{}\n", serde_json::to_string_pretty(&json)?)
-        }
-        None => print::yaml(&project.root, !keeps_variables),
-    };
-    match &config.output {
-        None if text.is_empty() => Ok(()),
-        None => Ok(output::line(text.trim_end_matches('\n'))?),
-        Some(file) => fs::write(file, text).with_context(|| format!("write {}", file.display())),
-    }
-}
-
-/// The lines of a list, if one is wanted.
-fn listed(project: &Project, list: &Lists) -> Option<Vec<String>> {
-    let line = |word: &str| format!("{word}\n");
-    let keys = |section: &str| {
-        let section = project.root.get(section);
-        let entries = section.map(Node::entries).unwrap_or_default();
-        let mut names: Vec<String> = entries.iter().map(|(key, _)| line(&key.name)).collect();
-        names.sort();
-        names
-    };
-    Some(if list.names {
-        keys("services")
-    } else if list.volumes {
-        keys("volumes")
-    } else if list.networks {
-        keys("networks")
-    } else if list.models {
-        keys("models")
-    } else if list.profiles {
-        project.profiles.iter().map(|name| line(name)).collect()
-    } else if list.environment {
-        let pairs = project.environment.iter();
-        pairs
-            .map(|(name, value)| format!("{name}={value}\n"))
-            .collect()
-    } else if list.images {
-        let images = project.services().into_iter().map(|(name, service)| {
-            let own = service.text_of("image").map(line);
-            own.unwrap_or_else(|| format!("{}-{name}\n", project.name))
-        });
-        images.collect()
-    } else if list.variables {
-        vec![variables(&project.root)]
-    } else if let Some(names) = &list.hash {
-        let wanted: Vec<&str> = names.split(',').collect();
-        let services = project.services().into_iter();
-        let services = services.filter(|(name, _)| wanted.contains(&"*") || wanted.contains(name));
-        services
-            .map(|(name, service)| format!("{name} {}\n", Project::hash(service)))
-            .collect()
-    } else {
-        return None;
-    })
-}
-
-/// The variables of a tree, as a table.
-fn variables(root: &Node) -> String {
-    let mut found: BTreeMap<&str, Option<(template::Modifier, &str)>> = BTreeMap::new();
-    let mut open = vec![root];
-    while let Some(node) = open.pop() {
-        let mut names = Vec::new();
-        if let Value::Text(text) = &node.value {
-            template::names(text, &mut names);
-        }
-        for (name, modifier) in names {
-            let known = found.entry(name).or_default();
-            *known = known.or(modifier);
-        }
-        open.extend(node.items());
-        open.extend(node.entries().iter().map(|(_, node)| node));
-    }
-    let heads = ["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"];
-    let mut table = output::Table::new(&heads);
-    for (name, modifier) in found {
-        let word = |wanted: template::Modifier| match modifier {
-            Some((kind, word)) if kind == wanted => word.to_owned(),
-            _ => String::new(),
-        };
-        let required = modifier.is_some_and(|(kind, _)| kind == template::Modifier::Required);
-        table.row(vec![
-            name.to_owned(),
-            required.to_string(),
-            word(template::Modifier::Default),
-            word(template::Modifier::Instead),
-        ]);
-    }
-    let mut bytes = Vec::new();
-    // Memory has room.
-    let _ = table.write(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
 }

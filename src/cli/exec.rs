@@ -90,3 +90,41 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
         End::Left => Ok(0),
     }
 }
+
+/// A command in a container of a service.
+pub struct OfService {
+    /// The container.
+    pub container: String,
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// It is left running.
+    pub detach: bool,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Variables.
+    pub env: Vec<String>,
+    /// User and group.
+    pub user: Option<String>,
+    /// Working directory.
+    pub workdir: Option<PathBuf>,
+    /// All capabilities and no filter.
+    pub privileged: bool,
+}
+
+/// Runs a command in a container of a service, with standard input.
+pub fn of_service(context: &Context, service: OfService) -> Result<i32> {
+    let args = Args {
+        container: service.container,
+        command: service.command,
+        detach: service.detach,
+        detach_keys: detach_keys::DEFAULT.to_owned(),
+        interactive: !service.detach,
+        tty: service.tty,
+        env: service.env,
+        env_file: Vec::new(),
+        workdir: service.workdir,
+        user: service.user,
+        privileged: service.privileged,
+    };
+    run(&args, context)
+}

@@ -9,7 +9,7 @@ use crate::engine::log::read::{Entry, Reader};
 use crate::engine::request::time::parse_time;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 /// Show what containers printed
 #[derive(Debug, clap::Args)]
@@ -54,13 +54,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let now = Timestamp::now();
     let time = |text: &Option<String>| text.as_deref().map(|t| parse_time(t, now)).transpose();
     let (since, until) = (time(&args.since)?, time(&args.until)?);
-    let tail = match args.tail.as_str() {
-        "all" | "-1" => None,
-        number => {
-            let fail = || format!("--tail {number}: a number of lines or 'all' is wanted");
-            Some(number.parse().ok().with_context(fail)?)
-        }
-    };
+    let tail = tail(&args.tail)?;
     let containers = context.containers()?;
     let width = args.containers.iter().map(String::len).max().unwrap_or(0);
     let mut sources = Vec::new();
@@ -97,6 +91,96 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         until,
     };
     let shown = show.all(&containers, &mut sources, watch.as_ref());
+    Ok(closed_is_fine(shown)?)
+}
+
+/// The number of last lines that `--tail` means; all if None.
+fn tail(text: &str) -> Result<Option<u64>> {
+    Ok(match text {
+        "all" | "-1" => None,
+        number => {
+            let fail = || format!("--tail {number}: a number of lines or 'all' is wanted");
+            Some(number.parse().ok().with_context(fail)?)
+        }
+    })
+}
+
+/// Containers with what stands before their lines: their names, one below the other, in colours
+/// if that is wanted and standard output is a terminal.
+pub fn named(
+    all: Vec<Container>,
+    names: &[String],
+    prefixed: bool,
+    coloured: bool,
+) -> Vec<(Container, String)> {
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    let coloured = coloured && io::stdout().is_terminal();
+    let named = all.into_iter().zip(names).enumerate();
+    let prefix = named.map(|(at, (container, name))| {
+        let prefix = format!("{name:<width$}  | ");
+        let prefix = match (prefixed, coloured) {
+            (false, _) => String::new(),
+            (true, false) => prefix,
+            (true, true) => format!("\x1b[{}m{prefix}\x1b[0m", COLOURS[at % COLOURS.len()]),
+        };
+        (container, prefix)
+    });
+    prefix.collect()
+}
+
+/// Colours of names: cyan, yellow, green, magenta, blue, and the brighter ones.
+const COLOURS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
+
+/// What is shown of the logs of a project.
+pub struct Span<'a> {
+    /// Until they end.
+    pub follow: bool,
+    /// The last lines, or all.
+    pub tail: &'a str,
+    /// Since this time.
+    pub since: Option<&'a str>,
+    /// Until this time.
+    pub until: Option<&'a str>,
+    /// With times.
+    pub timestamps: bool,
+}
+
+/// Prints the logs of a project's containers, each with what stands before its lines. Those
+/// without a log are left out.
+pub fn of_project(
+    containers: &Containers,
+    all: Vec<(Container, String)>,
+    span: &Span,
+) -> Result<()> {
+    let now = Timestamp::now();
+    let time = |text: Option<&str>| text.map(|t| parse_time(t, now)).transpose();
+    let show = Show {
+        timestamps: span.timestamps,
+        details: false,
+        since: time(span.since)?,
+        until: time(span.until)?,
+    };
+    let tail = tail(span.tail)?;
+    let watch = span.follow.then(Watch::new).transpose()?;
+    let mut sources = Vec::new();
+    for (container, prefix) in all {
+        let log = &container.record.keeping.log;
+        let Ok(reader) = Reader::open(&container.dir, log, tail) else {
+            continue;
+        };
+        if let Some(watch) = &watch {
+            watch.add(&container.dir)?;
+        }
+        sources.push(Source {
+            ended: !span.follow,
+            reader,
+            next: None,
+            prefix,
+            within: [false; 2],
+            container,
+        });
+    }
+    let shown = show.all(containers, &mut sources, watch.as_ref());
     Ok(closed_is_fine(shown)?)
 }
 

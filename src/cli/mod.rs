@@ -197,7 +197,7 @@ enum Command {
     Build(build::Args),
     /// Manage what builds left for later ones
     Builder(builder::Args),
-    /// Read compose files, which describe several containers: bryo does not run them yet
+    /// Run several containers that files describe
     Compose(Box<compose::Args>),
     /// Let programs that speak to docker's daemon look after containers
     Api(api::Args),
@@ -260,9 +260,11 @@ impl Context {
         }
         // Before any is opened here.
         let inherited = match command {
-            Command::Run(_) | Command::Exec(_) | Command::Start(_) | Command::Restart(_) => {
-                sys::fd::inherited()
-            }
+            Command::Run(_)
+            | Command::Exec(_)
+            | Command::Start(_)
+            | Command::Restart(_)
+            | Command::Compose(_) => sys::fd::inherited(),
             _ => Vec::new(),
         };
         let sockets = match inherited.is_empty() {
@@ -462,7 +464,7 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Pull(args) => pull::run(args, &context),
         Command::Push(args) => push::run(args, &context),
         Command::Copy(args) => copy::run(args, &context),
-        Command::Compose(args) => compose::run(args, &context),
+        Command::Compose(args) => return compose::run(args, &context),
         Command::Api(args) => api::run(args, &context),
         Command::Manifest(args) => manifest::run(args, &context),
         Command::Login(args) => login::run(args),

@@ -49,6 +49,22 @@ pub struct Flags {
     parallel: u8,
 }
 
+impl Default for Flags {
+    /// As if none was given.
+    fn default() -> Flags {
+        Flags {
+            tls_verify: None,
+            cert_dir: None,
+            authfile: None,
+            creds: None,
+            retry: 3,
+            retry_delay: 0.5,
+            stall_timeout: 60,
+            parallel: 4,
+        }
+    }
+}
+
 impl Flags {
     /// What the flags say.
     pub fn options(&self) -> Result<RegistryOptions> {

@@ -65,6 +65,8 @@ pub struct Project {
     pub profiles: BTreeSet<String>,
     /// The services that no chosen profile has.
     pub disabled: BTreeSet<String>,
+    /// The names of all services that its files have, chosen or not.
+    pub known: BTreeSet<String>,
     /// What is worth saying.
     pub warnings: Vec<String>,
 }
@@ -123,6 +125,7 @@ impl Project {
             environment,
             profiles: BTreeSet::new(),
             disabled: BTreeSet::new(),
+            known: BTreeSet::new(),
             warnings: Vec::new(),
         };
         if !options.keeps_variables {
@@ -140,6 +143,11 @@ impl Project {
             let none = Node::new(Value::Map(Vec::new()), &self.root.mark);
             self.root.set("services", none);
         }
+        self.known = self
+            .services()
+            .keys()
+            .map(|name| (*name).to_owned())
+            .collect();
         self.choose(options)?;
         let parts = Parts {
             root: &self.root,

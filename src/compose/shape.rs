@@ -108,6 +108,14 @@ pub struct Record {
     pub is_fleeting: bool,
 }
 
+#[cfg(test)]
+impl Record {
+    /// The keys that there are.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.fields.iter().map(|(key, _)| *key)
+    }
+}
+
 const fn record(fields: &'static [(&'static str, Shape)]) -> Record {
     Record {
         fields,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 mod long;
 
-pub use long::parse_mount;
+pub use long::{inner, parse_mount};
 
 /// A mount given by `-v`, `--mount` or `--tmpfs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -359,7 +359,8 @@ pub fn again(mounted: &Mounted, read_only: bool) -> MountOption {
     }
 }
 
-fn bind_words(words: Vec<String>) -> Vec<String> {
+/// Words of mount(8) for what is bound, with docker's defaults where they say nothing.
+pub fn bind_words(words: Vec<String>) -> Vec<String> {
     let mut all = Vec::with_capacity(words.len() + 2);
     if !words.iter().any(|w| w == "bind" || w == "rbind") {
         all.push("rbind".into());
@@ -374,7 +375,7 @@ fn bind_words(words: Vec<String>) -> Vec<String> {
 }
 
 /// Docker's defaults for a tmpfs, and podman's copy of what is below.
-fn tmpfs_words(words: Vec<String>) -> Vec<String> {
+pub fn tmpfs_words(words: Vec<String>) -> Vec<String> {
     let mut all: Vec<String> = ["nosuid", "nodev", "noexec", "tmpcopyup"]
         .map(String::from)
         .into();

@@ -196,7 +196,7 @@ fn truth(key: &str, value: Option<&str>) -> Result<bool> {
 }
 
 /// A path below the root of a volume or an image.
-pub(super) fn inner(path: &str) -> Result<String> {
+pub fn inner(path: &str) -> Result<String> {
     let parts = Path::new(path).components();
     let mut names = Vec::new();
     for part in parts {
