@@ -69,6 +69,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/ids.md",
     "docs/limits.md",
     "docs/networking.md",
+    "docs/parity.md",
     "docs/root-emulation.md",
     "docs/security.md",
     "docs/volumes.md",

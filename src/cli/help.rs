@@ -3,6 +3,7 @@
 use super::output;
 use anyhow::Result;
 use clap::Command;
+use std::ffi::OsString;
 use std::fmt::Write;
 
 /// What is typed every day.
@@ -16,6 +17,19 @@ pub fn is_wanted() -> bool {
     let first = words.next();
     let asks = first.is_none_or(|word| word == "--help" || word == "-h" || word == "help");
     asks && words.next().is_none()
+}
+
+/// `help VERB…` in the words of `VERB… --help`; `None` for any other line.
+pub fn of_verb(words: &[OsString]) -> Option<Vec<OsString>> {
+    match words {
+        [program, help, verb @ ..] if help == "help" && !verb.is_empty() => {
+            let mut all = vec![program.clone()];
+            all.extend(verb.iter().cloned());
+            all.push("--help".into());
+            Some(all)
+        }
+        _ => None,
+    }
 }
 
 /// Prints it.
@@ -67,6 +81,16 @@ fn section<'a>(text: &mut String, head: &str, verbs: impl Iterator<Item = &'a Co
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn help_of_a_verb_is_its_flag() {
+        let words = |text: &str| text.split(' ').map(Into::into).collect::<Vec<_>>();
+        let read = super::of_verb(&words("bryo help volume ls"));
+        assert_eq!(read, Some(words("bryo volume ls --help")));
+        for other in ["bryo help", "bryo run help", "bryo"] {
+            assert_eq!(super::of_verb(&words(other)), None, "{other}");
+        }
+    }
 
     #[test]
     fn every_verb_is_in_one_group() {

@@ -39,6 +39,15 @@ pub struct Args {
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 
+    /// Order: created (the newest first), id, repository, size, tag
+    #[arg(long, value_name = "FIELD",
+        value_parser = ["created", "id", "repository", "size", "tag"])]
+    sort: Option<String>,
+
+    /// Leave the heads of columns out
+    #[arg(short = 'n', long)]
+    noheading: bool,
+
     /// table, json (one object a line), or a template as '{{.Repository}}'
     #[arg(long, default_value = "table", value_name = "FORMAT")]
     format: Form,
@@ -68,9 +77,20 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         _ => Some(Usage::look(&store)?),
     };
     let (counted, wanted) = (counted.as_ref(), args.name.as_ref());
+    match args.sort.as_deref() {
+        Some("id") => images.sort_by(|a, b| a.id.as_ref().cmp(b.id.as_ref())),
+        Some("size") => images.sort_by_key(|image| image.size),
+        _ => {}
+    }
     let rows = images
         .iter()
         .flat_map(|image| Row::all(image, counted, wanted, args.no_trunc, now));
+    let mut rows: Vec<Row> = rows.collect();
+    match args.sort.as_deref() {
+        Some("repository") => rows.sort_by(|a, b| a.repository.cmp(&b.repository)),
+        Some("tag") => rows.sort_by(|a, b| a.tag.cmp(&b.tag)),
+        _ => {}
+    }
     if args.quiet {
         let mut seen = Vec::new();
         for row in rows {
@@ -82,7 +102,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         return Ok(());
     }
     match &args.format {
-        Form::Table => Ok(table(rows.collect(), args.digests).print()?),
+        Form::Table => Ok(table(rows, args).print()?),
         other => format::list(other, rows, |field| match field {
             "ID" => "IMAGE ID".to_owned(),
             "CreatedSince" => "CREATED".to_owned(),
@@ -91,12 +111,16 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     }
 }
 
-fn table(rows: Vec<Row>, digests: bool) -> output::Table {
+fn table(rows: Vec<Row>, args: &Args) -> output::Table {
+    let digests = args.digests;
     let mut heads = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
     if digests {
         heads.insert(2, "DIGEST");
     }
-    let mut table = output::Table::new(&heads);
+    let mut table = match args.noheading {
+        true => output::Table::without_heads(),
+        false => output::Table::new(&heads),
+    };
     for row in rows {
         let mut cells = vec![row.repository, row.tag, row.id, row.created_since, row.size];
         if digests {

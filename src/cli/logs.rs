@@ -33,10 +33,19 @@ pub struct Args {
     /// Show when it was printed
     #[arg(short, long)]
     timestamps: bool,
+    /// Begin lines with the container's name, also where there is but one
+    #[arg(long)]
+    names: bool,
+    /// Show each container's name, or id, in a color of its own
+    #[arg(long)]
+    color: bool,
     /// Show the labels and variables of --log-opt
     #[arg(long)]
     details: bool,
 }
+
+/// Those of containers, one after the other, by their codes (ECMA-48).
+const COLORS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
 /// A container's log, as far as it was printed.
 struct Source {
@@ -58,7 +67,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let containers = context.containers()?;
     let width = args.containers.iter().map(String::len).max().unwrap_or(0);
     let mut sources = Vec::new();
-    for name in &args.containers {
+    for (at, name) in args.containers.iter().enumerate() {
         let container = containers.find(name)?;
         let log = &container.record.keeping.log;
         let reader = Reader::open(&container.dir, log, tail);
@@ -67,8 +76,14 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             ended: !args.follow,
             reader,
             next: None,
-            prefix: match args.containers.len() {
-                1 => String::new(),
+            prefix: match (args.containers.len(), args.names || args.color) {
+                (1, false) => String::new(),
+                _ if args.color => {
+                    format!(
+                        "\x1b[{}m{name:<width$} |\x1b[0m ",
+                        COLORS[at % COLORS.len()]
+                    )
+                }
                 _ => format!("{name:<width$} | "),
             },
             within: [false; 2],

@@ -23,6 +23,7 @@ mod exec;
 mod export;
 mod format;
 mod generate;
+mod healthcheck;
 mod hello;
 mod help;
 mod history;
@@ -50,8 +51,10 @@ mod prune;
 mod ps;
 mod pull;
 mod push;
+pub mod refused;
 mod registry;
 mod rename;
+mod reset;
 mod rm;
 mod rmi;
 mod run;
@@ -66,7 +69,6 @@ mod tag;
 pub mod template;
 mod top;
 mod tree;
-mod unsupported;
 mod untag;
 mod update;
 mod variables;
@@ -149,6 +151,8 @@ enum Command {
     Ps(ps::Args),
     /// Show all that is known of containers or images
     Inspect(inspect::Args),
+    /// Check the health of a container now
+    Healthcheck(healthcheck::Args),
     /// Send a signal to containers
     Kill(kill::Args),
     /// Remove containers
@@ -309,7 +313,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::from(printed.is_err()));
         }
         Some(words) => oci::words(words),
-        None => std::env::args_os().collect(),
+        None => {
+            let words: Vec<OsString> = std::env::args_os().collect();
+            help::of_verb(&words).unwrap_or(words)
+        }
     };
     let parsed = match config::command(&words) {
         Ok(None) => Cli::try_parse_from(&words),
@@ -326,7 +333,7 @@ pub fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if words.get(1).is_some_and(|word| word == "oci") => return oci::usage(&error),
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &words),
     };
     let command = match cli.command {
         Command::Container(args) => args.command(),
@@ -390,8 +397,9 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<()>
 
 /// Prints help to standard output, and errors to standard error with docker's
 /// exit code.
-fn usage(error: &clap::Error) -> ExitCode {
-    match unsupported::explain(error) {
+fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+    match refused::explain(error, &words.collect::<Vec<_>>()) {
         Some(text) => eprintln!("error: {text}"),
         None => drop(error.print()),
     }
@@ -449,6 +457,7 @@ fn run(command: Command, root: Option<PathBuf>) -> Result<i32> {
         Command::Exec(args) => return exec::run(args, &context),
         Command::Ps(args) => ps::run(args, &context),
         Command::Inspect(args) => inspect::run(args, &context),
+        Command::Healthcheck(args) => return healthcheck::run(args, &context),
         Command::Kill(args) => kill::run(args, &context),
         Command::Rm(args) => rm::run(args, &context),
         Command::Cp(args) => cp::run(args, &context),

@@ -12,6 +12,8 @@ use crate::engine::view::ps::{Row, Summary};
 use crate::image::store::Store;
 use anyhow::Result;
 use jiff::Timestamp;
+use std::io::IsTerminal;
+use std::time::Duration;
 
 /// List containers
 #[derive(Debug, clap::Args)]
@@ -39,16 +41,63 @@ pub struct Args {
     /// Show what they wrote
     #[arg(short, long)]
     size: bool,
+    /// Order: created (the newest first), command, id, image, names, runningfor, size, status
+    #[arg(long, value_name = "FIELD", value_parser = Order::WORDS)]
+    sort: Option<String>,
+    /// Leave the heads of columns out
+    #[arg(long)]
+    noheading: bool,
+    /// Show it again and again, with so many seconds between
+    #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    watch: Option<u32>,
     /// table, json, or a template as '{{.ID}} {{.Names}}'
     #[arg(long, default_value = "table")]
     format: Form,
 }
 
+/// In which order they are shown.
+struct Order;
+
+impl Order {
+    const WORDS: [&'static str; 8] = [
+        "command",
+        "created",
+        "id",
+        "image",
+        "names",
+        "runningfor",
+        "size",
+        "status",
+    ];
+
+    /// Sorts by a field; as they come, they are in the order of `created`.
+    fn sort(field: &str, rows: &mut [Summary]) {
+        match field {
+            "command" => rows.sort_by(|a, b| a.command.cmp(&b.command)),
+            "id" => rows.sort_by(|a, b| a.id.cmp(&b.id)),
+            "image" => rows.sort_by(|a, b| a.image.cmp(&b.image)),
+            "names" => rows.sort_by(|a, b| a.names.cmp(&b.names)),
+            "runningfor" => rows.sort_by_key(|row| row.created),
+            "size" => rows.sort_by_key(|row| row.size_rw),
+            "status" => rows.sort_by(|a, b| a.status.cmp(&b.status)),
+            _ => {}
+        }
+    }
+}
+
 /// Prints the containers, the newest first.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let containers = context.containers()?.list()?;
     let store = context.store()?;
-    print(args, containers, &store)?;
+    let list = || context.containers()?.list();
+    print(args, list()?, &store)?;
+    while let Some(seconds) = args.watch {
+        std::thread::sleep(Duration::from_secs(seconds.into()));
+        if std::io::stdout().is_terminal() {
+            // The screen anew, from its top (ECMA-48).
+            output::line(format!("\x1b[2J\x1b[3J\x1b[HEvery {seconds} s: bryo ps"))?;
+        }
+        print(args, list()?, &store)?;
+    }
     // What a process that was killed had no time to delete.
     empty_trash_behind(&store)
 }
@@ -64,11 +113,16 @@ fn print(args: &Args, mut containers: Vec<Container>, store: &Store) -> Result<(
     let (now, volumes) = (Timestamp::now(), Volumes::open(store));
     // As docker has it, a template that shows it asks for it.
     let shown = matches!(&args.format, Form::Template(text) if text.contains(".Size"));
-    let size = (args.size || shown) && !args.quiet;
-    let rows = containers.iter().map(|container| {
-        let summary = Summary::of(container, &volumes, now, size);
-        Row::of(summary, now, args.no_trunc)
-    });
+    let by_size = args.sort.as_deref() == Some("size");
+    let size = (args.size || shown || by_size) && !args.quiet;
+    let mut summaries: Vec<Summary> = (containers.iter())
+        .map(|container| Summary::of(container, &volumes, now, size))
+        .collect();
+    if let Some(field) = &args.sort {
+        Order::sort(field, &mut summaries);
+    }
+    let rows = summaries.into_iter();
+    let rows = rows.map(|summary| Row::of(summary, now, args.no_trunc));
     if args.quiet {
         return rows
             .into_iter()
@@ -93,7 +147,10 @@ fn table(args: &Args, rows: impl Iterator<Item = Row>) -> Result<()> {
     if args.size {
         heads.push("SIZE");
     }
-    let mut table = Table::new(&heads);
+    let mut table = match args.noheading {
+        true => Table::without_heads(),
+        false => Table::new(&heads),
+    };
     for row in rows {
         let mut cells = vec![
             row.id,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Context;
 use super::output;
 use crate::engine::container::events;
-use crate::engine::create::images::users;
+use crate::engine::create::images::users_of;
 use crate::engine::supervise::cleaner::empty_trash_behind;
 use crate::image::store::{Image, Insist, Store};
 
@@ -34,10 +34,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     store.sweep()?;
     let containers = ctx.containers()?;
     // Asked under the store's lock, so that none is added meanwhile.
-    let users = |image: &Image| {
-        let users = users(&containers).unwrap_or_default();
-        users.get(image.id.as_ref()).cloned().unwrap_or_default()
-    };
+    let users = |image: &Image| users_of(&containers, image);
     let insist = match (args.force, args.all) {
         (true, _) => Insist::Force,
         (false, true) => Insist::Names,
@@ -63,7 +60,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
 }
 
 /// Ids of all images, and names of those that cannot be read.
-fn all(store: &Store) -> Result<Vec<String>> {
+pub fn all(store: &Store) -> Result<Vec<String>> {
     let (images, damaged) = store.survey()?;
     let mut all = Vec::new();
     for id in images.iter().map(|image| image.id.to_string()) {

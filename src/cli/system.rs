@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::format::{self, Form};
-use super::{Context, check, events, info, output, prune};
+use super::{Context, check, events, info, output, prune, reset};
 use crate::engine::view::df::Usage;
 use crate::engine::view::words::size;
 
@@ -21,6 +21,8 @@ enum Verb {
     Df(DfArgs),
     /// Remove what nothing needs
     Prune(prune::SystemArgs),
+    /// Remove all containers, images, volumes, networks and secrets
+    Reset(reset::Args),
     /// Look for damage in the store, and mend it
     Check(check::Args),
     /// Show what bryo has and what this machine offers
@@ -34,6 +36,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     match &args.verb {
         Verb::Df(args) => df(args, context),
         Verb::Prune(args) => prune::system(args, context),
+        Verb::Reset(args) => reset::run(args, context),
         Verb::Check(args) => return check::run(args, context),
         Verb::Info(args) => info::run(args, context),
         Verb::Events(args) => events::run(args, context),

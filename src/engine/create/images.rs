@@ -177,6 +177,12 @@ pub fn users(containers: &Containers) -> Result<HashMap<String, Vec<String>>> {
     Ok(users)
 }
 
+/// Names of the containers that stand on an image or mount it.
+pub fn users_of(containers: &Containers, image: &Image) -> Vec<String> {
+    let mut users = users(containers).unwrap_or_default();
+    users.remove(image.id.as_ref()).unwrap_or_default()
+}
+
 /// Removes images that no container uses: those without a name, or with `all`
 /// any; only those that pass the filters.
 pub fn prune(

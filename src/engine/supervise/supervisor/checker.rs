@@ -62,7 +62,8 @@ pub fn start(container: &Container, check: &HealthCheck) -> Result<Checker> {
     })
 }
 
-fn check_once(container: &mut Container, check: &HealthCheck) -> Finding {
+/// Runs a check now, and says what it found.
+pub fn check_once(container: &mut Container, check: &HealthCheck) -> Finding {
     let start = Timestamp::now();
     let deadline = Instant::now() + check.timeout;
     let found = probe(container, &check.command, deadline, MAX_OUTPUT);

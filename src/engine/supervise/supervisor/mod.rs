@@ -3,7 +3,7 @@
 //! again if that was asked for, and records what became of it. The container
 //! ends with it.
 
-mod checker;
+pub mod checker;
 mod groups;
 mod network;
 mod run;
