@@ -6,7 +6,8 @@
 //! config state keys                      pure: what instructions make of a stage
 //! layout digests transfer                COPY, ADD and WORKDIR: files
 //! run caches secrets                     RUN: a container
-//! builder report                         stages and their steps
+//! builder stage steps report             stages and their steps
+//! export                                 results that are plain files
 //! ```
 
 pub mod builder;
@@ -15,6 +16,7 @@ pub mod chmod;
 pub mod config;
 pub mod digests;
 pub mod dockerfile;
+pub mod export;
 pub mod ignore;
 pub mod keys;
 pub mod layout;
@@ -23,5 +25,7 @@ pub mod report;
 pub mod run;
 pub mod scope;
 pub mod secrets;
+pub mod stage;
 pub mod state;
+pub mod steps;
 pub mod transfer;

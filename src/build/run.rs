@@ -33,7 +33,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The label of containers that are a build's.
-const LABEL: &str = "io.bryo.build";
+pub const LABEL: &str = "io.bryo.build";
 
 /// Where RUN is done.
 pub struct Running<'a> {
@@ -47,6 +47,8 @@ pub struct Running<'a> {
     pub report: &'a dyn Report,
     /// What is told to people.
     pub warn: &'a dyn Fn(&str),
+    /// What all commands have.
+    pub options: &'a RunOptions,
 }
 
 /// What a mount of the type bind shows.
@@ -158,12 +160,12 @@ impl Running<'_> {
             hostname: Some("buildkitsandbox".into()),
             mounts,
             network: match command.network {
-                RunNetwork::Default => Network::Default,
+                RunNetwork::Default => self.options.network.clone(),
                 RunNetwork::None => Network::None,
                 RunNetwork::Host => Network::Host,
             },
             labels: BTreeMap::from([(LABEL.to_owned(), String::new())]),
-            ..RunOptions::default()
+            ..self.options.clone()
         })
     }
 

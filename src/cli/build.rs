@@ -1,35 +1,39 @@
 //! `bryo build`
 
-use super::{Context, error, output, pull, registry};
-use crate::build::builder;
-use crate::build::dockerfile::fault::excerpt;
+mod lint;
+mod out;
+mod steps;
+
+use super::{Context, error, limits, output, pull, registry};
+use crate::build::builder::{self, Anew};
 use crate::build::dockerfile::statement::MAX_FILE;
 use crate::build::dockerfile::{Dockerfile, Fault};
 use crate::build::ignore::Ignore;
-use crate::build::lint::{self, Surroundings, Variables, Warning};
-use crate::build::report::Report;
+use crate::build::lint::{Surroundings, Variables, check};
 use crate::build::secrets::Secrets;
+use crate::engine::RunOptions;
 use crate::engine::container::events;
+use crate::engine::request::dns::Dns;
+use crate::engine::request::network::Network;
 use crate::engine::request::pairs::{self, pairs};
-use crate::engine::request::pull as pull_option;
+use crate::engine::request::{hosts, pull as pull_option, size, ulimit};
 use crate::engine::supervise::cleaner::empty_trash_behind;
-use crate::error::{refusal, refuse};
+use crate::error::{Kind, OrKind, refusal, refuse};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::pull::{Policy, Wanted};
 use crate::image::store::Store;
+use crate::sys::fs::make_private;
 use anyhow::{Context as _, Result};
+use clap::FromArgMatches;
 use nix::errno::Errno;
+use out::Destination;
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::Instant;
-
-/// Where the rules are explained.
-const RULES: &str = "https://docs.docker.com/go/dockerfile/rule/";
+use steps::Steps;
 
 /// Make an image of a Dockerfile
 ///
@@ -66,9 +70,22 @@ pub struct Args {
     #[arg(long)]
     no_cache: bool,
 
+    /// Take all steps of these stages, by name or number
+    #[arg(long, value_name = "STAGE,…", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+
     /// Label of the image
     #[arg(long, value_name = "KEY[=VALUE]")]
     label: Vec<String>,
+
+    /// Where the result goes, in place of the store: a directory, - for a tar at standard
+    /// output, or type=local|tar|oci|docker|image,dest=PATH; several may be given
+    #[arg(short, long, value_name = "DESTINATION", value_parser = Destination::parse)]
+    output: Vec<Destination>,
+
+    /// Write what was built, as JSON, to a file
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
 
     /// When to fetch the images that it stands on: always, missing or never
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true,
@@ -88,6 +105,41 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
 
+    /// Network of the commands: default, host or none
+    #[arg(long, value_name = "NETWORK", default_value = "default",
+        value_parser = ["default", "host", "none"])]
+    network: String,
+
+    /// Add names to /etc/hosts of the commands
+    #[arg(long, value_name = "NAME[;NAME…]:ADDRESS")]
+    add_host: Vec<String>,
+
+    /// Ask this name server
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<String>,
+
+    /// Search this domain
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+
+    /// Set an option of resolv.conf
+    #[arg(long, value_name = "OPTION")]
+    dns_option: Vec<String>,
+
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES", default_value = "64m")]
+    shm_size: String,
+
+    /// Limit a resource of the commands, as nofile=1024:2048
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+
+    #[command(flatten)]
+    limits: limits::Limits,
+
+    #[command(flatten)]
+    place: limits::GroupFlags,
+
     /// How progress is shown: auto, plain or quiet
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = ["auto", "plain", "quiet"])]
     progress: String,
@@ -103,7 +155,8 @@ pub struct Args {
     #[arg(skip)]
     is_silent: bool,
 
-    /// The directory that COPY and ADD take files from
+    /// The directory that COPY and ADD take files from; - for a Dockerfile at standard
+    /// input, and no files
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
 }
@@ -111,12 +164,12 @@ pub struct Args {
 /// Builds the image. With --check, the exit code is 1 if there is something to say.
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
     let directory = args.context.display();
-    let is_directory = args
-        .context
-        .metadata()
-        .with_context(|| format!("the context {directory}"))?;
-    if !is_directory.is_dir() {
-        refuse!(Invalid, "the context {directory} is not a directory");
+    if !args.has_no_files() {
+        let context = args.context.metadata();
+        let context = context.with_context(|| format!("the context {directory}"))?;
+        if !context.is_dir() {
+            refuse!(Invalid, "the context {directory} is not a directory");
+        }
     }
     let (name, text) = read(args)?;
     let ignore = ignore(args)?;
@@ -138,15 +191,12 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     };
     let wrong = |fault: Fault| refusal!(Invalid, "{}", fault.show(&name, &text).trim_end());
     let file = Dockerfile::parse(&text).map_err(wrong)?;
-    let (warnings, selection) = lint::check(&file, &around).map_err(wrong)?;
-    if !args.check && args.call.is_none() {
-        let source = (name.as_str(), text.as_str());
-        build(args, &store, &file, source, ignore.as_ref(), &arguments)?;
-        return Ok(0);
-    }
+    let (warnings, selection) = check(&file, &around).map_err(wrong)?;
+    let is_check = args.check || args.call.is_some();
     match args.call.as_deref() {
-        Some("check,format=json") => output::line(json(&warnings))?,
-        _ => output::line(report(&warnings, &name, &text).trim_end())?,
+        Some("check,format=json") => output::line(lint::json(&warnings))?,
+        _ if is_check => output::line(lint::report(&warnings, &name, &text).trim_end())?,
+        _ => {}
     }
     if selection.is_error && !warnings.is_empty() {
         let mut rules: Vec<_> = warnings.iter().map(|warning| warning.rule.name()).collect();
@@ -157,7 +207,76 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
             rules.join(", ")
         );
     }
-    Ok(i32::from(!warnings.is_empty()))
+    if is_check {
+        return Ok(i32::from(!warnings.is_empty()));
+    }
+    let source = (name.as_str(), text.as_str());
+    build(args, &store, &file, source, ignore.as_ref(), &arguments)?;
+    if !args.is_quiet() && !warnings.is_empty() {
+        // Who does not listen any more still has the image.
+        let _ = writeln!(io::stderr(), "{}", lint::brief(&warnings));
+    }
+    Ok(0)
+}
+
+impl Args {
+    /// The context is a Dockerfile at standard input.
+    fn has_no_files(&self) -> bool {
+        self.context == Path::new("-")
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet || self.progress == "quiet"
+    }
+
+    /// What all commands have.
+    ///
+    /// # Errors
+    /// A value that is none.
+    fn commands(&self) -> Result<RunOptions> {
+        let read = || {
+            let hosts = self.add_host.iter().map(|text| hosts::add_host(text));
+            let ulimits = self.ulimit.iter().map(|text| ulimit::parse(text));
+            Ok(RunOptions {
+                network: match self.network.as_str() {
+                    "host" => Network::Host,
+                    "none" => Network::None,
+                    _ => Network::Default,
+                },
+                add_hosts: hosts.collect::<Result<Vec<_>>>()?.concat(),
+                dns: Dns::read(&self.dns, &self.dns_search, &self.dns_option),
+                shm_size: Some(size::bytes(&self.shm_size).context("--shm-size")?),
+                ulimits: ulimits.collect::<Result<_>>()?,
+                limits: limits::options(&self.limits, &self.place)?,
+                ..RunOptions::default()
+            })
+        };
+        read().or_kind(Kind::Invalid)
+    }
+
+    /// The names that the image gets, in the store if it comes there.
+    fn names(&self) -> Result<Vec<Reference>> {
+        let mut names = Vec::new();
+        for name in &self.tag {
+            let name = name.clone().or_latest();
+            if name.digest().is_some() {
+                refuse!(
+                    Invalid,
+                    "-t {name}: a new image cannot be named by a digest"
+                );
+            }
+            names.push(name);
+        }
+        for output in &self.output {
+            if let Destination::Image(Some(name)) = output {
+                names.push(name.clone());
+            }
+        }
+        if self.output.iter().filter(|out| out.is_stdout()).count() > 1 {
+            refuse!(Invalid, "--output: only one thing goes to standard output");
+        }
+        Ok(names)
+    }
 }
 
 /// Makes the image.
@@ -169,19 +288,12 @@ fn build(
     ignore: Option<&Ignore>,
     arguments: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let mut names = Vec::new();
-    for name in &args.tag {
-        let name = name.clone().or_latest();
-        if name.digest().is_some() {
-            refuse!(
-                Invalid,
-                "-t {name}: a new image cannot be named by a digest"
-            );
-        }
-        names.push(name);
-    }
+    let names = args.names()?;
+    let is_image = |output: &Destination| matches!(output, Destination::Image(_));
+    let is_kept = args.output.is_empty() || args.output.iter().any(is_image);
+    let commands = args.commands()?;
     empty_trash_behind(store)?;
-    let is_quiet = args.quiet || args.progress == "quiet";
+    let is_quiet = args.is_quiet();
     let report = Steps::new(is_quiet);
     let obtain = |name: &str, platform: Option<&Platform>| {
         let wanted = Wanted {
@@ -205,9 +317,18 @@ fn build(
             )
         })
     };
-    let labels = pairs::labels(&args.label);
-    let context = args.context.canonicalize();
-    let context = context.with_context(|| format!("the context {}", args.context.display()))?;
+    let session = store.session()?;
+    let context = match args.has_no_files() {
+        true => {
+            let context = session.path("context")?;
+            make_private(&context).context("make a directory")?;
+            context
+        }
+        false => {
+            let context = args.context.canonicalize();
+            context.with_context(|| format!("the context {}", args.context.display()))?
+        }
+    };
     let built = builder::build(
         store,
         &builder::Build {
@@ -218,26 +339,46 @@ fn build(
             arguments,
             secrets: &Secrets::parse(&args.secret, &args.ssh)?,
             target: args.target.as_deref(),
-            no_cache: args.no_cache,
-            labels: &labels,
-            names: &names,
+            anew: &match args.no_cache {
+                true => Anew::All,
+                false => Anew::Stages(args.no_cache_filter.clone()),
+            },
+            run: &commands,
+            labels: &pairs::labels(&args.label),
+            names: if is_kept { &names } else { &[] },
             obtain: &obtain,
             report: &report,
             warn: &error::warn,
         },
     );
+    let written = built.and_then(|image| {
+        for output in &args.output {
+            output.write(store, &image, &names, &error::warn)?;
+        }
+        Ok(image)
+    });
     empty_trash_behind(store)?;
-    let image = built?;
+    let image = written?;
     if let Some(path) = &args.iidfile {
         let what = || format!("--iidfile {}", path.display());
         std::fs::write(path, image.id.to_string()).with_context(what)?;
     }
+    if let Some(path) = &args.metadata_file {
+        let what = || format!("--metadata-file {}", path.display());
+        let names: Vec<_> = names.iter().map(Reference::canonical).collect();
+        let said = json!({
+            "containerimage.config.digest": image.id.to_string(),
+            "containerimage.digest": image.manifest.to_string(),
+            "image.name": names.join(","),
+        });
+        std::fs::write(path, format!("{said:#}")).with_context(what)?;
+    }
     let name = names.first().map(Reference::familiar).unwrap_or_default();
     events::emit_of_image(store, "build", &image.id, &name);
-    match args.is_silent {
-        true => Ok(()),
-        false => output::line(&image.id).context("write the id"),
+    if args.is_silent || args.output.iter().any(Destination::is_stdout) {
+        return Ok(());
     }
+    output::line(&image.id).context("write the id")
 }
 
 /// What a service says of how its image is built.
@@ -265,116 +406,30 @@ pub struct OfService {
 /// Builds the image of a service.
 pub fn of_service(context: &Context, service: OfService) -> Result<()> {
     let tags = service.tags.iter().map(|tag| tag.parse());
-    let args = Args {
-        check: false,
-        call: None,
-        file: service.file,
-        build_arg: service.arguments,
-        tag: tags.collect::<Result<_>>()?,
-        target: service.target,
-        no_cache: service.no_cache,
-        label: service.labels,
-        pull: match service.pull {
-            true => Policy::Always,
-            false => Policy::Missing,
-        },
-        secret: Vec::new(),
-        ssh: Vec::new(),
-        iidfile: None,
-        progress: "auto".into(),
-        quiet: service.quiet,
-        registry: registry::Flags::default(),
-        is_silent: true,
-        context: service.context,
-    };
+    // As without a flag.
+    let flags = <Args as clap::Args>::augment_args(clap::Command::new("build"));
+    let mut args = Args::from_arg_matches(&flags.try_get_matches_from(["build"])?)?;
+    args.file = service.file;
+    args.build_arg = service.arguments;
+    args.tag = tags.collect::<Result<_>>()?;
+    args.target = service.target;
+    args.no_cache = service.no_cache;
+    args.label = service.labels;
+    if service.pull {
+        args.pull = Policy::Always;
+    }
+    args.quiet = service.quiet;
+    args.is_silent = true;
+    args.context = service.context;
     run(&args, context).map(drop)
-}
-
-/// Steps as lines: a number, and what is said of it.
-struct Steps {
-    is_quiet: bool,
-    /// When steps began, and what of a line they have printed.
-    open: Mutex<HashMap<usize, (Instant, Vec<u8>)>>,
-}
-
-/// Longest line of output that is shown as one, in bytes.
-const LINE: usize = 4096;
-
-impl Steps {
-    fn new(is_quiet: bool) -> Steps {
-        Steps {
-            is_quiet,
-            open: Mutex::new(HashMap::new()),
-        }
-    }
-
-    fn say(&self, number: usize, text: &str) {
-        if !self.is_quiet {
-            // Who does not listen any more still gets the image.
-            let _ = writeln!(io::stderr(), "#{number} {text}");
-        }
-    }
-
-    /// The seconds that a step took, and the rest of its output.
-    fn close(&self, number: usize) -> f64 {
-        let step = self.open.lock().expect("no thread panics").remove(&number);
-        let Some((begun, rest)) = step else {
-            return 0.0;
-        };
-        let took = begun.elapsed().as_secs_f64();
-        if !rest.is_empty() {
-            self.say(number, &format!("{took:.3} {}", shown(&rest)));
-        }
-        took
-    }
-}
-
-/// A line without what a terminal would obey.
-fn shown(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let visible = |c: &char| !c.is_control() || matches!(c, '\t' | '\u{1b}');
-    text.chars().filter(visible).collect()
-}
-
-impl Report for Steps {
-    fn begin(&self, number: usize, what: &str) {
-        let mut open = self.open.lock().expect("no thread panics");
-        open.insert(number, (Instant::now(), Vec::new()));
-        drop(open);
-        self.say(number, what.lines().next().unwrap_or_default());
-    }
-
-    fn output(&self, number: usize, text: &[u8]) {
-        let mut open = self.open.lock().expect("no thread panics");
-        let Some((begun, line)) = open.get_mut(&number) else {
-            return;
-        };
-        for byte in text {
-            if *byte != b'\n' {
-                line.push(*byte);
-            }
-            if *byte == b'\n' || line.len() == LINE {
-                let took = begun.elapsed().as_secs_f64();
-                self.say(number, &format!("{took:.3} {}", shown(line)));
-                line.clear();
-            }
-        }
-    }
-
-    fn cached(&self, number: usize) {
-        self.close(number);
-        self.say(number, "CACHED");
-    }
-
-    fn done(&self, number: usize) {
-        let took = self.close(number);
-        self.say(number, &format!("DONE {took:.1}s"));
-    }
 }
 
 /// The Dockerfile's name and text.
 fn read(args: &Args) -> Result<(String, String)> {
     let candidates = match &args.file {
+        _ if args.has_no_files() => {
+            return Ok(("-".into(), text("standard input", io::stdin())?));
+        }
         Some(file) if file == Path::new("-") => {
             return Ok(("-".into(), text("standard input", io::stdin())?));
         }
@@ -414,6 +469,9 @@ fn text(name: &str, from: impl Read) -> Result<String> {
 
 /// What the context leaves out: by the file beside the Dockerfile, else by its own.
 fn ignore(args: &Args) -> Result<Option<Ignore>> {
+    if args.has_no_files() {
+        return Ok(None);
+    }
     let named = args.file.as_deref().filter(|file| *file != Path::new("-"));
     let dockerfile = named.map_or_else(|| args.context.join("Dockerfile"), Path::to_owned);
     let mut beside = dockerfile.into_os_string();
@@ -446,74 +504,4 @@ fn variables(store: &Store, image: &str) -> Result<Option<Variables>> {
         Some((name.to_owned(), value.to_owned()))
     };
     Ok(Some(all.filter_map(pair).collect()))
-}
-
-/// The part of a rule's address that is its own: `FromAsCasing` is `from-as-casing`.
-fn page(rule: &str) -> String {
-    let mut page = String::new();
-    let mut before = '-';
-    let mut letters = rule.chars().peekable();
-    while let Some(c) = letters.next() {
-        let begins = before.is_lowercase() || letters.peek().is_some_and(|n| n.is_lowercase());
-        if c.is_uppercase() && before != '-' && begins {
-            page.push('-');
-        }
-        page.push(c.to_ascii_lowercase());
-        before = c;
-    }
-    page
-}
-
-fn report(warnings: &[Warning], name: &str, text: &str) -> String {
-    let mut report = match warnings.len() {
-        0 => "Check complete, no warnings found.\n".to_owned(),
-        1 => "Check complete, 1 warning has been found!\n".to_owned(),
-        count => format!("Check complete, {count} warnings have been found!\n"),
-    };
-    for warning in warnings {
-        let rule = warning.rule.name();
-        report += &format!(
-            "\nWARNING: {rule} - {RULES}{}/\n{}\n",
-            page(rule),
-            warning.text
-        );
-        report += &format!("{name}:{}\n", warning.lines.first);
-        report += &excerpt(text, warning.lines, None);
-    }
-    report
-}
-
-/// As BuildKit's frontend answers to `lint`.
-fn json(warnings: &[Warning]) -> String {
-    let warning = |warning: &Warning| {
-        let rule = warning.rule.name();
-        let place = |line: usize| json!({"line": line, "character": 0});
-        json!({
-            "ruleName": rule,
-            "description": warning.rule.description(),
-            "url": format!("{RULES}{}/", page(rule)),
-            "detail": warning.text,
-            "location": {"ranges": [{
-                "start": place(warning.lines.first),
-                "end": place(warning.lines.last),
-            }]},
-        })
-    };
-    json!({"warnings": warnings.iter().map(warning).collect::<Vec<_>>()}).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::page;
-
-    #[test]
-    fn addresses_of_rules() {
-        for (rule, address) in [
-            ("FromAsCasing", "from-as-casing"),
-            ("JSONArgsRecommended", "json-args-recommended"),
-            ("UndefinedVar", "undefined-var"),
-        ] {
-            assert_eq!(page(rule), address);
-        }
-    }
 }

@@ -198,7 +198,7 @@ enum Command {
     /// Take names from an image
     Untag(untag::Args),
     /// Make an image of a Dockerfile
-    Build(build::Args),
+    Build(Box<build::Args>),
     /// Manage what builds left for later ones
     Builder(builder::Args),
     /// Run several containers that files describe
