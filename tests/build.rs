@@ -1,5 +1,6 @@
 //! `build`: images from Dockerfiles. The right values are those that BuildKit gave.
 
+mod addresses;
 mod flags;
 
 use crate::common::{Sandbox, tool};
@@ -418,9 +419,9 @@ fn what_cannot_be_built_is_said_and_leaves_nothing() {
             "ssh agent default: it is needed",
         ),
         (
-            "ADD https://example.com/x /x",
+            "ADD https://example.com/x.git /x",
             &[],
-            "ADD https://example.com/x",
+            "ADD https://example.com/x.git: bryo build fetches files and no repositories",
         ),
         ("RUN exit 7", &[], "exit code: 7"),
         ("RUN [\"nosuch\"]", &[], "nosuch"),

@@ -4,7 +4,7 @@
 //! ```text
 //! dockerfile ignore scope chmod lint     pure: the language
 //! config state keys                      pure: what instructions make of a stage
-//! layout digests transfer                COPY, ADD and WORKDIR: files
+//! layout digests remote transfer         COPY, ADD and WORKDIR: files
 //! run caches secrets                     RUN: a container
 //! builder stage steps report             stages and their steps
 //! export                                 results that are plain files
@@ -21,6 +21,7 @@ pub mod ignore;
 pub mod keys;
 pub mod layout;
 pub mod lint;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod scope;

@@ -8,6 +8,7 @@ use super::dockerfile::instruction::{Source, Transfer};
 use super::dockerfile::mount::{Kind, Mount};
 use super::dockerfile::stage::Located;
 use super::keys::{self, key};
+use super::remote::{Remotes, fetch_all};
 use super::run::{Bind, Running};
 use super::stage::From;
 use super::state::{State, Work};
@@ -213,6 +214,11 @@ impl Builder<'_> {
         let is_context = matches!(source, From::Context);
         let owners = self.store.flavour().owners().filter(|_| !is_context);
         let ignore = self.build.ignore.filter(|_| is_context);
+        let session = self.store.session()?;
+        let remotes = match is_add {
+            true => fetch_all(transfer, &session)?,
+            false => Remotes::new(),
+        };
         let digest = |remembered: &mut Remembered| {
             let transferring = Transferring {
                 transfer,
@@ -220,6 +226,7 @@ impl Builder<'_> {
                 from: &Tree::new(&lowers, owners)?,
                 is_context,
                 ignore,
+                remotes: &remotes,
                 now,
             };
             transferring.digest(remembered)
@@ -257,6 +264,7 @@ impl Builder<'_> {
                     from: &Tree::new(&lowers, owners)?,
                     is_context,
                     ignore,
+                    remotes: &remotes,
                     now,
                 };
                 transferring.write(root.as_ref(), is_apart, out)

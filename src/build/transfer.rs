@@ -5,9 +5,10 @@ use super::digests::{Remembered, Summing};
 use super::dockerfile::instruction::{Source, Transfer};
 use super::ignore::Ignore;
 use super::layout::{Change, Chosen, Destination, Found, made, sources};
+use super::remote::{Remote, Remotes};
 use crate::engine::ground::user::{group_id, resolve};
 use crate::engine::request::user::{IdOrName, UserOption};
-use crate::error::{demand, refusal, refuse};
+use crate::error::{demand, refusal};
 use crate::image::budget::Budget;
 use crate::image::compress;
 use crate::image::entry::{self, join, show};
@@ -37,6 +38,8 @@ pub struct Transferring<'a> {
     pub is_context: bool,
     /// What is left out of that.
     pub ignore: Option<&'a Ignore>,
+    /// What was fetched for ADD.
+    pub remotes: &'a Remotes,
     /// When directories are made, in seconds since 1970.
     pub now: i64,
 }
@@ -89,6 +92,11 @@ impl Transferring<'_> {
                 }
                 Source::Path(word) => word,
             };
+            if let Some(Remote { about, .. }) = self.remotes.get(word) {
+                sum.text(&about.name);
+                sum.text(&format!("{} {:?}", about.digest, about.modified));
+                continue;
+            }
             for found in self.found(word)? {
                 let name = found.written.rsplit(|byte| *byte == b'/').next();
                 let to = match found.is_directory() {
@@ -144,13 +152,33 @@ impl Transferring<'_> {
                     writing.text(&to, &heredoc.content, &change)?;
                     continue;
                 }
-                Source::Path(word) if self.is_add && is_remote(word) => refuse!(
-                    Unsupported,
-                    "ADD {word}: bryo build takes files from the context alone: RUN with curl, \
-                     wget or git fetches what is elsewhere"
-                ),
                 Source::Path(word) => word,
             };
+            if let Some(remote) = self.remotes.get(word) {
+                let unpacked = match self.transfer.unpack {
+                    Some(true) => tar_of(clone_of(&remote.file)?)?,
+                    _ => None,
+                };
+                if let Some(archive) = unpacked {
+                    writing.above(&join_all(&place, b"x"))?;
+                    writing.unpack(archive, &place, change.owner.filter(|_| owner.is_some()))?;
+                    is_directory = true;
+                    continue;
+                }
+                let name = remote.about.name.as_bytes();
+                demand!(
+                    Invalid,
+                    !is_directory || !name.is_empty(),
+                    "ADD {word}: the address has no file's name: say how it is called in {wanted}"
+                );
+                let to = if is_directory {
+                    join_all(&place, name)
+                } else {
+                    place.clone()
+                };
+                writing.remote(&to, remote, &change)?;
+                continue;
+            }
             for found in self.found(word)? {
                 let name = found
                     .written
@@ -202,14 +230,6 @@ impl Transferring<'_> {
     fn unpacks(&self) -> bool {
         self.is_add && self.transfer.unpack != Some(false)
     }
-}
-
-/// Whether a source of ADD is somewhere else.
-fn is_remote(word: &str) -> bool {
-    let word = word.to_ascii_lowercase();
-    ["http://", "https://", "git://", "ssh://", "git@"]
-        .iter()
-        .any(|scheme| word.starts_with(scheme))
 }
 
 fn join_all(place: &[u8], below: &[u8]) -> Vec<u8> {
@@ -294,6 +314,23 @@ impl<W: Write> Writing<'_, W> {
         })
     }
 
+    /// A file that was fetched; as with BuildKit, it is its owner's alone.
+    fn remote(&mut self, to: &[u8], remote: &Remote, change: &Change) -> Result<()> {
+        self.above(to)?;
+        let size = remote.about.size;
+        let mut member = Member {
+            kind: Kind::File(size),
+            ..made(to, (0, 0), remote.about.modified.unwrap_or(0))
+        };
+        member.meta.mode = 0o600;
+        change.apply(&mut member);
+        let mut file = clone_of(&remote.file)?;
+        self.out.file_by(&member, size, |out| {
+            std::io::copy(&mut file, out).context("read what was fetched")?;
+            Ok(())
+        })
+    }
+
     /// What an archive holds.
     fn unpack(&mut self, archive: File, to: &[u8], owner: Option<(u32, u32)>) -> Result<()> {
         let plain = compress::plain(BufReader::with_capacity(1 << 17, archive))?;
@@ -372,7 +409,18 @@ fn archive(node: &Node) -> Result<Option<File>> {
     }
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = openat(&*other.parent, &*other.name, flags, Mode::empty());
-    let mut file = File::from(file.with_context(|| show(&other.name))?);
+    tar_of(File::from(file.with_context(|| show(&other.name))?))
+}
+
+/// A fetched file from its beginning.
+fn clone_of(file: &File) -> Result<File> {
+    let mut file = file.try_clone().context("read what was fetched")?;
+    file.rewind().context("read what was fetched")?;
+    Ok(file)
+}
+
+/// The file, if it is an archive.
+fn tar_of(mut file: File) -> Result<Option<File>> {
     let mut block = [0; entry::BLOCK];
     let is_tar = compress::plain(&file).is_ok_and(|mut plain| {
         plain.read_exact(&mut block).is_ok()

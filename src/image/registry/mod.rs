@@ -32,6 +32,7 @@ pub mod push;
 mod repository;
 pub mod transfer;
 pub mod url;
+pub mod web;
 
 /// Removes the parts of blobs in the store `root` that nobody is fetching.
 pub(super) fn remove_parts(root: &std::path::Path) -> anyhow::Result<()> {
