@@ -154,3 +154,36 @@ fn results_go_where_they_are_asked_to() {
     let refused = sandbox.bryo(["build", "-o", "type=registry", &context]);
     assert!(refused.output().expect(125).stderr.contains("bryo push"));
 }
+
+#[test]
+fn what_builds_keep_is_weighed() {
+    let sandbox = Sandbox::with_busybox();
+    let text = "FROM busybox\nRUN head -c 300000 /dev/urandom >/x\n";
+    let context = context(&sandbox, text, &[]);
+    let kept = || {
+        let df = [
+            "system",
+            "df",
+            "--format",
+            "{{.Type}} {{.TotalCount}} {{.Active}} {{.Bytes}}",
+        ];
+        let lines = sandbox.bryo(df).stdout();
+        let line = lines
+            .lines()
+            .find_map(|line| line.strip_prefix("Build Cache "));
+        let numbers = line
+            .unwrap()
+            .split(' ')
+            .map(|word| word.parse::<u64>().unwrap());
+        numbers.collect::<Vec<_>>()
+    };
+    assert_eq!(kept(), [0, 0, 0]);
+    build(&sandbox, &context, &[]);
+    assert_eq!(kept(), [2, 2, 0]);
+    sandbox.bryo(["rmi", "built"]).output().expect(0);
+    let alone = kept();
+    assert_eq!(alone[..2], [2, 1]);
+    assert!(alone[2] > 300_000, "{alone:?}");
+    sandbox.bryo(["builder", "prune", "-f"]).output().expect(0);
+    assert_eq!(kept(), [0, 0, 0]);
+}

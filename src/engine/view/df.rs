@@ -10,7 +10,8 @@ use crate::image::digest;
 use crate::image::store::{ImageSummary, Store, Weights};
 use anyhow::Result;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 /// What is in the store, and how much of the disk it takes.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Usage {
     }
 
     /// The kinds of things there are, each as a whole.
-    pub fn rows(&self) -> Result<[Row; 4]> {
+    pub fn rows(&self) -> Result<[Row; 5]> {
         let is_used = |id: &str| self.users.contains_key(id);
         let images = self.weights.images.iter();
         let active = images.filter(|(image, _)| is_used(image.id.as_ref()));
@@ -90,6 +91,13 @@ impl Usage {
         let left = self.store.leftovers();
         let unfinished = left.parts + left.trash + left.unfinished;
         let total = self.weights.images.len();
+        let steps = &self.weights.steps;
+        let of_images = |step: &&HashSet<PathBuf>| {
+            let images = self.weights.images.iter();
+            images.into_iter().any(|(_, own)| step.is_subset(own))
+        };
+        let in_images = steps.iter().filter(of_images).count();
+        let kept = self.weights.of_steps() + left.caches;
         let reclaimable = |image: &_| !is_used(image);
         Ok([
             Row::of(
@@ -100,6 +108,7 @@ impl Usage {
             ),
             Row::of_sizes("Containers", &containers.collect::<Vec<_>>()),
             Row::of_sizes("Local Volumes", &volumes.collect::<Vec<_>>()),
+            Row::of("Build Cache", (steps.len(), in_images), kept, kept),
             Row::of("Unfinished", (0, 0), unfinished, unfinished),
         ])
     }

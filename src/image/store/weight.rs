@@ -8,7 +8,8 @@ use anyhow::Result;
 
 use super::super::layer::About;
 use super::removal::names;
-use super::{ImageSummary, Store};
+use super::{ImageSummary, LayerInfo, StepUse, Store};
+use crate::image::digest::Digest;
 
 /// What images take of the disk: pieces, which several may share.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub struct Weights {
     pieces: HashMap<PathBuf, u64>,
     /// The images, each with its pieces.
     pub images: Vec<(ImageSummary, HashSet<PathBuf>)>,
+    /// What steps of builds keep, each its pieces.
+    pub steps: Vec<HashSet<PathBuf>>,
 }
 
 /// What is in the store beside images and containers, in bytes.
@@ -28,6 +31,8 @@ pub struct Leftovers {
     pub trash: u64,
     /// What commands are working on, or died over.
     pub unfinished: u64,
+    /// What builds keep in mounts of the type cache.
+    pub caches: u64,
 }
 
 impl Weights {
@@ -63,6 +68,13 @@ impl Weights {
         (self.sum(&all), self.sum(&shared))
     }
 
+    /// Bytes that steps of builds keep and no image needs.
+    pub fn of_steps(&self) -> u64 {
+        let needed: HashSet<_> = self.images.iter().flat_map(|(_, own)| own).collect();
+        let kept: HashSet<_> = self.steps.iter().flatten().collect();
+        self.sum(&kept.difference(&needed).copied().collect())
+    }
+
     fn sum(&self, pieces: &HashSet<&PathBuf>) -> u64 {
         pieces
             .iter()
@@ -72,34 +84,57 @@ impl Weights {
 }
 
 impl Store {
-    /// Weighs all images. The caller holds the lock, shared.
+    /// Weighs all images, and what builds keep. The caller holds the lock, shared.
     pub fn weigh(&self) -> Result<Weights> {
         let flavours = names(&self.root.join("layers"))?;
         let descriptors = self.descriptors()?;
         let mut weights = Weights::default();
         for summary in self.list()? {
             let image = self.image(&descriptors, &summary.manifest)?;
-            let mut own = HashSet::new();
-            let blobs = image.layers.iter().map(|layer| &layer.blob);
-            for blob in blobs.chain([&image.id, &image.manifest]) {
-                let path = self.layout.blob(blob);
-                let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-                weights.pieces.insert(path.clone(), size);
-                own.insert(path);
+            let mut own = self.pieces(&image.layers, &flavours, &mut weights);
+            for blob in [&image.id, &image.manifest] {
+                own.insert(self.weigh_blob(blob, &mut weights));
             }
-            for layer in &image.layers {
-                for tree in flavours.iter().filter_map(|f| self.unpacked_in(layer, f)) {
+            weights.images.push((summary, own));
+        }
+        for (_, StepUse { step, .. }) in self.steps()? {
+            let own = self.pieces(&step.layers, &flavours, &mut weights);
+            weights.steps.push(own);
+        }
+        Ok(weights)
+    }
+
+    /// The blobs and trees of layers, weighed.
+    fn pieces(
+        &self,
+        layers: &[LayerInfo],
+        flavours: &[String],
+        weights: &mut Weights,
+    ) -> HashSet<PathBuf> {
+        let mut own = HashSet::new();
+        for layer in layers {
+            own.insert(self.weigh_blob(&layer.blob, weights));
+            for tree in flavours.iter().filter_map(|f| self.unpacked_in(layer, f)) {
+                if !weights.pieces.contains_key(&tree) {
                     let about = tree
                         .parent()
                         .and_then(|directory| About::read(directory).ok());
                     let size = about.map_or(0, |about| about.size);
                     weights.pieces.insert(tree.clone(), size);
-                    own.insert(tree);
                 }
+                own.insert(tree);
             }
-            weights.images.push((summary, own));
         }
-        Ok(weights)
+        own
+    }
+
+    fn weigh_blob(&self, blob: &Digest, weights: &mut Weights) -> PathBuf {
+        let path = self.layout.blob(blob);
+        if !weights.pieces.contains_key(&path) {
+            let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            weights.pieces.insert(path.clone(), size);
+        }
+        path
     }
 
     /// Weighs what is neither image nor container.
@@ -109,6 +144,7 @@ impl Store {
             parts: size("parts"),
             trash: size("trash"),
             unfinished: size("tmp"),
+            caches: size("caches"),
         }
     }
 }
