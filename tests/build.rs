@@ -2,6 +2,7 @@
 
 mod addresses;
 mod flags;
+mod stages;
 
 use crate::common::{Sandbox, tool};
 use serde_json::{Value, json};

@@ -1,15 +1,14 @@
-//! A build: which stages are needed, and their steps one after the other.
+//! A build: what it is to make, and the image that comes of it.
 
 use super::digests::Remembered;
 use super::dockerfile::Dockerfile;
-use super::dockerfile::fault::Fault;
-use super::dockerfile::instruction::Instruction;
-use super::dockerfile::mount::Mount;
-use super::dockerfile::stage::Located;
+use super::dockerfile::fault::{Fault, Lines};
+use super::graph::{Node, graph};
 use super::ignore::Ignore;
 use super::keys::key;
 use super::report::Report;
-use super::run::sweep;
+use super::run::{sweep, sweep_of};
+use super::schedule::{self, Made};
 use super::scope::{PLATFORM_ARGUMENTS, Scope};
 use super::secrets::Secrets;
 use super::state::{Given, State};
@@ -23,9 +22,10 @@ use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, LayerInfo, Step, Store};
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What is to be built.
@@ -85,7 +85,7 @@ impl Anew {
 }
 
 /// A stage as far as it is built.
-#[derive(Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Built {
     pub(super) state: State,
     pub(super) layers: Vec<LayerInfo>,
@@ -112,11 +112,19 @@ impl Built {
 
 pub(super) struct Builder<'a> {
     pub(super) build: &'a Build<'a>,
+    /// Who listens.
+    pub(super) report: &'a dyn Report,
     pub(super) store: Store,
-    pub(super) mapping: Mapping,
+    pub(super) mapping: &'a Mapping,
     pub(super) given: Given,
     pub(super) stages: RefCell<Vec<Option<Built>>>,
+    /// Ids of the images that were looked for.
+    pub(super) images: RefCell<BTreeMap<Node, String>>,
     pub(super) numbers: Cell<usize>,
+    /// The process that began the build.
+    pub(super) id: u32,
+    /// The stage that this process makes.
+    pub(super) index: usize,
     pub(super) context: RefCell<Option<Remembered>>,
 }
 
@@ -133,23 +141,31 @@ pub fn build(store: &Store, build: &Build<'_>) -> Result<Image> {
     let mapping = Mapping::decide(&UserNs::Auto, EmulationOption::Auto, store, build.warn)?;
     let builder = Builder {
         build,
+        report: build.report,
         store: store.clone().with_flavour(mapping.flavour()),
-        mapping,
+        mapping: &mapping,
         given: given(build)?,
         stages: RefCell::new(vec![None; build.file.stages.len()]),
+        images: RefCell::default(),
         numbers: Cell::new(0),
+        id: std::process::id(),
+        index: 0,
         context: RefCell::new(None),
     };
     let target = builder.target()?;
-    for index in builder.needed(target) {
-        builder.stage(index)?;
+    let expand = |text: &str| {
+        let expanded = builder.given.global.expand(text, builder.given.escape);
+        expanded.ok().map(|expanded| expanded.text)
+    };
+    let all = schedule::run(&builder, graph(build.file, target, &expand));
+    if all.is_err() {
+        // What the others ran when they were ended.
+        sweep_of(&Containers::open(store), builder.id)?;
     }
+    all?;
     let mut built = builder.stage(target)?;
     for (name, value) in build.labels {
         built.state.config.insert("Labels", name, json!(value));
-    }
-    if let Some(remembered) = builder.context.borrow().as_ref() {
-        remembered.write();
     }
     builder.image_of(&built, build.names)
 }
@@ -210,41 +226,51 @@ impl Builder<'_> {
         })
     }
 
-    /// The stages that one needs, and itself, in their order.
-    fn needed(&self, target: usize) -> BTreeSet<usize> {
-        let file = self.build.file;
-        let mut needed = BTreeSet::from([target]);
-        let mut looked_at = Vec::from([target]);
-        while let Some(index) = looked_at.pop() {
-            let stage = &file.stages[index];
-            let base = self
-                .given
-                .global
-                .expand(&stage.from.base, self.given.escape);
-            let base = base
-                .ok()
-                .and_then(|base| file.find(&base.text, index, false));
-            let mut others: Vec<usize> = base.into_iter().collect();
-            for Located { instruction, .. } in &stage.instructions {
-                match instruction {
-                    Instruction::Copy(transfer) => {
-                        let from = transfer.from.as_ref();
-                        others.extend(from.and_then(|from| file.find(from, index, true)));
-                    }
-                    Instruction::Run(run) => {
-                        let mounts = run.mounts.iter().filter_map(|text| Mount::parse(text).ok());
-                        let from = mounts.filter_map(|mount| mount.from);
-                        others.extend(from.filter_map(|from| file.find(&from, index, true)));
-                    }
-                    _ => {}
+    /// The same, for a process that tells another one what it does.
+    pub(super) fn for_node<'b>(&'b self, node: &Node, report: &'b dyn Report) -> Builder<'b> {
+        Builder {
+            build: self.build,
+            report,
+            store: self.store.clone(),
+            mapping: self.mapping,
+            given: self.given.clone(),
+            stages: self.stages.clone(),
+            images: self.images.clone(),
+            numbers: Cell::new(0),
+            id: self.id,
+            index: match node {
+                Node::Stage(index) => *index,
+                Node::Image { .. } => 0,
+            },
+            context: RefCell::new(None),
+        }
+    }
+
+    /// Makes a stage, or sees to it that an image is there.
+    pub(super) fn make(&self, node: &Node, lines: Lines) -> Result<Made> {
+        match node {
+            Node::Stage(index) => {
+                let built = self.stage(*index)?;
+                if let Some(remembered) = self.context.borrow().as_ref() {
+                    remembered.write();
                 }
+                Ok(Made::Stage(Box::new(built)))
             }
-            for other in others {
-                if needed.insert(other) {
-                    looked_at.push(other);
-                }
+            Node::Image { name, platform } => {
+                let image = self.found(name, platform.as_deref(), lines)?;
+                Ok(Made::Image(image.id.to_string()))
             }
         }
-        needed
+    }
+
+    /// Goes on with what a process made.
+    pub(super) fn keep(&self, node: &Node, made: Made) {
+        match (node, made) {
+            (Node::Stage(index), Made::Stage(built)) => {
+                self.stages.borrow_mut()[*index] = Some(*built);
+            }
+            (image, Made::Image(id)) => drop(self.images.borrow_mut().insert(image.clone(), id)),
+            _ => {}
+        }
     }
 }

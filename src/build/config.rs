@@ -2,6 +2,7 @@
 //! writes them. Pure.
 
 use crate::image::platform::Platform;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const COMMENT: &str = "buildkit.dockerfile.v0";
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// An image's configuration (OCI image specification, config.md) without its layers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config(Map<String, Value>);
 
 impl Config {

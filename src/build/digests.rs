@@ -126,11 +126,11 @@ impl Remembered {
 ///
 /// # Errors
 /// The store cannot be written to, or the directory is gone.
-pub fn place(store: &Path, of: &Path) -> io::Result<PathBuf> {
+pub fn place(store: &Path, of: &Path, stage: usize) -> io::Result<PathBuf> {
     let directory = store.join(DIRECTORY);
     make_private(&directory)?;
     let meta = of.metadata()?;
-    Ok(directory.join(format!("{:x}-{:x}", meta.dev(), meta.ino())))
+    Ok(directory.join(format!("{:x}-{:x}-{stage}", meta.dev(), meta.ino())))
 }
 
 /// Forgets all that is remembered in a store.

@@ -6,7 +6,8 @@
 //! config state keys                      pure: what instructions make of a stage
 //! layout digests remote transfer         COPY, ADD and WORKDIR: files
 //! run caches secrets                     RUN: a container
-//! builder stage steps report             stages and their steps
+//! graph                                  pure: what waits for what
+//! builder schedule stage steps report    stages side by side, and their steps
 //! export                                 results that are plain files
 //! ```
 
@@ -17,6 +18,7 @@ pub mod config;
 pub mod digests;
 pub mod dockerfile;
 pub mod export;
+pub mod graph;
 pub mod ignore;
 pub mod keys;
 pub mod layout;
@@ -24,6 +26,7 @@ pub mod lint;
 pub mod remote;
 pub mod report;
 pub mod run;
+mod schedule;
 pub mod scope;
 pub mod secrets;
 pub mod stage;

@@ -47,6 +47,8 @@ pub struct Running<'a> {
     pub report: &'a dyn Report,
     /// What is told to people.
     pub warn: &'a dyn Fn(&str),
+    /// The process that began the build.
+    pub build: u32,
     /// What all commands have.
     pub options: &'a RunOptions,
 }
@@ -73,6 +75,20 @@ pub fn sweep(containers: &Containers) -> Result<()> {
         );
         if is_over && container.record.labels.contains_key(LABEL) {
             finish_remove(containers, &container, false, true)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the containers of a build whose processes were ended.
+///
+/// # Errors
+/// A container cannot be removed.
+pub fn sweep_of(containers: &Containers, build: u32) -> Result<()> {
+    let build = build.to_string();
+    for container in containers.list()? {
+        if container.record.labels.get(LABEL) == Some(&build) {
+            finish_remove(containers, &container, true, true)?;
         }
     }
     Ok(())
@@ -164,7 +180,7 @@ impl Running<'_> {
                 RunNetwork::None => Network::None,
                 RunNetwork::Host => Network::Host,
             },
-            labels: BTreeMap::from([(LABEL.to_owned(), String::new())]),
+            labels: BTreeMap::from([(LABEL.to_owned(), self.build.to_string())]),
             ..self.options.clone()
         })
     }

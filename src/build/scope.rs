@@ -2,6 +2,7 @@
 
 use super::dockerfile::expand::{Expanded, Expander, Keeping};
 use super::dockerfile::instruction::{Argument, Pairs};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Arguments that every FROM and, once declared, every stage knows.
@@ -34,7 +35,7 @@ pub const PROXY_ARGUMENTS: [&str; 10] = [
 ];
 
 /// Variables at some place of a Dockerfile: of ARG and ENV the later counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     values: BTreeMap<String, String>,
     /// Declared by ARG, without a value.

@@ -5,6 +5,7 @@ use super::config::Config;
 use super::dockerfile::Dockerfile;
 use super::dockerfile::fault::{Fault, Lines, excerpt};
 use super::dockerfile::stage::{Located, Stage};
+use super::graph::Node;
 use super::state::State;
 use crate::engine::view::failure::kind;
 use crate::error::refusal;
@@ -116,32 +117,52 @@ impl Builder<'_> {
                 ..built
             });
         }
-        let platform = stage.from.platform.as_deref().map(expand).transpose()?;
-        let platform: Option<Platform> = match platform.as_deref() {
-            None | Some("") => None,
-            Some(text) => Some(text.parse().map_err(|error| self.at(stage.lines, error))?),
-        };
+        let text = stage.from.platform.as_deref().map(expand).transpose()?;
+        let text = text.filter(|text| !text.is_empty());
+        let platform = self.platform(text.as_deref(), stage.lines)?;
         if name == "scratch" {
             let host = Platform::host();
             let state = State::new(Config::scratch(platform.as_ref().unwrap_or(&host)));
             return self.begin(state, Vec::new(), "scratch");
         }
-        let number = self.number();
-        self.build.report.begin(number, &format!("FROM {name}"));
-        let (image, document) = self.image(&name, platform.as_ref(), stage.lines)?;
-        self.build.report.done(number);
+        let (image, document) = self.image(&name, text.as_deref(), stage.lines)?;
         let state = State::new(Config::of_image(document, &Platform::host()));
         self.begin(state, image.layers, &name)
     }
 
+    fn platform(&self, text: Option<&str>, lines: Lines) -> Result<Option<Platform>> {
+        let parsed = text.map(str::parse).transpose();
+        parsed.map_err(|error| self.at(lines, error))
+    }
+
+    /// Looks for an image, and fetches it where it has to be.
+    pub(super) fn found(&self, name: &str, platform: Option<&str>, lines: Lines) -> Result<Image> {
+        let platform = self.platform(platform, lines)?;
+        let number = self.number();
+        self.report.begin(number, &format!("FROM {name}"));
+        let found = (self.build.obtain)(name, platform.as_ref());
+        let image = found.map_err(|error| self.at(lines, error))?;
+        self.report.done(number);
+        Ok(image)
+    }
+
+    /// An image with its configuration; it was found, if that could be known before.
     pub(super) fn image(
         &self,
         name: &str,
-        platform: Option<&Platform>,
+        platform: Option<&str>,
         lines: Lines,
     ) -> Result<(Image, serde_json::Map<String, Value>)> {
-        let found = (self.build.obtain)(name, platform);
-        let image = found.map_err(|error| self.at(lines, error))?;
+        let node = Node::Image {
+            name: name.to_owned(),
+            platform: platform.map(str::to_owned),
+        };
+        let known = self.images.borrow().get(&node).cloned();
+        let known = known.map(|id| self.store.find(&id)).transpose()?.flatten();
+        let image = match known {
+            Some(image) => image,
+            None => self.found(name, platform, lines)?,
+        };
         let document = match self.store.config_json(&image)? {
             Value::Object(document) => document,
             _ => Default::default(),

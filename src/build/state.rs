@@ -13,6 +13,7 @@ use super::dockerfile::stage::Located;
 use super::scope::{PROXY_ARGUMENTS, Scope};
 use crate::sys::fs::clean;
 use crate::sys::signals;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,7 +37,7 @@ pub struct Given {
 }
 
 /// A stage that is being built.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct State {
     /// Its image's configuration.
     pub config: Config,

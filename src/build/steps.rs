@@ -95,7 +95,7 @@ impl Builder<'_> {
                 self.made(built, key, number, said, || {
                     let lock = self.store.lock_shared()?;
                     let lowers = self.lowers(&layers)?;
-                    let layer = make_layer(&self.store, &self.mapping, &layers, |out| {
+                    let layer = make_layer(&self.store, self.mapping, &layers, |out| {
                         let root = self.tree(&lowers)?;
                         directory(path, user, root.as_ref(), now.as_second(), out)
                     })?;
@@ -110,10 +110,11 @@ impl Builder<'_> {
                 self.made(built, key, number, said, || {
                     let running = Running {
                         store: &self.store,
-                        mapping: &self.mapping,
+                        mapping: self.mapping,
                         secrets: self.build.secrets,
-                        report: self.build.report,
+                        report: self.report,
                         warn: self.build.warn,
+                        build: self.id,
                         options: self.build.run,
                     };
                     let session = self.store.session()?;
@@ -143,7 +144,7 @@ impl Builder<'_> {
         };
         let step = match recalled {
             Some(step) => {
-                self.build.report.cached(number);
+                self.report.cached(number);
                 step
             }
             None => {
@@ -155,7 +156,7 @@ impl Builder<'_> {
                     layers: built.layers.iter().cloned().chain([layer]).collect(),
                 };
                 self.store.remember(&key, &step)?;
-                self.build.report.done(number);
+                self.report.done(number);
                 step
             }
         };
@@ -167,7 +168,7 @@ impl Builder<'_> {
     pub(super) fn lowers(&self, layers: &[LayerInfo]) -> Result<Vec<PathBuf>> {
         match layers {
             [] => Ok(Vec::new()),
-            layers => lowers_of(&self.store, layers, &self.mapping, &Quiet),
+            layers => lowers_of(&self.store, layers, self.mapping, &Quiet),
         }
     }
 
@@ -203,7 +204,7 @@ impl Builder<'_> {
             From::Context => None,
         };
         if let Some(step) = by_layers {
-            self.build.report.cached(number);
+            self.report.cached(number);
             built.take(step);
             return Ok(());
         }
@@ -235,7 +236,7 @@ impl Builder<'_> {
             true => {
                 let mut context = self.context.borrow_mut();
                 if context.is_none() {
-                    let place = digests::place(self.store.root(), self.build.context);
+                    let place = digests::place(self.store.root(), self.build.context, self.index);
                     let place = place.context("remember digests of files")?;
                     *context = Some(Remembered::read(place));
                 }
@@ -243,7 +244,7 @@ impl Builder<'_> {
             }
             false => {
                 let sum = in_process(|| {
-                    enter_to_read(&self.mapping)?;
+                    enter_to_read(self.mapping)?;
                     Ok(digest(&mut Remembered::default())?.into_bytes())
                 })?;
                 String::from_utf8(sum).context("the digest")?
@@ -256,7 +257,7 @@ impl Builder<'_> {
         self.made(built, by_content, number, said, || {
             let lock = self.store.lock_shared()?;
             let below = self.lowers(&layers)?;
-            let layer = make_layer(&self.store, &self.mapping, &layers, |out| {
+            let layer = make_layer(&self.store, self.mapping, &layers, |out| {
                 let root = self.tree(&below)?;
                 let transferring = Transferring {
                     transfer,
@@ -318,7 +319,7 @@ impl Builder<'_> {
         };
         let number = self.number();
         let said = format!("[context] {}", if part.is_empty() { "." } else { part });
-        self.build.report.begin(number, &said);
+        self.report.begin(number, &said);
         let made = self.transfer(
             &mut built,
             (&transfer, false),

@@ -4,6 +4,7 @@
 use super::end::{Reported, code};
 use crate::error::Fault;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
+use crate::sys::pidfd;
 use anyhow::{Context, Result};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -75,6 +76,13 @@ impl<T: Told> Beside<T> {
             said,
             value: PhantomData,
         })
+    }
+
+    /// Ends it at once, whatever it was about to return.
+    pub fn abandon(self) {
+        // It may have ended by itself.
+        let _ = pidfd::kill(&self.child.pidfd, Signal::SIGKILL as i32);
+        let _ = waitpid(self.child.pid, None);
     }
 
     /// Waits for its end; what it returned is returned, or its error.
