@@ -170,7 +170,8 @@ fn a_log_is_followed_until_the_end() {
     let mut follows = server.client(&["logs", "-f", "c"]).spawn();
     follows.expect_line("first");
     let goes = sandbox.bryo(["exec", "c", "sh", "-c", "echo >/tmp/go"]);
-    goes.output().expect(0);
+    // The container may end, and the command with it, before that has.
+    goes.output();
     follows.expect_line("last");
     follows.wait().expect(0);
     sandbox.bryo(["rm", "c"]).output().expect(0);

@@ -32,7 +32,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let limited = wanted.any();
     if args.restart.is_none() && !limited {
         refuse!(
-            Invalid,
+            AlreadySo,
             "nothing to change: give --restart or a limit, as --memory 512m"
         );
     }
