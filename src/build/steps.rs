@@ -220,17 +220,15 @@ impl Builder<'_> {
             true => fetch_all(transfer, &session)?,
             false => Remotes::new(),
         };
-        let digest = |remembered: &mut Remembered| {
-            let transferring = Transferring {
-                transfer,
-                is_add,
-                from: &Tree::new(&lowers, owners)?,
-                is_context,
-                ignore,
-                remotes: &remotes,
-                now,
-            };
-            transferring.digest(remembered)
+        let transferring = Transferring {
+            transfer,
+            is_add,
+            lowers: &lowers,
+            owners,
+            is_context,
+            ignore,
+            remotes: &remotes,
+            now,
         };
         let sum = match is_context {
             true => {
@@ -240,12 +238,13 @@ impl Builder<'_> {
                     let place = place.context("remember digests of files")?;
                     *context = Some(Remembered::read(place));
                 }
-                digest(context.as_mut().expect("it was read"))?
+                transferring.digest(context.as_mut().expect("it was read"))?
             }
             false => {
                 let sum = in_process(|| {
                     enter_to_read(self.mapping)?;
-                    Ok(digest(&mut Remembered::default())?.into_bytes())
+                    let sum = transferring.digest(&mut Remembered::default())?;
+                    Ok(sum.into_bytes())
                 })?;
                 String::from_utf8(sum).context("the digest")?
             }
@@ -259,15 +258,6 @@ impl Builder<'_> {
             let below = self.lowers(&layers)?;
             let layer = make_layer(&self.store, self.mapping, &layers, |out| {
                 let root = self.tree(&below)?;
-                let transferring = Transferring {
-                    transfer,
-                    is_add,
-                    from: &Tree::new(&lowers, owners)?,
-                    is_context,
-                    ignore,
-                    remotes: &remotes,
-                    now,
-                };
                 transferring.write(root.as_ref(), is_apart, out)
             })?;
             Ok((layer, lock))

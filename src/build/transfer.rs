@@ -13,6 +13,7 @@ use crate::image::budget::Budget;
 use crate::image::compress;
 use crate::image::entry::{self, join, show};
 use crate::image::export::Tree;
+use crate::image::flavour::Owners;
 use crate::image::tarball::{Members, Stream};
 use crate::image::tarwrite::{Kind, Member, TarWriter};
 use crate::image::view::Node;
@@ -22,6 +23,7 @@ use nix::sys::stat::Mode;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, Write};
+use std::path::PathBuf;
 
 /// Most bytes of a file that says who there is.
 const MAX_PASSWD: u64 = 16 << 20;
@@ -32,8 +34,10 @@ pub struct Transferring<'a> {
     pub transfer: &'a Transfer,
     /// It is ADD: archives are unpacked.
     pub is_add: bool,
-    /// What it takes from.
-    pub from: &'a Tree<'a>,
+    /// The trees that it takes from, the topmost first.
+    pub lowers: &'a [PathBuf],
+    /// Who owns files there, where the kernel does not say it.
+    pub owners: Option<&'a Owners>,
     /// That is a context, in which files belong to nobody.
     pub is_context: bool,
     /// What is left out of that.
@@ -68,8 +72,9 @@ impl Transferring<'_> {
         Ok(Change { owner, mode })
     }
 
-    fn found(&self, word: &str) -> Result<Vec<Found>> {
-        sources(self.from, &[word], self.ignore)
+    /// What it takes from, as this process sees it.
+    fn tree(&self) -> Result<Tree<'_>> {
+        Tree::new(self.lowers, self.owners)
     }
 
     /// The digest of all that it takes.
@@ -82,6 +87,7 @@ impl Transferring<'_> {
             owner: self.is_context.then_some((0, 0)),
             ..Change::default()
         };
+        let from = self.tree()?;
         let mut sum = Summing::new(remembered);
         for source in &self.transfer.sources {
             let word = match source {
@@ -97,7 +103,7 @@ impl Transferring<'_> {
                 sum.text(&format!("{} {:?}", about.digest, about.modified));
                 continue;
             }
-            for found in self.found(word)? {
+            for found in sources(&from, &[word], self.ignore)? {
                 let name = found.written.rsplit(|byte| *byte == b'/').next();
                 let to = match found.is_directory() {
                     true => Vec::new(),
@@ -112,8 +118,7 @@ impl Transferring<'_> {
                     destination: None,
                     now: 0,
                 };
-                self.from
-                    .select(found.node, &found.path, &chosen, &mut sum)?;
+                from.select(found.node, &found.path, &chosen, &mut sum)?;
             }
         }
         Ok(sum.finish())
@@ -126,6 +131,7 @@ impl Transferring<'_> {
     /// A source is not there, cannot be read, or cannot be where it is to be.
     pub fn write(&self, root: Option<&Tree>, is_apart: bool, out: &mut dyn Write) -> Result<()> {
         let exclude = self.exclude()?;
+        let from = self.tree()?;
         let change = self.change(root)?;
         let owner = change.owner.filter(|_| self.transfer.chown.is_some());
         let there = Destination::new(root.filter(|_| !is_apart));
@@ -179,7 +185,7 @@ impl Transferring<'_> {
                 writing.remote(&to, remote, &change)?;
                 continue;
             }
-            for found in self.found(word)? {
+            for found in sources(&from, &[word], self.ignore)? {
                 let name = found
                     .written
                     .rsplit(|byte| *byte == b'/')
@@ -191,7 +197,7 @@ impl Transferring<'_> {
                 };
                 let to = if self.transfer.parents {
                     let kept = after_pivot(word, &found.written);
-                    writing.parents_of(self.from, &found, &kept, &place, &change)?;
+                    writing.parents_of(&from, &found, &kept, &place, &change)?;
                     if kept.is_empty() {
                         place.clone()
                     } else {
@@ -219,8 +225,7 @@ impl Transferring<'_> {
                     destination: Some(&there),
                     now: self.now,
                 };
-                self.from
-                    .select(found.node, &found.path, &chosen, &mut writing.out)?;
+                from.select(found.node, &found.path, &chosen, &mut writing.out)?;
             }
         }
         writing.out.finish().context("write the archive")?;

@@ -6,7 +6,6 @@ use crate::engine::machine::Machine;
 use crate::engine::machine::diagnosis::{Diagnosis, Finding, Grade};
 use anyhow::Result;
 use std::fmt::Write;
-use std::io::IsTerminal;
 
 /// Tell what keeps containers from running well here, and what to do about it
 #[derive(Debug, clap::Args)]
@@ -21,16 +20,9 @@ pub fn run(args: &Args, ctx: &Context) -> Result<i32> {
     let diagnosis = Machine::look(&ctx.root).diagnose();
     match args.format {
         Format::Json => output::line(serde_json::to_string(&diagnosis)?)?,
-        Format::Table => output::line(screen(&diagnosis, colours()).trim_end())?,
+        Format::Table => output::line(screen(&diagnosis, output::colours()).trim_end())?,
     }
     Ok(if diagnosis.containers { 0 } else { 1 })
-}
-
-/// Whether the reader is a person who wants them (no-color.org).
-fn colours() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    std::io::stdout().is_terminal() && !refused && !dumb
 }
 
 fn screen(diagnosis: &Diagnosis, colours: bool) -> String {

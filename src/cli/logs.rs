@@ -9,7 +9,7 @@ use crate::engine::log::read::{Entry, Reader};
 use crate::engine::request::time::parse_time;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 
 /// Show what containers printed
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,22 @@ pub struct Args {
     #[arg(required = true)]
     containers: Vec<String>,
 
+    #[command(flatten)]
+    span: Span,
+    /// Begin lines with the container's name, also where there is but one
+    #[arg(long)]
+    names: bool,
+    /// Show each container's name, or id, in a color of its own
+    #[arg(long)]
+    color: bool,
+    /// Show the labels and variables of --log-opt
+    #[arg(long)]
+    details: bool,
+}
+
+/// What is shown of logs.
+#[derive(Debug, clap::Args)]
+pub struct Span {
     /// Go on with what they print, until they end
     #[arg(short, long)]
     follow: bool,
@@ -33,19 +49,7 @@ pub struct Args {
     /// Show when it was printed
     #[arg(short, long)]
     timestamps: bool,
-    /// Begin lines with the container's name, also where there is but one
-    #[arg(long)]
-    names: bool,
-    /// Show each container's name, or id, in a color of its own
-    #[arg(long)]
-    color: bool,
-    /// Show the labels and variables of --log-opt
-    #[arg(long)]
-    details: bool,
 }
-
-/// Those of containers, one after the other, by their codes (ECMA-48).
-const COLORS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
 /// A container's log, as far as it was printed.
 struct Source {
@@ -60,53 +64,16 @@ struct Source {
 
 /// Prints the logs; with several containers in the order of time.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let now = Timestamp::now();
-    let time = |text: &Option<String>| text.as_deref().map(|t| parse_time(t, now)).transpose();
-    let (since, until) = (time(&args.since)?, time(&args.until)?);
-    let tail = tail(&args.tail)?;
     let containers = context.containers()?;
-    let width = args.containers.iter().map(String::len).max().unwrap_or(0);
-    let mut sources = Vec::new();
-    for (at, name) in args.containers.iter().enumerate() {
-        let container = containers.find(name)?;
-        let log = &container.record.keeping.log;
-        let reader = Reader::open(&container.dir, log, tail);
-        let reader = reader.with_context(|| format!("container {name} has no log"))?;
-        sources.push(Source {
-            ended: !args.follow,
-            reader,
-            next: None,
-            prefix: match (args.containers.len(), args.names || args.color) {
-                (1, false) => String::new(),
-                _ if args.color => {
-                    format!(
-                        "\x1b[{}m{name:<width$} |\x1b[0m ",
-                        COLORS[at % COLORS.len()]
-                    )
-                }
-                _ => format!("{name:<width$} | "),
-            },
-            within: [false; 2],
-            container,
-        });
-    }
-    let watch = match args.follow {
-        true => Some(Watch::new()?),
-        false => None,
+    let all = args.containers.iter().map(|name| containers.find(name));
+    let all = all.collect::<Result<Vec<_>>>()?;
+    let names = match (args.containers.len(), args.names || args.color) {
+        (1, false) => Names::Without,
+        _ if args.color => Names::Coloured,
+        _ => Names::Plain,
     };
-    for source in &sources {
-        if let Some(watch) = &watch {
-            watch.add(&source.container.dir)?;
-        }
-    }
-    let show = Show {
-        timestamps: args.timestamps,
-        details: args.details,
-        since,
-        until,
-    };
-    let shown = show.all(&containers, &mut sources, watch.as_ref());
-    Ok(closed_is_fine(shown)?)
+    let named = named(all, &args.containers, names, " |");
+    show(&containers, named, &args.span, args.details)
 }
 
 /// The number of last lines that `--tail` means; all if None.
@@ -120,69 +87,69 @@ fn tail(text: &str) -> Result<Option<u64>> {
     })
 }
 
-/// Containers with what stands before their lines: their names, one below the other, in colours
-/// if that is wanted and standard output is a terminal.
+/// What stands before lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Nothing.
+    Without,
+    /// The container's name.
+    Plain,
+    /// The name in a colour of its own.
+    Coloured,
+}
+
+/// Colours of names, by their codes (ECMA-48): cyan, yellow, green, magenta, blue, and the
+/// brighter ones.
+const COLOURS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
+
+/// Containers with what stands before their lines: their names, one below the other, and
+/// what ends them.
 pub fn named(
     all: Vec<Container>,
     names: &[String],
-    prefixed: bool,
-    coloured: bool,
+    how: Names,
+    end: &str,
 ) -> Vec<(Container, String)> {
     let width = names.iter().map(String::len).max().unwrap_or(0);
-    let coloured = coloured && io::stdout().is_terminal();
     let named = all.into_iter().zip(names).enumerate();
-    let prefix = named.map(|(at, (container, name))| {
-        let prefix = format!("{name:<width$}  | ");
-        let prefix = match (prefixed, coloured) {
-            (false, _) => String::new(),
-            (true, false) => prefix,
-            (true, true) => format!("\x1b[{}m{prefix}\x1b[0m", COLOURS[at % COLOURS.len()]),
+    let named = named.map(|(at, (container, name))| {
+        let prefix = match how {
+            Names::Without => String::new(),
+            Names::Plain => format!("{name:<width$}{end} "),
+            Names::Coloured => {
+                let colour = COLOURS[at % COLOURS.len()];
+                format!("\x1b[{colour}m{name:<width$}{end}\x1b[0m ")
+            }
         };
         (container, prefix)
     });
-    prefix.collect()
+    named.collect()
 }
 
-/// Colours of names: cyan, yellow, green, magenta, blue, and the brighter ones.
-const COLOURS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
-
-/// What is shown of the logs of a project.
-pub struct Span<'a> {
-    /// Until they end.
-    pub follow: bool,
-    /// The last lines, or all.
-    pub tail: &'a str,
-    /// Since this time.
-    pub since: Option<&'a str>,
-    /// Until this time.
-    pub until: Option<&'a str>,
-    /// With times.
-    pub timestamps: bool,
-}
-
-/// Prints the logs of a project's containers, each with what stands before its lines. Those
-/// without a log are left out.
-pub fn of_project(
+/// Prints the logs of containers in the order of time, each line behind what stands before
+/// those of its container.
+pub fn show(
     containers: &Containers,
     all: Vec<(Container, String)>,
     span: &Span,
+    details: bool,
 ) -> Result<()> {
     let now = Timestamp::now();
-    let time = |text: Option<&str>| text.map(|t| parse_time(t, now)).transpose();
+    let time = |text: &Option<String>| text.as_deref().map(|t| parse_time(t, now)).transpose();
     let show = Show {
         timestamps: span.timestamps,
-        details: false,
-        since: time(span.since)?,
-        until: time(span.until)?,
+        details,
+        since: time(&span.since)?,
+        until: time(&span.until)?,
     };
-    let tail = tail(span.tail)?;
+    let tail = tail(&span.tail)?;
     let watch = span.follow.then(Watch::new).transpose()?;
     let mut sources = Vec::new();
     for (container, prefix) in all {
         let log = &container.record.keeping.log;
-        let Ok(reader) = Reader::open(&container.dir, log, tail) else {
-            continue;
-        };
+        let reader = Reader::open(&container.dir, log, tail);
+        let reader =
+            reader.with_context(|| format!("container {} has no log", container.record.name))?;
         if let Some(watch) = &watch {
             watch.add(&container.dir)?;
         }

@@ -1,6 +1,6 @@
 //! What the verbs print: tables and lines.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// Forms of output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -10,6 +10,13 @@ pub enum Format {
     Table,
     /// For programs.
     Json,
+}
+
+/// Whether who reads standard output is a person who wants colours (no-color.org).
+pub fn colours() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdout().is_terminal() && !refused && !dumb
 }
 
 /// A table with aligned columns, as docker prints them.

@@ -58,25 +58,8 @@ pub struct LogsArgs {
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
 
-    /// Go on with what they print, until they end
-    #[arg(short, long)]
-    follow: bool,
-
-    /// So many of the last lines, or all
-    #[arg(short = 'n', long, default_value = "all", value_name = "LINES")]
-    tail: String,
-
-    /// Since this time, as 2026-01-02T13:23:37Z or 10m
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-
-    /// Until this time
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-
-    /// Show when it was printed
-    #[arg(short, long)]
-    timestamps: bool,
+    #[command(flatten)]
+    span: logs::Span,
 
     /// Which of a service's containers, from 1
     #[arg(long, value_name = "NUMBER")]
@@ -161,6 +144,9 @@ pub fn short_name<'a>(container: &'a Container, project: &str) -> &'a str {
 /// Prints logs.
 pub fn logs(args: &Args, own: &LogsArgs, context: &Context) -> Result<()> {
     let mut scope = Scope::of(args, &own.services, context)?;
+    // What keeps no log has nothing to show.
+    let has_log = |container: &Container| container.record.keeping.log.file().is_some();
+    scope.all.retain(has_log);
     if let Some(index) = own.index {
         scope
             .all
@@ -171,18 +157,13 @@ pub fn logs(args: &Args, own: &LogsArgs, context: &Context) -> Result<()> {
         .iter()
         .map(|container| short_name(container, &scope.project).to_owned());
     let prefixes: Vec<String> = prefixes.collect();
-    let sources = logs::named(scope.all, &prefixes, !own.no_log_prefix, !own.no_color);
-    logs::of_project(
-        &scope.containers,
-        sources,
-        &logs::Span {
-            follow: own.follow,
-            tail: &own.tail,
-            since: own.since.as_deref(),
-            until: own.until.as_deref(),
-            timestamps: own.timestamps,
-        },
-    )
+    let names = match (own.no_log_prefix, own.no_color || !output::colours()) {
+        (true, _) => logs::Names::Without,
+        (false, true) => logs::Names::Plain,
+        (false, false) => logs::Names::Coloured,
+    };
+    let sources = logs::named(scope.all, &prefixes, names, "  |");
+    logs::show(&scope.containers, sources, &own.span, false)
 }
 
 /// Prints processes.
