@@ -56,10 +56,8 @@ impl Builder<'_> {
             }
             let number = self.number();
             let name = self.build.file.stages[index].from.name.as_deref();
-            let stage = name.map_or_else(|| index.to_string(), str::to_owned);
-            self.build
-                .report
-                .begin(number, &format!("[{stage}] {said}"));
+            let stage = name.map_or_else(|| format!("stage-{index}"), str::to_owned);
+            self.report.begin(number, &format!("[{stage}] {said}"));
             let worked = self.work(built, &done.work, (&source, &binds), number, said);
             worked.map_err(|error| {
                 let error = self.at(located.lines, error);

@@ -439,7 +439,11 @@ fn read(args: &Args) -> Result<(String, String)> {
             .into(),
     };
     for path in &candidates {
-        let name = path.display().to_string();
+        let name = path
+            .strip_prefix("./")
+            .unwrap_or(path)
+            .display()
+            .to_string();
         match File::open(path) {
             Ok(file) => return Ok((name.clone(), text(&name, file)?)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
