@@ -153,12 +153,9 @@ fn network() {
     names.sort();
     row("interfaces", &names.join(" "));
     let resolv = read("/etc/resolv.conf");
-    let servers = resolv.lines().filter_map(|l| l.strip_prefix("nameserver "));
-    let servers: Vec<&str> = servers.collect();
-    row("name servers", if servers.is_empty() { "none" } else { "" });
-    for server in servers {
-        row("", server);
-    }
+    let mut servers = resolv.lines().filter_map(|l| l.strip_prefix("nameserver "));
+    row("name servers", servers.next().unwrap_or("none"));
+    servers.for_each(|server| row("", server));
 }
 
 fn limits() {
