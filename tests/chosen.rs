@@ -1,7 +1,7 @@
 //! Which containers a verb is for, where they are not named: `--cidfile`,
 //! `--filter`, `--latest`, `--ignore`; and the one that another replaces.
 
-use crate::common::Sandbox;
+use crate::common::{Sandbox, require_subtree};
 
 const STAY: [&str; 4] = [
     "busybox",
@@ -29,6 +29,8 @@ fn in_state(sandbox: &Sandbox, state: &str) -> Vec<String> {
 
 #[test]
 fn files_filters_and_the_latest_stand_for_names() {
+    // What is paused has a control group.
+    require_subtree();
     let sandbox = Sandbox::with_busybox();
     let id = run(&sandbox, "a", &["--cidfile=a.id", "--label=tier=web"]);
     run(&sandbox, "b", &["--label=tier=db"]);
