@@ -74,7 +74,7 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> Result<OwnedF
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(&root, path, how).call("openat2", || path.display().to_string())
+    walk(root, path, how)
 }
 
 /// Opens `path` below `dir`: no `..` that leads out, no absolute path, and no
@@ -84,7 +84,7 @@ pub fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag) -> Result<OwnedFd
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(&dir, path, how).call("openat2", || path.display().to_string())
+    walk(dir, path, how)
 }
 
 /// As [`open_in_root`] with `O_CREAT` and the given mode.
@@ -93,7 +93,26 @@ pub fn create_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) ->
         .flags(flags | OFlag::O_CLOEXEC | OFlag::O_CREAT)
         .mode(mode)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(&root, path, how).call("openat2", || path.display().to_string())
+    walk(root, path, how)
+}
+
+/// How often a path is walked before the machine is said to be too busy.
+const WALKS: usize = 1 << 12;
+
+/// openat2(2). A `..` on the way has the answer EAGAIN where anybody on the machine renames or
+/// mounts something meanwhile, since the kernel then does not know whether it led out: the way
+/// is walked again.
+fn walk(from: impl AsFd, path: &Path, how: OpenHow) -> Result<OwnedFd> {
+    let mut walks = 1;
+    loop {
+        match openat2(&from, path, how) {
+            Err(Errno::EAGAIN) if walks < WALKS => {
+                walks += 1;
+                std::thread::yield_now();
+            }
+            opened => return opened.call("openat2", || path.display().to_string()),
+        }
+    }
 }
 
 /// Makes descriptor number `number` a duplicate of `fd` that is not
@@ -210,4 +229,34 @@ pub fn write_file(path: &str, data: &[u8]) -> Result<()> {
     nix::unistd::write(&file, data)
         .map(drop)
         .call("write", || path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn paths_are_walked_while_others_rename() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        fs::create_dir_all(dir.path().join("root/a/b")).unwrap();
+        fs::write(&one, "").unwrap();
+        let root = File::open(dir.path().join("root")).unwrap();
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    fs::rename(&one, &other).unwrap();
+                    fs::rename(&other, &one).unwrap();
+                }
+            });
+            let path = "a/b/../../".repeat(50);
+            let walk = || open_in_root(&root, Path::new(&path), OFlag::O_PATH);
+            let failed = (0..2000).find_map(|_| walk().err());
+            ended.store(true, Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
+    }
 }
