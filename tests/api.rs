@@ -225,6 +225,22 @@ fn nonsense_has_a_bounded_answer() {
             "POST /containers/c/start HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n",
             "413",
         ),
+        (
+            "POST /containers/c/stop HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\na\r\n",
+            "400",
+        ),
+        (
+            "POST /containers/c/stop HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
+            "400",
+        ),
+        (
+            "POST /containers/c/stop HTTP/1.1\r\nContent-Length: 5\r\n\r\nabc",
+            "400",
+        ),
+        (
+            "POST /containers/c/start HTTP/1.1\r\nContent-Length: 19\r\n\r\n{\"Privileged\":true}",
+            "400",
+        ),
         ("GET /v1.99999/info HTTP/1.1\r\n\r\n", "400"),
         ("GET /v1.12/info HTTP/1.1\r\n\r\n", "400"),
         ("GET /nope HTTP/1.1\r\n\r\n", "404"),

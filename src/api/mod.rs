@@ -4,10 +4,11 @@
 //! so nothing is lost when this ends, and a container is never made by a process with
 //! other things to do.
 //!
-//! Pure parts are apart: [`request`] reads a request's head, [`route`] says what it
-//! asks for, [`answer`] makes the bytes of an answer.
+//! Pure parts are apart: [`request`] reads a request's head, [`body`] says where its
+//! body ends, [`route`] what it asks for, [`answer`] makes the bytes of an answer.
 
 pub mod answer;
+pub mod body;
 mod containers;
 mod logs;
 pub mod request;

@@ -1,7 +1,8 @@
 //! A connection: requests one after the other, and their answers.
 
-use super::answer::{Answer, Body, chunk, status};
-use super::request::{Head, Length, MOST_HEAD, head};
+use super::answer::{self, Answer, chunk, status};
+use super::body::{Body, Broken, Step};
+use super::request::{Head, Length, head};
 use super::route::{self, Asked, Of, Route};
 use super::{containers, logs, system, wait};
 use crate::engine::container::containers::Containers;
@@ -11,7 +12,7 @@ use crate::image::store::Store;
 use crate::sys::wait::wait as poll;
 use anyhow::{Context, Result};
 use nix::poll::PollFlags;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -28,6 +29,10 @@ pub struct Session {
     root: PathBuf,
     /// What came and was not read.
     came: Vec<u8>,
+    /// The body of the request that is being answered.
+    body: Body,
+    /// The client waits for a word before it sends that.
+    expects: bool,
 }
 
 /// What answers a request.
@@ -45,6 +50,8 @@ impl Session {
             stream,
             root,
             came: Vec::new(),
+            body: Body::new(Length::Known(0)),
+            expects: false,
         }
     }
 
@@ -69,25 +76,31 @@ impl Session {
     /// It takes no answers.
     pub fn serve(&mut self) -> Result<()> {
         while let Some(head) = self.next()? {
+            self.body = Body::new(head.length);
+            self.expects = head.expects;
             let asked = route::find(&head.method, &head.target);
-            let reply = match self.pass_body(&head) {
-                Err(_) => return self.refuse(413, "the request's body is too long or cut off"),
-                Ok(()) => match asked {
-                    Err(astray) => {
-                        let (status, message) = astray.answer();
-                        Reply::Answer(Answer::error(status, message))
-                    }
-                    Ok(asked) => self.answer(&asked).unwrap_or_else(|error| {
-                        let status = status(failure::kind(&error));
-                        Reply::Answer(Answer::error(status, &format!("{error:#}")))
-                    }),
-                },
+            let said = match &asked {
+                Err(astray) => self.pass_body().map(|()| {
+                    let (status, message) = astray.answer();
+                    Reply::Answer(Answer::error(status, message))
+                }),
+                Ok(asked) => self.answer(asked),
             };
+            let reply = said.unwrap_or_else(|error| {
+                let status = status(failure::kind(&error));
+                Reply::Answer(Answer::error(status, &format!("{error:#}")))
+            });
+            let goes_on = head.goes_on && self.is_at_end();
             if let Reply::Answer(answer) = reply {
-                let bytes = answer.bytes(head.goes_on, head.method == "HEAD");
+                // Whatever came of it, half a body is what is wrong here.
+                if let Some(broken) = self.body.broken() {
+                    let (status, message) = broken.answer();
+                    return self.refuse(status, message);
+                }
+                let bytes = answer.bytes(goes_on, head.method == "HEAD");
                 self.stream.write_all(&bytes)?;
             }
-            if !head.goes_on {
+            if !goes_on {
                 break;
             }
         }
@@ -95,11 +108,25 @@ impl Session {
     }
 
     fn answer(&mut self, asked: &Asked) -> Result<Reply> {
+        // Nothing is done for who says too much, or what would not be listened to.
+        match &asked.route {
+            Route::Container(_, Of::Start) => {
+                let body = self.whole_body(MOST_UNREAD as usize)?;
+                if !matches!(body.trim_ascii(), b"" | b"null" | b"{}") {
+                    refuse!(
+                        Invalid,
+                        "starting container with non-empty request body was deprecated since API \
+                         v1.22 and removed in v1.24"
+                    );
+                }
+            }
+            _ => self.pass_body()?,
+        }
         let answer = match &asked.route {
             Route::Ping => Answer {
                 status: 200,
                 content: "text/plain; charset=utf-8",
-                body: Body::Whole(b"OK".to_vec()),
+                body: answer::Body::Whole(b"OK".to_vec()),
             },
             Route::Version => system::version()?,
             Route::Info => system::info(self)?,
@@ -155,67 +182,43 @@ impl Session {
         }
     }
 
-    /// Passes over a request's body: what is asked for here is all in its head.
-    fn pass_body(&mut self, head: &Head) -> Result<()> {
-        let until = Some(Instant::now() + PATIENCE);
-        if head.length == Length::Known(0) {
-            return Ok(());
-        }
-        if head.expects {
-            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-        }
-        let mut passed = 0;
-        match head.length {
-            Length::Known(length) => self.pass(length, &mut passed, until),
-            Length::Chunked => loop {
-                let line = self.line(until)?;
-                let digits = line.split(';').next().unwrap_or_default().trim();
-                let Ok(length) = u64::from_str_radix(digits, 16) else {
-                    refuse!(Invalid, "a chunk without a length");
-                };
-                self.pass(length, &mut passed, until)?;
-                if length == 0 {
-                    // What is said behind the last chunk.
-                    while !self.line(until)?.is_empty() {}
-                    return Ok(());
-                }
-                if !self.line(until)?.is_empty() {
-                    refuse!(Invalid, "a chunk longer than its length");
-                }
-            },
+    /// The body of the request, as it comes: however slowly, since a client that has
+    /// gone is told of. What is not read of it is passed over before the next request.
+    pub fn body(&mut self) -> Reader<'_> {
+        Reader {
+            session: self,
+            most: u64::MAX,
+            until: None,
         }
     }
 
-    fn pass(&mut self, length: u64, passed: &mut u64, until: Option<Instant>) -> Result<()> {
-        *passed = passed.saturating_add(length);
-        if *passed > MOST_UNREAD {
-            refuse!(Invalid, "more than {MOST_UNREAD} bytes");
-        }
-        let mut left = length as usize;
-        loop {
-            let here = left.min(self.came.len());
-            self.came.drain(..here);
-            left -= here;
-            if left == 0 {
-                return Ok(());
-            }
-            if !self.more(until)? {
-                refuse!(Invalid, "the client has closed");
-            }
-        }
+    /// The whole body, of so many bytes at most.
+    ///
+    /// # Errors
+    /// It is longer, cut off or malformed, which is then the answer.
+    pub fn whole_body(&mut self, most: usize) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.read_up_to(most as u64, &mut all)?;
+        Ok(all)
     }
 
-    fn line(&mut self, until: Option<Instant>) -> Result<String> {
-        loop {
-            if let Some(end) = self.came.windows(2).position(|two| two == b"\r\n") {
-                let line = String::from_utf8_lossy(&self.came[..end]).into_owned();
-                self.came.drain(..end + 2);
-                return Ok(line);
-            }
-            if self.came.len() > MOST_HEAD || !self.more(until)? {
-                refuse!(Invalid, "no line");
-            }
-        }
+    /// Passes over a body that nobody reads.
+    fn pass_body(&mut self) -> Result<()> {
+        self.read_up_to(MOST_UNREAD, &mut io::sink())
+    }
+
+    fn read_up_to(&mut self, most: u64, to: &mut impl Write) -> Result<()> {
+        let mut reader = self.body();
+        reader.most = most;
+        reader.until = Some(Instant::now() + PATIENCE);
+        io::copy(&mut reader, to).context("read the request's body")?;
+        Ok(())
+    }
+
+    /// Whether the request was read to its end, so that another one can follow.
+    fn is_at_end(&mut self) -> bool {
+        // Who waits for a word may send the body or not.
+        self.body.is_done() || !self.expects && self.pass_body().is_ok()
     }
 
     fn refuse(&mut self, status: u16, message: &str) -> Result<()> {
@@ -250,5 +253,143 @@ impl Session {
             (self.stream.as_fd(), PollFlags::empty()),
         ];
         poll(watched, until).is_ok_and(|seen| seen[1].is_empty())
+    }
+}
+
+/// A request's body.
+pub struct Reader<'a> {
+    session: &'a mut Session,
+    /// How many more bytes there may be.
+    most: u64,
+    /// How long it may take.
+    until: Option<Instant>,
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Session {
+            stream,
+            came,
+            body,
+            expects,
+            ..
+        } = &mut *self.session;
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let wanted = match body.step(came).map_err(io::Error::other)? {
+                Step::Done => return Ok(0),
+                Step::Skip(count) => {
+                    came.drain(..count);
+                    continue;
+                }
+                // A length is taken at its word.
+                Step::Data(left) if left > self.most => {
+                    return Err(io::Error::other(body.breaks(Broken::TooLong)));
+                }
+                Step::Data(left) => buffer
+                    .len()
+                    .min(usize::try_from(left).unwrap_or(usize::MAX)),
+                Step::More => 0,
+            };
+            if wanted > 0 && !came.is_empty() {
+                let count = wanted.min(came.len());
+                buffer[..count].copy_from_slice(&came[..count]);
+                came.drain(..count);
+                body.passed(count as u64);
+                self.most -= count as u64;
+                return Ok(count);
+            }
+            if std::mem::take(expects) {
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            }
+            let seen = poll([(stream.as_fd(), PollFlags::POLLIN)], self.until)?;
+            if seen[0].is_empty() {
+                match self.until.is_some_and(|end| end <= Instant::now()) {
+                    true => return Err(io::Error::other(body.breaks(Broken::CutOff))),
+                    false => continue,
+                }
+            }
+            let mut framing = [0; 4096];
+            let into = match wanted {
+                0 => &mut framing[..],
+                wanted => &mut buffer[..wanted],
+            };
+            match stream.read(into) {
+                Ok(0) => return Err(io::Error::other(body.breaks(Broken::CutOff))),
+                Ok(count) if wanted > 0 => {
+                    body.passed(count as u64);
+                    self.most -= count as u64;
+                    return Ok(count);
+                }
+                Ok(count) => came.extend(&into[..count]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is answered to these bytes by one that reads the whole body, of three
+    /// bytes at most.
+    fn whole(bytes: &[u8], length: Length, expects: bool) -> (Result<Vec<u8>>, String, bool) {
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        client.write_all(bytes).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut session = Session::new(stream, PathBuf::new());
+        session.body = Body::new(length);
+        session.expects = expects;
+        let body = session.whole_body(3);
+        let at_end = session.is_at_end();
+        drop(session);
+        let mut said = String::new();
+        let _ = client.read_to_string(&mut said);
+        (body, said, at_end)
+    }
+
+    #[test]
+    fn a_body_is_read_up_to_what_is_allowed() {
+        let (body, said, at_end) = whole(b"abc", Length::Known(3), true);
+        assert_eq!(body.unwrap(), b"abc");
+        assert_eq!(said, "HTTP/1.1 100 Continue\r\n\r\n");
+        assert!(at_end);
+        let chunked = b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
+        let (body, said, at_end) = whole(chunked, Length::Chunked, false);
+        assert_eq!((&*body.unwrap(), &*said, at_end), (&b"abc"[..], "", true));
+        // Nobody waits where there is none.
+        let (body, said, at_end) = whole(b"", Length::Known(0), true);
+        assert_eq!((&*body.unwrap(), &*said, at_end), (&b""[..], "", true));
+        for (bytes, length) in [
+            (&b"abcd"[..], Length::Known(4)),
+            (b"abcd", Length::Known(u64::MAX)),
+            (b"ab", Length::Known(3)),
+            (b"+2\r\nab\r\n0\r\n\r\n", Length::Chunked),
+            (b"4\r\nabcd\r\n0\r\n\r\n", Length::Chunked),
+        ] {
+            let (body, _, at_end) = whole(bytes, length, false);
+            assert!(body.is_err() && !at_end, "{length:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_read_is_passed_over_unless_the_client_waits() {
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        client.write_all(b"abcdefrest").unwrap();
+        let mut session = Session::new(stream, PathBuf::new());
+        session.body = Body::new(Length::Known(6));
+        let mut two = [0; 2];
+        session.body().read_exact(&mut two).unwrap();
+        assert_eq!(&two, b"ab");
+        assert!(session.is_at_end());
+        assert!(session.more(None).unwrap());
+        assert_eq!(session.came, b"rest");
+        session.body = Body::new(Length::Known(6));
+        session.expects = true;
+        assert!(!session.is_at_end());
     }
 }
