@@ -7,27 +7,29 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+mod attached;
+
 /// A project `p` in a sandbox.
-struct Stack {
-    sandbox: Sandbox,
+pub struct Stack {
+    pub sandbox: Sandbox,
 }
 
 impl Stack {
     /// A project of this file, whose images are there.
-    fn new(file: &str) -> Stack {
+    pub fn new(file: &str) -> Stack {
         let sandbox = Sandbox::with_busybox();
         let stack = Stack { sandbox };
         stack.write(file);
         stack
     }
 
-    fn write(&self, file: &str) {
+    pub fn write(&self, file: &str) {
         let place = self.sandbox.work().join("p");
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("compose.yaml"), file).unwrap();
     }
 
-    fn run(&self, words: &[&str]) -> crate::common::Run {
+    pub fn run(&self, words: &[&str]) -> crate::common::Run {
         let place = self.sandbox.work().join("p");
         self.sandbox
             .bryo(["compose"])
@@ -36,13 +38,13 @@ impl Stack {
     }
 
     #[track_caller]
-    fn compose(&self, words: &[&str]) -> Output {
+    pub fn compose(&self, words: &[&str]) -> Output {
         self.run(words).output().expect(0)
     }
 
     /// What `ps` says, by name.
     #[track_caller]
-    fn ps(&self) -> BTreeMap<String, Value> {
+    pub fn ps(&self) -> BTreeMap<String, Value> {
         let text = self
             .compose(&["ps", "-a", "--format", "json", "--no-trunc"])
             .stdout;
@@ -55,7 +57,7 @@ impl Stack {
 
     /// The ids, by name.
     #[track_caller]
-    fn ids(&self) -> BTreeMap<String, String> {
+    pub fn ids(&self) -> BTreeMap<String, String> {
         let all = self.ps().into_iter();
         all.map(|(name, value)| (name, value["ID"].as_str().unwrap().to_owned()))
             .collect()
@@ -70,7 +72,7 @@ impl Stack {
 
     /// Nothing of a project is left.
     #[track_caller]
-    fn is_gone(&self) {
+    pub fn is_gone(&self) {
         let list = |words: &[&str]| self.sandbox.bryo(words).stdout();
         assert_eq!(list(&["ps", "-aq"]), "");
         assert_eq!(list(&["network", "ls", "-q"]), "");
@@ -148,15 +150,19 @@ fn a_project_is_brought_up_changed_and_brought_down() {
 
     // Nothing has changed, so nothing is done.
     let before = stack.ids();
-    assert_eq!(stack.compose(&["up", "-d"]).stderr, "");
+    let running = " Container p-db-1  Running\n Container p-web-1  Running\n";
+    assert_eq!(stack.compose(&["up", "-d"]).stderr, running);
     assert_eq!(stack.ids(), before);
 
     // One has, and it alone is made anew.
     stack.write(&WEB.replace("WORD: one", "WORD: two"));
-    assert_eq!(stack.compose(&["up", "-d", "--no-recreate"]).stderr, "");
+    assert_eq!(
+        stack.compose(&["up", "-d", "--no-recreate"]).stderr,
+        running
+    );
     let said = stack.compose(&["up", "-d"]).stderr;
     assert!(
-        said.contains("Container p-web-1  Recreated") && !said.contains("p-db-1"),
+        said.contains("Container p-web-1  Recreated") && said.contains("Container p-db-1  Running"),
         "{said}"
     );
     let after = stack.ids();
@@ -213,7 +219,10 @@ services:
 volumes: {log: }
 ",
     );
-    stack.compose(&["up", "-d", "last"]);
+    let said = stack.compose(&["up", "-d", "last"]).stderr;
+    for line in ["p-db-1  Waiting", "p-db-1  Healthy", "p-migrate-1  Exited"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
     let log = || stack.exec("p-last-1", "cat /log/all");
     wait_for("all", || (log() == "db\nmigrate\nlast").then_some(()));
     stack.compose(&["up", "-d", "--wait", "--wait-timeout", "60", "db"]);

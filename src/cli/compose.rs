@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+mod attached;
 mod config;
 mod down;
 mod images;
@@ -106,7 +107,7 @@ impl Files for Disk {
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
     match &args.verb {
         Verb::Config(own) => config::run(args, own)?,
-        Verb::Up(own) => up::run(args, own, context)?,
+        Verb::Up(own) => return up::run(args, own, context),
         Verb::Down(own) => down::run(args, own, context)?,
         Verb::Ps(own) => ps::run(args, own, context)?,
         Verb::Logs(own) => inside::logs(args, own, context)?,

@@ -52,7 +52,7 @@ pub struct Span {
 }
 
 /// A container's log, as far as it was printed.
-struct Source {
+pub struct Source {
     container: Container,
     reader: Reader,
     next: Option<Entry>,
@@ -60,6 +60,28 @@ struct Source {
     prefix: String,
     /// For each stream, whether a line was begun.
     within: [bool; 2],
+}
+
+impl Source {
+    /// A log from its beginning, or from its last `tail` records on, and what stands before
+    /// its lines.
+    ///
+    /// # Errors
+    /// The container keeps none.
+    pub fn open(container: Container, prefix: String, tail: Option<u64>) -> Result<Source> {
+        let log = &container.record.keeping.log;
+        let reader = Reader::open(&container.dir, log, tail);
+        let reader =
+            reader.with_context(|| format!("container {} has no log", container.record.name))?;
+        Ok(Source {
+            container,
+            reader,
+            next: None,
+            ended: false,
+            prefix,
+            within: [false; 2],
+        })
+    }
 }
 
 /// Prints the logs; with several containers in the order of time.
@@ -146,31 +168,28 @@ pub fn show(
     let watch = span.follow.then(Watch::new).transpose()?;
     let mut sources = Vec::new();
     for (container, prefix) in all {
-        let log = &container.record.keeping.log;
-        let reader = Reader::open(&container.dir, log, tail);
-        let reader =
-            reader.with_context(|| format!("container {} has no log", container.record.name))?;
+        let mut source = Source::open(container, prefix, tail)?;
+        source.ended = !span.follow;
         if let Some(watch) = &watch {
-            watch.add(&container.dir)?;
+            watch.add(&source.container.dir)?;
         }
-        sources.push(Source {
-            ended: !span.follow,
-            reader,
-            next: None,
-            prefix,
-            within: [false; 2],
-            container,
-        });
+        sources.push(source);
     }
     let shown = show.all(containers, &mut sources, watch.as_ref());
     Ok(closed_is_fine(shown)?)
 }
 
-struct Show {
-    timestamps: bool,
-    details: bool,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
+/// What is shown, and how.
+#[derive(Debug, Default)]
+pub struct Show {
+    /// Lines begin with when they were printed.
+    pub timestamps: bool,
+    /// Lines begin with what `--log-opt` asked for.
+    pub details: bool,
+    /// What was printed before is left out.
+    pub since: Option<Timestamp>,
+    /// What was printed later is left out.
+    pub until: Option<Timestamp>,
 }
 
 impl Show {
@@ -202,7 +221,11 @@ impl Show {
         }
     }
 
-    fn what_is_there(
+    /// Prints what there is now that was not printed yet, in the order of time.
+    ///
+    /// # Errors
+    /// A log cannot be read, or nothing can be printed.
+    pub fn what_is_there(
         &self,
         sources: &mut [Source],
         out: &mut impl Write,

@@ -1,9 +1,8 @@
 //! Starting a project's containers, side by side, each as soon as what it depends on is as it has
 //! to be.
 
-use super::plan::Change;
 use super::service::{Condition, Service};
-use super::up::Up;
+use super::up::{Made, Up};
 use super::waiting;
 use crate::engine::container::containers::Containers;
 use crate::engine::ground::caller::Caller;
@@ -11,9 +10,10 @@ use crate::engine::operate::launch::Launch;
 use crate::engine::operate::lifecycle;
 use crate::error::{refusal, refuse};
 use anyhow::{Context, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
@@ -58,7 +58,7 @@ impl Up<'_> {
     ///
     /// # Errors
     /// One is not, or it takes too long.
-    pub fn wait(&self, made: &BTreeMap<String, Vec<String>>, until: Option<Instant>) -> Result<()> {
+    pub fn wait(&self, made: &Made, until: Option<Instant>) -> Result<()> {
         let containers = Containers::open(self.store);
         let completes = |name: &String| {
             let mut all = self
@@ -67,13 +67,13 @@ impl Up<'_> {
                 .flat_map(|service| &service.dependencies);
             all.any(|other| other.service == *name && other.condition == Condition::Completed)
         };
-        for (name, ids) in made {
+        for (name, ids) in &made.ids {
             let condition = match completes(name) {
                 true => Condition::Completed,
                 false => Condition::Healthy,
             };
             for id in ids {
-                waiting::wait(&containers, id, condition, false, until)?;
+                waiting::wait(&containers, id, condition, false, until, self.given_up)?;
                 let container = containers.find(id)?;
                 (self.report)("Container", &container.record.name, "Healthy");
             }
@@ -82,25 +82,15 @@ impl Up<'_> {
     }
 
     /// Starts what does not run, side by side where the order allows it.
-    pub(super) fn begin(
-        &self,
-        containers: &Containers,
-        made: &BTreeMap<String, Vec<String>>,
-        changes: &BTreeMap<String, Change>,
-    ) -> Result<()> {
-        let leave = |name: &str| -> BTreeSet<&str> {
-            let change = changes.get(name);
-            let list = change.into_iter().flat_map(|change| &change.leave);
-            list.map(|container| container.id.as_str()).collect()
-        };
+    ///
+    /// # Errors
+    /// What could not be started; the rest is. None if it was given up.
+    pub fn start(&self, made: &Made) -> Result<()> {
+        let containers = &Containers::open(self.store);
         let mut due: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (name, ids) in made {
-            let left = leave(name);
-            let ids: Vec<&str> = ids
-                .iter()
-                .map(String::as_str)
-                .filter(|id| !left.contains(id))
-                .collect();
+        for (name, ids) in &made.ids {
+            let ids = ids.iter().filter(|id| !made.running.contains(*id));
+            let ids: Vec<&str> = ids.map(String::as_str).collect();
             if !ids.is_empty() {
                 due.insert(name, ids);
             }
@@ -135,6 +125,9 @@ impl Up<'_> {
                 });
             }
         });
+        if self.is_given_up() {
+            return Ok(());
+        }
         let mut errors = errors.into_inner().expect("no thread panics").into_iter();
         let Some(first) = errors.next() else {
             return Ok(());
@@ -150,9 +143,16 @@ impl Up<'_> {
         Err(first)
     }
 
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
     fn start_one(&self, containers: &Containers, id: &str, null: &File) -> Result<()> {
         let container = containers.find(id)?;
         let name = container.record.name.clone();
+        if self.is_given_up() {
+            refuse!(Conflict, "container {name} is not started: it was given up");
+        }
         let caller = Caller::with([null.as_fd(); 3]);
         let how = Launch::default();
         let started = lifecycle::start(containers, container, &how, caller, &|text| {
@@ -163,12 +163,25 @@ impl Up<'_> {
         Ok(())
     }
 
+    /// Waits until a container is as another's service has it, and tells of that.
+    fn await_one(&self, containers: &Containers, id: &str, condition: Condition) -> Result<()> {
+        let name = containers.find(id)?.record.name;
+        (self.report)("Container", &name, "Waiting");
+        waiting::wait(containers, id, condition, true, None, self.given_up)?;
+        let became = match condition {
+            Condition::Completed => "Exited",
+            Condition::Healthy | Condition::Started => "Healthy",
+        };
+        (self.report)("Container", &name, became);
+        Ok(())
+    }
+
     /// Waits until all that a service depends on is as it has to be.
     fn ready(
         &self,
         containers: &Containers,
         service: &Service,
-        made: &BTreeMap<String, Vec<String>>,
+        made: &Made,
         board: &Board,
     ) -> Result<()> {
         for name in &service.shares_with {
@@ -182,7 +195,7 @@ impl Up<'_> {
         }
         for dependency in &service.dependencies {
             let other = &dependency.service;
-            let Some(ids) = made.get(other) else {
+            let Some(ids) = made.ids.get(other) else {
                 continue;
             };
             let done = match board.wait(other) {
@@ -193,7 +206,7 @@ impl Up<'_> {
                 )),
                 _ if dependency.condition == Condition::Started => Ok(()),
                 _ => ids.iter().try_for_each(|id| {
-                    waiting::wait(containers, id, dependency.condition, true, None)
+                    self.await_one(containers, id, dependency.condition)
                         .with_context(|| format!("services.{}: depends on {other}", service.name))
                 }),
             };

@@ -16,10 +16,11 @@ use crate::image::store::Store;
 use crate::sys::fs::{make_private, write_private};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 /// What is wanted of a project.
 pub struct Up<'a> {
@@ -43,14 +44,23 @@ pub struct Up<'a> {
     pub renew_volumes: bool,
     /// Containers of services that the files do not have any more are removed.
     pub remove_orphans: bool,
-    /// Containers are started.
-    pub start: bool,
     /// Seconds between the stop signal and the end, in place of the containers'.
     pub patience: Option<i64>,
     /// Told of what was done: the kind of thing, its name, what.
     pub report: &'a (dyn Fn(&str, &str, &str) + Sync),
     /// Told of what is worth saying.
     pub warn: &'a (dyn Fn(&str) + Sync),
+    /// Set by who wants no more of it: nothing is waited for and started any more.
+    pub given_up: &'a AtomicBool,
+}
+
+/// What there is when all is made.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The ids of each service's containers.
+    pub ids: BTreeMap<String, Vec<String>>,
+    /// The ids of those that run as they should.
+    pub running: BTreeSet<String>,
 }
 
 /// The image of a service.
@@ -63,12 +73,12 @@ pub struct ImageOf {
 }
 
 impl Up<'_> {
-    /// Does it. The caller holds the project's lock. Returns the ids of each service's
-    /// containers.
+    /// Makes it; what has to be started is so by [`Up::start`]. The caller holds the project's
+    /// lock for both.
     ///
     /// # Errors
-    /// What could not be made or started; the rest is.
-    pub fn run(&self) -> Result<BTreeMap<String, Vec<String>>> {
+    /// What could not be made.
+    pub fn make(&self) -> Result<Made> {
         let containers = Containers::open(self.store);
         self.external()?;
         let there = found::containers(&containers, &self.project.name)?;
@@ -107,7 +117,7 @@ impl Up<'_> {
         let mut changes = plan::plan(&wanted, &order, &existing);
         self.networks(&containers, &mut changes)?;
         self.volumes()?;
-        let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut made = Made::default();
         for name in order.iter().rev() {
             let change = &changes[*name];
             self.clear(&containers, change.remove.iter().chain(&change.replace))?;
@@ -119,17 +129,18 @@ impl Up<'_> {
                 let old = change.replace.iter().find(|old| old.number == number);
                 let old = old.and_then(|old| there.iter().find(|c| c.record.id == old.id));
                 let id = self.create(service, number, old)?;
-                made.entry((*name).to_owned()).or_default().push(id);
+                made.ids.entry((*name).to_owned()).or_default().push(id);
+            }
+            for container in &change.leave {
+                made.running.insert(container.id.clone());
+                (self.report)("Container", &container.name, "Running");
             }
             let kept = [&change.start, &change.restart, &change.leave];
             let ids = kept
                 .into_iter()
                 .flatten()
                 .map(|container| container.id.clone());
-            made.entry((*name).to_owned()).or_default().extend(ids);
-        }
-        if self.start {
-            self.begin(&containers, &made, &changes)?;
+            made.ids.entry((*name).to_owned()).or_default().extend(ids);
         }
         Ok(made)
     }

@@ -7,6 +7,7 @@ use crate::engine::container::record::State;
 use crate::engine::ground::watch::Watch;
 use crate::error::refuse;
 use anyhow::Result;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// How far a container is.
@@ -16,15 +17,17 @@ enum Far {
 }
 
 /// Waits for a container; with `checked` it has to have a health check if health is waited for.
+/// That it was given up is seen within a second.
 ///
 /// # Errors
-/// It will not come to that any more, or it takes too long.
+/// It will not come to that any more, it takes too long, or it was given up.
 pub fn wait(
     containers: &Containers,
     id: &str,
     condition: Condition,
     checked: bool,
     until: Option<Instant>,
+    given_up: &AtomicBool,
 ) -> Result<()> {
     let watch = Watch::new()?;
     watch.add(&containers.find(id)?.dir)?;
@@ -39,6 +42,13 @@ pub fn wait(
                 "container {} is not ready in the time that --wait-timeout gives it: it goes on, \
                  and bryo logs shows what it says",
                 container.record.name
+            );
+        }
+        if given_up.load(Ordering::Relaxed) {
+            let name = &container.record.name;
+            refuse!(
+                Conflict,
+                "container {name} is not waited for: it was given up"
             );
         }
         watch.wait();
