@@ -81,10 +81,10 @@ pub fn head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
     };
     let mut lengths = 0;
     for header in request.headers.iter() {
-        let Ok(value) = str::from_utf8(header.value) else {
-            continue;
-        };
-        let value = value.trim();
+        // What is not UTF-8 stays a header: who passed over a length would take the body
+        // for a request.
+        let value = String::from_utf8_lossy(header.value);
+        let value = value.trim_ascii();
         match header.name.to_ascii_lowercase().as_str() {
             // Who frames a body in two ways smuggles.
             "content-length" => {
@@ -159,6 +159,14 @@ mod tests {
         }
         let coded = "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
         assert_eq!(read(coded), Err(Malformed::Unsupported));
+        for name in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let bytes = [
+                format!("POST / HTTP/1.1\r\n{name}").as_bytes(),
+                b"\xff\r\n\r\n",
+            ]
+            .concat();
+            assert!(head(&bytes).is_err(), "{name}");
+        }
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
         assert_eq!(read(&many), Err(Malformed::TooLong));
         let long = format!("GET /{} ", "a".repeat(MOST_HEAD));
