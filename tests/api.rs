@@ -1,5 +1,7 @@
 //! Docker's API: docker's own client drives it, and strangers say nonsense to it.
 
+mod images;
+
 use crate::common::{Output, Run, Running, Sandbox, require_subtree, require_tool, wait_for};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};

@@ -10,10 +10,15 @@
 pub mod answer;
 pub mod body;
 mod containers;
+mod images;
 mod logs;
+mod progress;
+mod registry;
 pub mod request;
 pub mod route;
 pub mod server;
 mod session;
 mod system;
+mod transfer;
 mod wait;
+mod worker;

@@ -30,6 +30,8 @@ pub struct Head {
     pub expects: bool,
     /// The connection goes on behind the answer.
     pub goes_on: bool,
+    /// Who the client is to registries (`X-Registry-Auth`), as it was sent.
+    pub registry_auth: Option<String>,
 }
 
 /// What is wrong with a request, by the status that says so.
@@ -78,6 +80,7 @@ pub fn head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
         length: Length::Known(0),
         expects: false,
         goes_on: minor == 1,
+        registry_auth: None,
     };
     let mut lengths = 0;
     for header in request.headers.iter() {
@@ -98,6 +101,7 @@ pub fn head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
                 lengths += 1;
             }
             "transfer-encoding" => return Err(Malformed::Unsupported),
+            "x-registry-auth" => head.registry_auth = Some(value.to_owned()),
             "expect" => head.expects = value.eq_ignore_ascii_case("100-continue"),
             "connection" => {
                 let words = value.split(',').map(str::trim);

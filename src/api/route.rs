@@ -1,5 +1,8 @@
 //! What a request asks for, by its method, path and query. Pure.
 
+mod images;
+
+pub use images::{Images, OfImage};
 use std::collections::BTreeMap;
 
 /// The newest version of the API that is spoken here.
@@ -25,6 +28,8 @@ pub enum Route {
     List,
     /// Something of the container with this name or id.
     Container(String, Of),
+    /// Something with images, or where they come from.
+    Images(Images),
 }
 
 /// What of a container, or with it.
@@ -105,6 +110,12 @@ pub fn find(method: &str, target: &str) -> Result<Asked, Astray> {
         version,
         query: Query::read(query),
     };
+    if let Some((wanted, images)) = images::find(method, &words) {
+        return match wanted == method {
+            true => Ok(asked(Route::Images(images))),
+            false => Err(Astray::Method),
+        };
+    }
     let (wanted, route) = match words.as_slice() {
         ["_ping"] => ("GET HEAD", Route::Ping),
         ["version"] => ("GET", Route::Version),
@@ -164,26 +175,32 @@ fn versioned(path: &str) -> Result<((u32, u32), &str), Astray> {
     }
 }
 
-/// The values of a query; of two of one name the first counts, as with docker.
+/// The values of a query.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query(BTreeMap<String, String>);
+pub struct Query(BTreeMap<String, Vec<String>>);
 
 impl Query {
     /// Reads what is behind the question mark.
     pub fn read(text: &str) -> Query {
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let plain = |text: &str| decoded(&text.replace('+', " "));
-            all.entry(plain(name)).or_insert_with(|| plain(value));
+            all.entry(plain(name)).or_default().push(plain(value));
         }
         Query(all)
     }
 
-    /// A value, if there is one that is not empty.
+    /// A value, if there is one that is not empty; of several the first, as with docker.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let value = self.0.get(name).map(String::as_str);
+        let value = self.0.get(name)?.first().map(String::as_str);
         value.filter(|value| !value.is_empty())
+    }
+
+    /// All values of a name that are not empty.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = self.0.get(name).into_iter().flatten();
+        values.map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Whether something is so: docker takes all for true but a few words.
@@ -300,8 +317,11 @@ mod tests {
         let query = Query::read("a=1&b=False&c=a+b%2Fc&a=2&d&t=True");
         assert!(query.is("a") && query.is("t") && !query.is("b") && !query.is("d"));
         assert_eq!(query.get("c"), Some("a b/c"));
+        assert_eq!(query.get("a"), Some("1"));
+        assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(query.all("d").count(), 0);
         let filters =
-            |json: &str| Query(BTreeMap::from([("filters".into(), json.into())])).filters();
+            |json: &str| Query(BTreeMap::from([("filters".into(), vec![json.into()])])).filters();
         assert_eq!(filters(r#"{"label":{"a=b":true}}"#).unwrap(), ["label=a=b"]);
         assert_eq!(filters(r#"{"id":["x","y"]}"#).unwrap(), ["id=x", "id=y"]);
         assert!(filters("[").is_err() && filters(r#"{"a":3}"#).is_err());

@@ -4,7 +4,7 @@ use super::answer::{self, Answer, chunk, status};
 use super::body::{Body, Broken, Step};
 use super::request::{Head, Length, head};
 use super::route::{self, Asked, Of, Route};
-use super::{containers, logs, system, wait};
+use super::{containers, images, logs, system, wait};
 use crate::engine::container::containers::Containers;
 use crate::engine::view::failure;
 use crate::error::refuse;
@@ -33,6 +33,10 @@ pub struct Session {
     body: Body,
     /// The client waits for a word before it sends that.
     expects: bool,
+    /// Who it is to registries, as it was sent.
+    pub registry_auth: Option<String>,
+    /// Nothing can be answered any more: what was begun has no end.
+    broken_off: bool,
 }
 
 /// What answers a request.
@@ -52,6 +56,8 @@ impl Session {
             came: Vec::new(),
             body: Body::new(Length::Known(0)),
             expects: false,
+            registry_auth: None,
+            broken_off: false,
         }
     }
 
@@ -78,6 +84,7 @@ impl Session {
         while let Some(head) = self.next()? {
             self.body = Body::new(head.length);
             self.expects = head.expects;
+            self.registry_auth = head.registry_auth;
             let asked = route::find(&head.method, &head.target);
             let said = match &asked {
                 Err(astray) => self.pass_body().map(|()| {
@@ -90,6 +97,9 @@ impl Session {
                 let status = status(failure::kind(&error));
                 Reply::Answer(Answer::error(status, &format!("{error:#}")))
             });
+            if self.broken_off {
+                break;
+            }
             let goes_on = head.goes_on && self.is_at_end();
             if let Reply::Answer(answer) = reply {
                 // Whatever came of it, half a body is what is wrong here.
@@ -120,6 +130,8 @@ impl Session {
                     );
                 }
             }
+            // These read it.
+            Route::Images(_) => {}
             _ => self.pass_body()?,
         }
         let answer = match &asked.route {
@@ -131,6 +143,7 @@ impl Session {
             Route::Version => system::version()?,
             Route::Info => system::info(self)?,
             Route::List => containers::list(self, &asked.query)?,
+            Route::Images(what) => return images::answer(self, what, asked),
             Route::Container(name, Of::Logs) => return logs::show(self, name, &asked.query),
             Route::Container(name, Of::Wait) => return wait::wait(self, name, &asked.query),
             Route::Container(name, of) => containers::of(self, name, *of, &asked.query)?,
@@ -203,7 +216,10 @@ impl Session {
     }
 
     /// Passes over a body that nobody reads.
-    fn pass_body(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// It is too long for that, cut off or malformed.
+    pub fn pass_body(&mut self) -> Result<()> {
         self.read_up_to(MOST_UNREAD, &mut io::sink())
     }
 
@@ -241,6 +257,12 @@ impl Session {
     /// The client has gone.
     pub fn piece(&mut self, data: &[u8]) -> Result<()> {
         Ok(self.stream.write_all(&chunk(data))?)
+    }
+
+    /// Ends an answer that was begun and cannot be ended as it should: the client
+    /// sees that it is cut off.
+    pub fn break_off(&mut self) {
+        self.broken_off = true;
     }
 
     /// Waits until `other` can be read, for a second at most; false if the client

@@ -12,7 +12,7 @@ use super::registry::Flags;
 use crate::engine::ground::confine::go_on_limited;
 use crate::image::budget::Budget;
 use crate::image::registry::client::Endpoint;
-use crate::image::registry::credentials::{self, Credentials};
+use crate::image::registry::credentials::{self, Credentials, registry_of};
 
 /// Remember who you are to a registry
 ///
@@ -47,7 +47,7 @@ pub struct Args {
 
 /// Tries the credentials and keeps them.
 pub fn run(args: &Args) -> Result<()> {
-    let domain = domain(&args.registry)?;
+    let domain = registry_of(&args.registry)?;
     let authfile = args.flags.authfile();
     if args.get_login {
         let found = credentials::find(authfile, &domain, "")?;
@@ -89,24 +89,6 @@ pub fn run(args: &Args) -> Result<()> {
     credentials::store(&file, &domain, &given)?;
     output::line("Login Succeeded")?;
     Ok(())
-}
-
-/// The registry that somebody means: a host, or a URL of one.
-pub fn domain(text: &str) -> Result<String> {
-    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let host = bare.split('/').next().unwrap_or_default();
-    let host = match host {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io",
-        host => host,
-    };
-    let name = format!("{host}/x");
-    let reference: crate::image::reference::Reference = name.parse()?;
-    demand!(
-        Invalid,
-        reference.path() == "x" || host == "docker.io",
-        "{text:?} is no registry"
-    );
-    Ok(host.to_owned())
 }
 
 /// Asks a person.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{login, output};
-use crate::image::registry::credentials::forget;
+use super::output;
+use crate::image::registry::credentials::{forget, registry_of};
 
 /// Forget who you are to a registry
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct Args {
 
 /// Removes the credentials.
 pub fn run(args: &Args) -> Result<()> {
-    let domain = login::domain(&args.registry)?;
+    let domain = registry_of(&args.registry)?;
     let which = (!args.all).then_some(domain.as_str());
     if !forget(args.authfile.as_deref(), which)? && !args.all {
         refuse!(NotFound, "not logged in to {domain}");

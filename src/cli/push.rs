@@ -93,18 +93,7 @@ fn tags(store: &Store, name: &str) -> Result<Vec<(Image, Reference)>> {
         wanted.tag().is_none() && wanted.digest().is_none(),
         "--all-tags {name}: leave the tag out, for all are meant"
     );
-    let names = [Some(wanted.clone()), wanted.local()];
-    let names = names.map(|name| name.map(|name| name.familiar_name()));
-    let images = store.list()?.into_iter();
-    let all = images.flat_map(|image| image.references);
-    let all =
-        all.filter(|name| name.tag().is_some() && names.contains(&Some(name.familiar_name())));
-    let mut found = Vec::new();
-    for reference in all {
-        found.push((images::find(store, &reference.to_string())?, reference));
-    }
-    demand!(NotFound, !found.is_empty(), "No such image: {name}");
-    Ok(found)
+    images::named(store, &wanted)
 }
 
 /// The image that was named, and what it is to be called there.

@@ -8,12 +8,8 @@ use anyhow::{Context as _, Result};
 
 use super::Context;
 use super::progress;
-use crate::engine::container::events;
-use crate::engine::create::images;
-use crate::image::parcel::Parcel;
-use crate::image::reference::Reference;
+use crate::engine::operate::save::parcels;
 use crate::image::save::{self, Form};
-use crate::image::store::Image;
 
 /// Write images to an archive
 #[derive(Debug, clap::Args)]
@@ -44,16 +40,6 @@ fn form(text: &str) -> Result<Form> {
     })
 }
 
-/// What an image is called in the archive that was asked for by a digest, be it
-/// that of an index. The tag that was given with it stays; docker takes no other
-/// name from an archive of its own format.
-fn by_digest(name: &Reference, image: &Image, format: Form) -> Option<Reference> {
-    match name.tag() {
-        Some(tag) => name.with_tag(tag).ok(),
-        None => (format != Form::DockerArchive).then(|| name.with_digest(&image.manifest)),
-    }
-}
-
 /// Writes the archive.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.output.is_none() && stdout().is_terminal() {
@@ -64,28 +50,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let store = context.store()?;
     let _lock = store.lock_shared()?;
-    let mut parcels: Vec<Parcel> = Vec::new();
-    for name in &args.images {
-        let image = images::find(&store, name)?;
-        events::emit_of_image(&store, "save", &image.id, name);
-        let mut parcel = Parcel::of_store(&store, &image)?;
-        let reference = name.parse::<Reference>().map(Reference::or_latest);
-        let wanted = reference.ok().and_then(|wanted| {
-            if wanted.digest().is_some() && store.has(name).is_ok_and(|has| has) {
-                return by_digest(&wanted, &image, args.format);
-            }
-            let known = |known: &&Reference| {
-                **known == wanted || wanted.local().is_some_and(|local| **known == local)
-            };
-            parcel.names.iter().find(known).cloned()
-        });
-        // By its id, an image has no name there, as with docker.
-        parcel.names = wanted.into_iter().collect();
-        match parcels.iter_mut().find(|p| p.manifest == parcel.manifest) {
-            Some(known) => known.names.append(&mut parcel.names),
-            None => parcels.push(parcel),
-        }
-    }
+    let parcels = parcels(&store, &args.images, args.format)?;
     let session = store.session_if_needed();
     let progress = progress::new(args.quiet);
     let output = args.output.as_deref();

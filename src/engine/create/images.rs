@@ -5,7 +5,8 @@ use crate::engine::request::filter::{self, Label};
 use crate::engine::request::mounts::Kind;
 use crate::engine::request::time::parse_time;
 use crate::error;
-use crate::error::refuse;
+use crate::error::{demand, refuse};
+use crate::image::reference::Reference;
 use crate::image::store::{Image, ImageSummary, Store};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -110,7 +111,7 @@ fn made(image: &ImageSummary) -> Option<Timestamp> {
 fn is_called(image: &ImageSummary, name: &str) -> bool {
     let id = name.strip_prefix("sha256:").unwrap_or(name);
     let by_id = id.len() >= 4 && image.id.digest().starts_with(id);
-    let wanted = name.parse::<crate::image::reference::Reference>();
+    let wanted = name.parse::<Reference>();
     let wanted = wanted.map(|reference| reference.or_latest());
     by_id || wanted.is_ok_and(|wanted| image.references.contains(&wanted))
 }
@@ -160,6 +161,25 @@ pub fn find(store: &Store, name: &str) -> Result<Image> {
     let none =
         || error::Kind::NotFound.says(format!("No such image: {name} (bryo images lists them)"));
     Ok(store.find(name)?.ok_or_else(none)?)
+}
+
+/// All images that have this name, whatever their tags, each with its own.
+///
+/// # Errors
+/// Of [`Kind::NotFound`](error::Kind::NotFound).
+pub fn named(store: &Store, name: &Reference) -> Result<Vec<(Image, Reference)>> {
+    let names = [Some(name.clone()), name.local()];
+    let names = names.map(|name| name.map(|name| name.familiar_name()));
+    let images = store.list()?.into_iter();
+    let all = images.flat_map(|image| image.references);
+    let all =
+        all.filter(|name| name.tag().is_some() && names.contains(&Some(name.familiar_name())));
+    let mut found = Vec::new();
+    for reference in all {
+        found.push((find(store, &reference.to_string())?, reference));
+    }
+    demand!(NotFound, !found.is_empty(), "No such image: {name}");
+    Ok(found)
 }
 
 /// Names of the containers that stand on each image or mount it, by its id.

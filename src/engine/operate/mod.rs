@@ -8,4 +8,5 @@ pub mod launch;
 pub mod lifecycle;
 pub mod processes;
 pub mod run;
+pub mod save;
 pub mod visit;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files;
 use crate::image::output::write_into;
+use crate::image::reference::Reference;
 use crate::image::session::unique;
 
 /// What Docker Hub is called in these files.
@@ -193,6 +194,27 @@ fn host_of(key: &str) -> &str {
         "index.docker.io" | "registry-1.docker.io" => "docker.io",
         host => host,
     }
+}
+
+/// The registry that somebody means: a host, or a URL of one.
+///
+/// # Errors
+/// It is neither.
+pub fn registry_of(text: &str) -> Result<String> {
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let host = bare.split('/').next().unwrap_or_default();
+    let host = match host {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        host => host,
+    };
+    let name = format!("{host}/x");
+    let reference: Reference = name.parse()?;
+    demand!(
+        Invalid,
+        reference.path() == "x" || host == "docker.io",
+        "{text:?} is no registry"
+    );
+    Ok(host.to_owned())
 }
 
 /// What helpers, and docker's file, call a registry.

@@ -96,8 +96,11 @@ pub fn pull(
     pull().with_context(|| format!("pull {source}"))
 }
 
-/// Asks one place after the other for a manifest.
-pub(super) fn find(client: &Client, reference: &Reference) -> Result<(Repository, Fetched)> {
+/// Asks one place after the other for a manifest: the mirrors first.
+///
+/// # Errors
+/// That of the last one.
+pub fn find(client: &Client, reference: &Reference) -> Result<(Repository, Fetched)> {
     let what = match reference.digest() {
         Some(digest) => digest.to_string(),
         None => reference.tag().unwrap_or("latest").to_owned(),
