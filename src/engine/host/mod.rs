@@ -235,8 +235,8 @@ impl Parts {
             let (upper, work) = layer(container, index);
             std::fs::create_dir_all(&work).with_context(|| what(path))?;
             match make_like(path, &upper) {
-                // Gone meanwhile: the mount is left out then (`nofail`).
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound && !path.exists() => {}
+                // It was gone, and may be back: the mount is left out then (`nofail`).
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 done => done.with_context(|| what(path))?,
             }
             for place in OWNED.iter().map(Path::new) {
