@@ -5,6 +5,7 @@ use super::load::{Environment, Files, Loader};
 use super::node::{Fault, Node, Path, Result, Value};
 use super::verify::{self, Parts};
 use super::{decode, normal, shape};
+use crate::image::digest::hex;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as File, PathBuf};
@@ -180,10 +181,7 @@ impl Project {
         made.get_mut("deploy")
             .and_then(|deploy| deploy.remove("replicas"));
         let text = super::print::object(&made).to_string();
-        Sha256::digest(text)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&Sha256::digest(text))
     }
 
     /// Takes services away for which no chosen profile is.

@@ -8,6 +8,7 @@ use super::project::Project;
 use super::{amounts, keys, networking, resources};
 use crate::engine::create::options::RunOptions;
 use crate::engine::request::dns::Dns;
+use crate::image::digest::hex;
 use crate::image::platform::Platform;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -224,10 +225,7 @@ fn hash(node: &Node, files: &[GivenFile]) -> String {
         return own;
     }
     all.update(own);
-    all.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&all.finalize())
 }
 
 fn scale(node: &Node) -> usize {

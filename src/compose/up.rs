@@ -11,6 +11,7 @@ use crate::engine::container::volumes::Volumes;
 use crate::engine::operate::run::{Subject, create};
 use crate::engine::request::mounts::{Kind, MountOption, bind_words};
 use crate::error::refuse;
+use crate::image::digest::hex;
 use crate::image::progress::Quiet;
 use crate::image::store::Store;
 use crate::sys::fs::{make_private, write_private};
@@ -236,8 +237,7 @@ impl Up<'_> {
     /// Keeps a text for containers to have as a file; its name is what it says.
     fn keep(&self, bytes: &[u8], mode: u32) -> Result<std::path::PathBuf> {
         let directory = found::files(self.store, &self.project.name);
-        let digest = Sha256::digest(bytes);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&Sha256::digest(bytes));
         let path = directory.join(format!("{digest}-{mode:o}"));
         let what = || path.display().to_string();
         if !path.exists() {
