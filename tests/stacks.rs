@@ -8,6 +8,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 mod attached;
+mod oneoff;
 
 /// A project `p` in a sandbox.
 pub struct Stack {

@@ -15,6 +15,7 @@ mod down;
 mod images;
 mod inside;
 mod ps;
+mod run;
 mod up;
 mod verbs;
 
@@ -51,6 +52,12 @@ enum Verb {
     Config(Box<config::ConfigArgs>),
     /// Make containers, networks and volumes as the files say, and start what does not run
     Up(Box<up::UpArgs>),
+    /// Make containers, networks and volumes as the files say, and start nothing
+    Create(Box<up::CreateArgs>),
+    /// Run a single command in a new container of a service
+    Run(Box<run::RunArgs>),
+    /// Change how many containers services have
+    Scale(up::ScaleArgs),
     /// Stop and remove containers and networks
     Down(down::DownArgs),
     /// List the project's containers
@@ -108,6 +115,9 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     match &args.verb {
         Verb::Config(own) => config::run(args, own)?,
         Verb::Up(own) => return up::run(args, own, context),
+        Verb::Create(own) => return up::create(args, own, context),
+        Verb::Run(own) => return run::run(args, own, context),
+        Verb::Scale(own) => return up::scale(args, own, context),
         Verb::Down(own) => down::run(args, own, context)?,
         Verb::Ps(own) => ps::run(args, own, context)?,
         Verb::Logs(own) => inside::logs(args, own, context)?,

@@ -14,6 +14,8 @@ pub const NUMBER: &str = "com.docker.compose.container-number";
 pub const HASH: &str = "com.docker.compose.config-hash";
 /// Whether it is one for a single command: `True` or `False`.
 pub const ONE_OFF: &str = "com.docker.compose.oneoff";
+/// The random word in the name of one for a single command, whole.
+pub const SLUG: &str = "com.docker.compose.slug";
 /// What it depends on.
 pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 /// The image's id.

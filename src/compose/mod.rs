@@ -19,6 +19,7 @@ mod mounts;
 mod networking;
 pub mod node;
 mod normal;
+pub mod oneoff;
 mod parts;
 mod paths;
 pub mod plan;

@@ -26,7 +26,8 @@ enum Progress {
 }
 
 /// How far the services are, for those that wait for others.
-struct Board {
+#[derive(Default)]
+pub(super) struct Board {
     services: Mutex<BTreeMap<String, Progress>>,
     changed: Condvar,
 }
@@ -177,7 +178,7 @@ impl Up<'_> {
     }
 
     /// Waits until all that a service depends on is as it has to be.
-    fn ready(
+    pub(super) fn ready(
         &self,
         containers: &Containers,
         service: &Service,

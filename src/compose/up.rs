@@ -2,11 +2,11 @@
 
 use super::down::{remove, stop};
 use super::found;
-use super::labels;
+use super::labels::{self, Labels};
 use super::plan::{self, Existing, Recreate, Wanted};
 use super::project::Project;
 use super::service::{Content, Service, container_name, labels_of};
-use crate::engine::container::containers::{Container, Containers};
+use crate::engine::container::containers::{Container, Containers, Lock};
 use crate::engine::container::volumes::Volumes;
 use crate::engine::operate::run::{Subject, create};
 use crate::engine::request::mounts::{Kind, MountOption, bind_words};
@@ -16,6 +16,7 @@ use crate::image::progress::Quiet;
 use crate::image::store::Store;
 use crate::sys::fs::{make_private, write_private};
 use anyhow::{Context, Result};
+use oci_spec::runtime::Spec;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
@@ -195,11 +196,30 @@ impl Up<'_> {
     /// Makes one container of a service, in the place of an old one if there was one.
     fn create(&self, service: &Service, number: usize, old: Option<&Container>) -> Result<String> {
         let name = container_name(&self.project.name, service, number);
+        let image = self.images.get(&service.name);
+        let labels = labels_of(service, number, image.map_or("", |image| &image.id));
+        let (container, ..) = self.create_as(service, &name, labels, old)?;
+        let done = if old.is_some() {
+            "Recreated"
+        } else {
+            "Created"
+        };
+        (self.report)("Container", &name, done);
+        Ok(container.record.id)
+    }
+
+    /// Makes a container of a service that has this name and these labels.
+    pub(super) fn create_as(
+        &self,
+        service: &Service,
+        name: &str,
+        labels: Labels,
+        old: Option<&Container>,
+    ) -> Result<(Container, Lock, Spec)> {
         let what = || format!("services.{}: container {name}", service.name);
         let mut options = service.options.clone();
-        options.name = Some(name.clone());
-        let image = self.images.get(&service.name);
-        options.labels = labels_of(service, number, image.map_or("", |image| &image.id));
+        options.name = Some(name.to_owned());
+        options.labels = labels;
         for directory in &service.directories {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("make {}", directory.display()))?;
@@ -219,19 +239,13 @@ impl Up<'_> {
         if let (Some(old), false) = (old, self.renew_volumes) {
             inherit(&mut options.mounts, old, &Volumes::open(self.store));
         }
+        let image = self.images.get(&service.name);
         let subject = Subject::Image(image.map_or(&service.image, |image| &image.name).clone());
         let platform = service.platform.as_ref();
         let created = create(self.store, &subject, &options, platform, &Quiet, &|text| {
             (self.warn)(text)
         });
-        let (container, ..) = created.with_context(what)?;
-        let done = if old.is_some() {
-            "Recreated"
-        } else {
-            "Created"
-        };
-        (self.report)("Container", &name, done);
-        Ok(container.record.id)
+        created.with_context(what)
     }
 
     /// Keeps a text for containers to have as a file; its name is what it says.
