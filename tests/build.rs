@@ -1,6 +1,7 @@
 //! `build`: images from Dockerfiles. The right values are those that BuildKit gave.
 
 mod addresses;
+mod contexts;
 mod flags;
 mod stages;
 

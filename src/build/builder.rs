@@ -1,10 +1,10 @@
 //! A build: what it is to make, and the image that comes of it.
 
+use super::context::Context;
 use super::digests::Remembered;
 use super::dockerfile::Dockerfile;
 use super::dockerfile::fault::{Fault, Lines};
 use super::graph::{Node, graph};
-use super::ignore::Ignore;
 use super::keys::key;
 use super::report::Report;
 use super::run::{sweep, sweep_of};
@@ -26,7 +26,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// What is to be built.
 pub struct Build<'a> {
@@ -34,10 +33,8 @@ pub struct Build<'a> {
     pub file: &'a Dockerfile,
     /// Its name and its text.
     pub source: (&'a str, &'a str),
-    /// The directory that COPY and ADD take from.
-    pub context: &'a Path,
-    /// What that leaves out.
-    pub ignore: Option<&'a Ignore>,
+    /// What COPY and ADD take from.
+    pub context: &'a Context,
     /// `--build-arg`.
     pub arguments: &'a BTreeMap<String, String>,
     /// `--secret` and `--ssh`.

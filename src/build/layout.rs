@@ -234,6 +234,23 @@ impl<'a> Destination<'a> {
     }
 }
 
+/// Refuses what a layer cannot have: in one, such a name says what is gone (the OCI image
+/// specification, layer.md).
+///
+/// # Errors
+/// The path has such a name.
+pub fn check_name(path: &[u8]) -> Result<()> {
+    let name = path.rsplit(|byte| *byte == b'/').next();
+    if name.is_some_and(|name| name.starts_with(b".wh.")) {
+        refuse!(
+            Unsupported,
+            "{}: a layer cannot have a file of that name: give it another, or leave it out",
+            show(path)
+        );
+    }
+    Ok(())
+}
+
 /// A directory that is made.
 pub fn made(path: &[u8], (uid, gid): (u32, u32), now: i64) -> Member {
     let mut member = Member {
@@ -308,6 +325,9 @@ impl Selection for Chosen<'_> {
     }
 
     fn adjust(&self, member: &mut Member) -> Result<()> {
+        if self.destination.is_some() {
+            check_name(&member.path)?;
+        }
         let is_top = member.path == self.to;
         if member.kind == Kind::Directory {
             let there = self.destination.map(|there| there.directory(&member.path));

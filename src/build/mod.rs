@@ -4,6 +4,7 @@
 //! ```text
 //! dockerfile ignore scope chmod lint     pure: the language
 //! config state keys                      pure: what instructions make of a stage
+//! origin context repository              where files come from
 //! layout digests remote transfer         COPY, ADD and WORKDIR: files
 //! run caches secrets                     RUN: a container
 //! graph                                  pure: what waits for what
@@ -15,6 +16,7 @@ pub mod builder;
 pub mod caches;
 pub mod chmod;
 pub mod config;
+pub mod context;
 pub mod digests;
 pub mod dockerfile;
 pub mod export;
@@ -23,8 +25,10 @@ pub mod ignore;
 pub mod keys;
 pub mod layout;
 pub mod lint;
+pub mod origin;
 pub mod remote;
 pub mod report;
+pub mod repository;
 pub mod run;
 mod schedule;
 pub mod scope;

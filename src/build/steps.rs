@@ -2,6 +2,7 @@
 
 use super::builder::{Anew, Builder, Built, fault};
 use super::config::Config;
+use super::context;
 use super::digests::{self, Remembered};
 use super::dockerfile::fault::Lines;
 use super::dockerfile::instruction::{Source, Transfer};
@@ -12,7 +13,7 @@ use super::remote::{Remotes, fetch_all};
 use super::run::{Bind, Running};
 use super::stage::From;
 use super::state::{State, Work};
-use super::transfer::{Transferring, directory};
+use super::transfer::{Files, Transferring, directory};
 use crate::engine::create::root::lowers_of;
 use crate::engine::operate::commit::{enter_to_read, make_layer};
 use crate::image::export::Tree;
@@ -207,12 +208,16 @@ impl Builder<'_> {
             return Ok(());
         }
         let lowers = match source {
-            From::Context => vec![self.build.context.to_owned()],
+            From::Context => Vec::new(),
             From::Layers { layers, .. } => self.lowers(layers)?,
         };
-        let is_context = matches!(source, From::Context);
-        let owners = self.store.flavour().owners().filter(|_| !is_context);
-        let ignore = self.build.ignore.filter(|_| is_context);
+        let from = match source {
+            From::Context => Files::Context(self.build.context),
+            From::Layers { .. } => Files::Layers {
+                lowers: &lowers,
+                owners: self.store.flavour().owners(),
+            },
+        };
         let session = self.store.session()?;
         let remotes = match is_add {
             true => fetch_all(transfer, &session)?,
@@ -221,24 +226,21 @@ impl Builder<'_> {
         let transferring = Transferring {
             transfer,
             is_add,
-            lowers: &lowers,
-            owners,
-            is_context,
-            ignore,
+            from,
             remotes: &remotes,
             now,
         };
-        let sum = match is_context {
-            true => {
-                let mut context = self.context.borrow_mut();
-                if context.is_none() {
-                    let place = digests::place(self.store.root(), self.build.context, self.index);
-                    let place = place.context("remember digests of files")?;
-                    *context = Some(Remembered::read(place));
-                }
-                transferring.digest(context.as_mut().expect("it was read"))?
+        let sum = match source {
+            From::Context if self.build.context.kind == context::Kind::Lasting => {
+                let mut remembered = self.context.borrow_mut();
+                let remembered = match &mut *remembered {
+                    Some(remembered) => remembered,
+                    none => none.insert(self.remembered()?),
+                };
+                transferring.digest(remembered)?
             }
-            false => {
+            // Modes are no obstacle then.
+            _ => {
                 let sum = in_process(|| {
                     enter_to_read(self.mapping)?;
                     let sum = transferring.digest(&mut Remembered::default())?;
@@ -270,6 +272,15 @@ impl Builder<'_> {
             self.store.remember(&key, &step)?;
         }
         Ok(())
+    }
+
+    /// What is remembered of the files of a context that stays.
+    fn remembered(&self) -> Result<Remembered> {
+        let directory = &self.build.context.directory;
+        let place = digests::place(self.store.root(), directory, self.index);
+        Ok(Remembered::read(
+            place.context("remember digests of files")?,
+        ))
     }
 
     /// What a mount of the type bind shows.

@@ -1,10 +1,11 @@
 //! COPY, ADD and the directory of WORKDIR: from words to a layer.
 
 use super::chmod::Chmod;
+use super::context::Context;
 use super::digests::{Remembered, Summing};
 use super::dockerfile::instruction::{Source, Transfer};
 use super::ignore::Ignore;
-use super::layout::{Change, Chosen, Destination, Found, made, sources};
+use super::layout::{Change, Chosen, Destination, Found, check_name, made, sources};
 use super::remote::{Remote, Remotes};
 use crate::engine::ground::user::{group_id, resolve};
 use crate::engine::request::user::{IdOrName, UserOption};
@@ -17,7 +18,7 @@ use crate::image::flavour::Owners;
 use crate::image::tarball::{Members, Stream};
 use crate::image::tarwrite::{Kind, Member, TarWriter};
 use crate::image::view::Node;
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use std::collections::HashSet;
@@ -34,18 +35,47 @@ pub struct Transferring<'a> {
     pub transfer: &'a Transfer,
     /// It is ADD: archives are unpacked.
     pub is_add: bool,
-    /// The trees that it takes from, the topmost first.
-    pub lowers: &'a [PathBuf],
-    /// Who owns files there, where the kernel does not say it.
-    pub owners: Option<&'a Owners>,
-    /// That is a context, in which files belong to nobody.
-    pub is_context: bool,
-    /// What is left out of that.
-    pub ignore: Option<&'a Ignore>,
+    /// What it takes from.
+    pub from: Files<'a>,
     /// What was fetched for ADD.
     pub remotes: &'a Remotes,
     /// When directories are made, in seconds since 1970.
     pub now: i64,
+}
+
+/// Where files are taken from.
+pub enum Files<'a> {
+    /// A context, in which they belong to nobody.
+    Context(&'a Context),
+    /// The trees of layers.
+    Layers {
+        /// They, the topmost first.
+        lowers: &'a [PathBuf],
+        /// Who owns files there, where the kernel does not say it.
+        owners: Option<&'a Owners>,
+    },
+}
+
+impl<'a> Files<'a> {
+    fn is_context(&self) -> bool {
+        matches!(self, Files::Context(_))
+    }
+
+    /// What is left out.
+    fn ignore(&self) -> Option<&'a Ignore> {
+        match self {
+            Files::Context(context) => context.ignore.as_ref(),
+            Files::Layers { .. } => None,
+        }
+    }
+
+    /// It, as this process sees it.
+    fn tree(&self) -> Result<Tree<'a>> {
+        match self {
+            Files::Context(context) => context.tree(),
+            Files::Layers { lowers, owners } => Tree::new(lowers, *owners),
+        }
+    }
 }
 
 impl Transferring<'_> {
@@ -63,18 +93,13 @@ impl Transferring<'_> {
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let owner = match text(&self.transfer.chown) {
             Some(text) => Some(owner(&text, root)?),
-            None => self.is_context.then_some((0, 0)),
+            None => self.from.is_context().then_some((0, 0)),
         };
         let mode = text(&self.transfer.chmod).map(|text| Chmod::parse(&text));
         let mode = mode
             .transpose()
             .map_err(|says| refusal!(Invalid, "{says}"))?;
         Ok(Change { owner, mode })
-    }
-
-    /// What it takes from, as this process sees it.
-    fn tree(&self) -> Result<Tree<'_>> {
-        Tree::new(self.lowers, self.owners)
     }
 
     /// The digest of all that it takes.
@@ -84,10 +109,10 @@ impl Transferring<'_> {
     pub fn digest(&self, remembered: &mut Remembered) -> Result<String> {
         let exclude = self.exclude()?;
         let change = Change {
-            owner: self.is_context.then_some((0, 0)),
+            owner: self.from.is_context().then_some((0, 0)),
             ..Change::default()
         };
-        let from = self.tree()?;
+        let from = self.from.tree()?;
         let mut sum = Summing::new(remembered);
         for source in &self.transfer.sources {
             let word = match source {
@@ -103,7 +128,7 @@ impl Transferring<'_> {
                 sum.text(&format!("{} {:?}", about.digest, about.modified));
                 continue;
             }
-            for found in sources(&from, &[word], self.ignore)? {
+            for found in sources(&from, &[word], self.from.ignore())? {
                 let name = found.written.rsplit(|byte| *byte == b'/').next();
                 let to = match found.is_directory() {
                     true => Vec::new(),
@@ -112,7 +137,7 @@ impl Transferring<'_> {
                 let chosen = Chosen {
                     root: &found.path,
                     to: &to,
-                    ignore: self.ignore,
+                    ignore: self.from.ignore(),
                     exclude: exclude.as_ref(),
                     change: &change,
                     destination: None,
@@ -131,7 +156,7 @@ impl Transferring<'_> {
     /// A source is not there, cannot be read, or cannot be where it is to be.
     pub fn write(&self, root: Option<&Tree>, is_apart: bool, out: &mut dyn Write) -> Result<()> {
         let exclude = self.exclude()?;
-        let from = self.tree()?;
+        let from = self.from.tree()?;
         let change = self.change(root)?;
         let owner = change.owner.filter(|_| self.transfer.chown.is_some());
         let there = Destination::new(root.filter(|_| !is_apart));
@@ -185,7 +210,7 @@ impl Transferring<'_> {
                 writing.remote(&to, remote, &change)?;
                 continue;
             }
-            for found in sources(&from, &[word], self.ignore)? {
+            for found in sources(&from, &[word], self.from.ignore())? {
                 let name = found
                     .written
                     .rsplit(|byte| *byte == b'/')
@@ -219,7 +244,7 @@ impl Transferring<'_> {
                 let chosen = Chosen {
                     root: &found.path,
                     to: &to,
-                    ignore: self.ignore,
+                    ignore: self.from.ignore(),
                     exclude: exclude.as_ref(),
                     change: &change,
                     destination: Some(&there),
@@ -270,6 +295,7 @@ struct Writing<'a, W> {
 impl<W: Write> Writing<'_, W> {
     /// The directories above a path.
     fn above(&mut self, path: &[u8]) -> Result<()> {
+        check_name(path)?;
         for member in self.there.above(path, self.owner, self.now)? {
             if self.made.insert(member.path.clone()) {
                 self.out.header(&member).context("write the archive")?;

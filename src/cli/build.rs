@@ -1,15 +1,16 @@
 //! `bryo build`
 
+mod dockerfile;
 mod lint;
 mod out;
 mod steps;
 
 use super::{Context, error, limits, output, pull, registry};
 use crate::build::builder::{self, Anew};
-use crate::build::dockerfile::statement::MAX_FILE;
+use crate::build::context::obtain;
 use crate::build::dockerfile::{Dockerfile, Fault};
-use crate::build::ignore::Ignore;
 use crate::build::lint::{Surroundings, Variables, check};
+use crate::build::origin::Origin;
 use crate::build::secrets::Secrets;
 use crate::engine::RunOptions;
 use crate::engine::container::events;
@@ -22,16 +23,15 @@ use crate::error::{Kind, OrKind, refusal, refuse};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::pull::{Policy, Wanted};
+use crate::image::session::Session;
 use crate::image::store::Store;
-use crate::sys::fs::make_private;
 use anyhow::{Context as _, Result};
 use clap::FromArgMatches;
-use nix::errno::Errno;
+use dockerfile::Found;
 use out::Destination;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use steps::Steps;
 
@@ -155,24 +155,18 @@ pub struct Args {
     #[arg(skip)]
     is_silent: bool,
 
-    /// The directory that COPY and ADD take files from; - for a Dockerfile at standard
-    /// input, and no files
+    /// What COPY and ADD take files from: a directory, the address of a repository
+    /// (URL[#REF[:DIRECTORY]]) or of a tar, or - for a tar or a Dockerfile at standard input
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
 }
 
 /// Builds the image. With --check, the exit code is 1 if there is something to say.
 pub fn run(args: &Args, context: &Context) -> Result<i32> {
-    let directory = args.context.display();
-    if !args.has_no_files() {
-        let context = args.context.metadata();
-        let context = context.with_context(|| format!("the context {directory}"))?;
-        if !context.is_dir() {
-            refuse!(Invalid, "the context {directory} is not a directory");
-        }
-    }
-    let (name, text) = read(args)?;
-    let ignore = ignore(args)?;
+    let store = context.store()?;
+    let session = store.session_if_needed();
+    let found = args.dockerfile(&session)?;
+    let (name, text) = (&found.name, &found.text);
     let given = args
         .build_arg
         .iter()
@@ -183,19 +177,18 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
                 .map(|value| format!("{text}={value}")),
         });
     let arguments = pairs("build-arg", &given.collect::<Vec<_>>())?;
-    let store = context.store()?;
     let around = Surroundings {
         arguments: &arguments,
-        ignore: ignore.as_ref(),
+        ignore: found.context.ignore.as_ref(),
         image: &|image| variables(&store, image).ok().flatten(),
     };
-    let wrong = |fault: Fault| refusal!(Invalid, "{}", fault.show(&name, &text).trim_end());
-    let file = Dockerfile::parse(&text).map_err(wrong)?;
+    let wrong = |fault: Fault| refusal!(Invalid, "{}", fault.show(name, text).trim_end());
+    let file = Dockerfile::parse(text).map_err(wrong)?;
     let (warnings, selection) = check(&file, &around).map_err(wrong)?;
     let is_check = args.check || args.call.is_some();
     match args.call.as_deref() {
         Some("check,format=json") => output::line(lint::json(&warnings))?,
-        _ if is_check => output::line(lint::report(&warnings, &name, &text).trim_end())?,
+        _ if is_check => output::line(lint::report(&warnings, name, text).trim_end())?,
         _ => {}
     }
     if selection.is_error && !warnings.is_empty() {
@@ -210,8 +203,7 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
     if is_check {
         return Ok(i32::from(!warnings.is_empty()));
     }
-    let source = (name.as_str(), text.as_str());
-    build(args, &store, &file, source, ignore.as_ref(), &arguments)?;
+    build(args, &store, &file, &found, &arguments)?;
     if !args.is_quiet() && !warnings.is_empty() {
         // Who does not listen any more still has the image.
         let _ = writeln!(io::stderr(), "{}", lint::brief(&warnings));
@@ -220,9 +212,21 @@ pub fn run(args: &Args, context: &Context) -> Result<i32> {
 }
 
 impl Args {
-    /// The context is a Dockerfile at standard input.
-    fn has_no_files(&self) -> bool {
-        self.context == Path::new("-")
+    /// Brings the context, and finds the Dockerfile.
+    fn dockerfile(&self, session: &Session) -> Result<Found> {
+        let origin = match self.context.to_str() {
+            Some(word) => Origin::parse(word, Path::is_dir)?,
+            None => Origin::Directory(self.context.clone()),
+        };
+        let is_input = self.file.as_deref() == Some(Path::new("-"));
+        if is_input && origin == Origin::Input {
+            refuse!(
+                Invalid,
+                "standard input is the Dockerfile (-f -) or the context (-), and not both"
+            );
+        }
+        let brought = obtain(&origin, io::stdin(), session)?;
+        dockerfile::find(self.file.as_deref(), brought, session)
     }
 
     fn is_quiet(&self) -> bool {
@@ -284,8 +288,7 @@ fn build(
     args: &Args,
     store: &Store,
     file: &Dockerfile,
-    source: (&str, &str),
-    ignore: Option<&Ignore>,
+    found: &Found,
     arguments: &BTreeMap<String, String>,
 ) -> Result<()> {
     let names = args.names()?;
@@ -317,25 +320,12 @@ fn build(
             )
         })
     };
-    let session = store.session()?;
-    let context = match args.has_no_files() {
-        true => {
-            let context = session.path("context")?;
-            make_private(&context).context("make a directory")?;
-            context
-        }
-        false => {
-            let context = args.context.canonicalize();
-            context.with_context(|| format!("the context {}", args.context.display()))?
-        }
-    };
     let built = builder::build(
         store,
         &builder::Build {
             file,
-            source,
-            context: &context,
-            ignore,
+            source: (&found.name, &found.text),
+            context: &found.context,
             arguments,
             secrets: &Secrets::parse(&args.secret, &args.ssh)?,
             target: args.target.as_deref(),
@@ -422,78 +412,6 @@ pub fn of_service(context: &Context, service: OfService) -> Result<()> {
     args.is_silent = true;
     args.context = service.context;
     run(&args, context).map(drop)
-}
-
-/// The Dockerfile's name and text.
-fn read(args: &Args) -> Result<(String, String)> {
-    let candidates = match &args.file {
-        _ if args.has_no_files() => {
-            return Ok(("-".into(), text("standard input", io::stdin())?));
-        }
-        Some(file) if file == Path::new("-") => {
-            return Ok(("-".into(), text("standard input", io::stdin())?));
-        }
-        Some(file) => vec![file.clone()],
-        None => ["Dockerfile", "dockerfile"]
-            .map(|name| args.context.join(name))
-            .into(),
-    };
-    for path in &candidates {
-        let name = path
-            .strip_prefix("./")
-            .unwrap_or(path)
-            .display()
-            .to_string();
-        match File::open(path) {
-            Ok(file) => return Ok((name.clone(), text(&name, file)?)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| format!("open {name}")),
-        }
-    }
-    let place = candidates[0].display();
-    refuse!(NotFound, "there is no {place}: -f names another file")
-}
-
-/// A file that people write, whole.
-fn text(name: &str, from: impl Read) -> Result<String> {
-    let mut bytes = Vec::new();
-    let most = MAX_FILE as u64 + 1;
-    from.take(most)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("read {name}"))?;
-    if bytes.len() as u64 == most {
-        refuse!(Invalid, "{name} has more than {MAX_FILE} bytes");
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
-        refusal!(Invalid, "{name}:{line}: it is not UTF-8")
-    })
-}
-
-/// What the context leaves out: by the file beside the Dockerfile, else by its own.
-fn ignore(args: &Args) -> Result<Option<Ignore>> {
-    if args.has_no_files() {
-        return Ok(None);
-    }
-    let named = args.file.as_deref().filter(|file| *file != Path::new("-"));
-    let dockerfile = named.map_or_else(|| args.context.join("Dockerfile"), Path::to_owned);
-    let mut beside = dockerfile.into_os_string();
-    beside.push(".dockerignore");
-    for path in [PathBuf::from(beside), args.context.join(".dockerignore")] {
-        let name = path.display().to_string();
-        match File::open(&path) {
-            Ok(file) => {
-                let read = Ignore::parse(&text(&name, file)?);
-                return read
-                    .map(Some)
-                    .map_err(|bad| refusal!(Invalid, "{name}:{}: {}", bad.line, bad.text));
-            }
-            Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => {}
-            Err(e) => return Err(e).with_context(|| format!("open {name}")),
-        }
-    }
-    Ok(None)
 }
 
 /// The variables of an image of the store.

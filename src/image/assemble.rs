@@ -77,6 +77,7 @@ impl<'a> Assembly<'a> {
             need_end: false,
             budget: Budget::UNLIMITED,
             flavour: self.store.flavour().clone(),
+            is_literal: false,
         };
         let meter = progress.begin(digest::short(&layer.diff_id), Some(layer.size));
         let source = File::open(&path).with_context(|| format!("open {}", path.display()))?;

@@ -196,6 +196,19 @@ impl<'a> Tree<'a> {
         })
     }
 
+    /// That of a directory that is no layer, whatever it is called: nothing is recorded of
+    /// its files.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn plain(directory: &Path) -> Result<Tree<'static>> {
+        Ok(Tree {
+            view: View::new(&[directory.to_owned()])?,
+            records: vec![Records::new()],
+            true_owners: None,
+        })
+    }
+
     /// What it shows.
     pub fn view(&self) -> &View {
         &self.view

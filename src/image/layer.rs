@@ -55,6 +55,8 @@ pub struct Expected {
     pub budget: Budget,
     /// Whose the files are to be.
     pub flavour: Flavour,
+    /// A name that says what of lower layers is gone is an ordinary one.
+    pub is_literal: bool,
 }
 
 /// Copies all that a compressed source holds, if it is not more than
@@ -182,7 +184,8 @@ pub fn bring(
         let apply = || {
             let mut incoming = Incoming::new(unpacker_end);
             let owners = expected.flavour.owners();
-            let unpacking = Unpacking::new(&tree, owners, expected.budget)?;
+            let mut unpacking = Unpacking::new(&tree, owners, expected.budget)?;
+            unpacking.is_literal = expected.is_literal;
             confine(&tree)?;
             let mut unpacked = unpacking.run(&mut incoming)?;
             // What follows the end mark belongs to the digests too.

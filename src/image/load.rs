@@ -265,6 +265,7 @@ fn read_layer(
         need_end: false,
         budget,
         flavour: store.flavour().clone(),
+        is_literal: false,
     };
     let directory = session.path("layer")?;
     bring(source, &expected, &directory, &session.path("blob")?, meter)

@@ -5,7 +5,7 @@
 //! entry                                        pure: tar headers in, members out
 //! tarball compress tarwrite holes              reading and writing archives
 //! unpack remove view copy export owners        trees of layers
-//! layer settle assemble                        from a blob to a stack of trees
+//! layer settle alone assemble                  from a blob to a stack of trees
 //! layout session store                         what lies on the disk
 //! check compare                                whether it is what it should be
 //! archive load import source registry          how images come in
@@ -15,6 +15,7 @@
 //! Nothing here prints: who wants to show how far it is hands in a
 //! [`progress::Progress`].
 
+pub mod alone;
 mod archive;
 mod assemble;
 pub mod budget;

@@ -84,6 +84,8 @@ pub fn unpack(
 pub struct Unpacking {
     tree: Tree,
     budget: Budget,
+    /// Whiteouts are files like others.
+    pub is_literal: bool,
 }
 
 impl Unpacking {
@@ -91,14 +93,21 @@ impl Unpacking {
     pub fn new(root: &Path, owners: Option<&Owners>, budget: Budget) -> Result<Unpacking> {
         let mut tree = Tree::open(root, budget)?;
         tree.owners = owners.cloned();
-        Ok(Unpacking { tree, budget })
+        Ok(Unpacking {
+            tree,
+            budget,
+            is_literal: false,
+        })
     }
 
     /// Applies the archive.
     pub fn run(self, source: impl Read) -> Result<Unpacked> {
         let mut tree = self.tree;
         tree.own(&tree.root.fd, None, 0, 0)?;
-        let mut members = Members::new(Stream(source), self.budget);
+        let mut members = match self.is_literal {
+            true => Members::literal(Stream(source), self.budget),
+            false => Members::new(Stream(source), self.budget),
+        };
         let mut entries = 0;
         while let Some(entry) = members.next()? {
             entries += 1;

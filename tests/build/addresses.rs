@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// A server that gives these files to whoever comes, each with its headers, until the test
 /// ends. Returns where it is.
-fn serve(files: BTreeMap<&'static str, (&'static str, Vec<u8>)>) -> String {
+pub fn serve(files: BTreeMap<&'static str, (&'static str, Vec<u8>)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -19,7 +19,7 @@ fn serve(files: BTreeMap<&'static str, (&'static str, Vec<u8>)>) -> String {
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let first = lines.next().unwrap().unwrap();
             lines.map_while(Result::ok).find(String::is_empty);
-            let path = first.split(' ').nth(1).unwrap();
+            let path = first.split([' ', '?']).nth(1).unwrap();
             let (status, (headers, body)) = match files.get(path) {
                 Some(file) => ("200 OK", file.clone()),
                 None => ("404 Not Found", ("", Vec::new())),

@@ -328,6 +328,7 @@ impl Job<'_> {
             need_end: false,
             budget: self.budget,
             flavour: self.store.flavour().clone(),
+            is_literal: false,
         };
         let name = digest::short(&layer.blob);
         let meter = self.progress.begin(name, Some(layer.size));
