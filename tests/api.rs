@@ -1,5 +1,6 @@
 //! Docker's API: docker's own client drives it, and strangers say nonsense to it.
 
+mod create;
 mod images;
 
 use crate::common::{Output, Run, Running, Sandbox, require_subtree, require_tool, wait_for};
@@ -246,7 +247,7 @@ fn nonsense_has_a_bounded_answer() {
         ("GET /v1.99999/info HTTP/1.1\r\n\r\n", "400"),
         ("GET /v1.12/info HTTP/1.1\r\n\r\n", "400"),
         ("GET /nope HTTP/1.1\r\n\r\n", "404"),
-        ("PUT /info HTTP/1.1\r\n\r\n", "405"),
+        ("PUT /info HTTP/1.1\r\n\r\n", "404"),
         ("GET /containers/--help/json HTTP/1.1\r\n\r\n", "404"),
         ("GET /containers/..%2f..%2f/json HTTP/1.1\r\n\r\n", "404"),
         ("GET /containers/json?filters=[ HTTP/1.1\r\n\r\n", "400"),

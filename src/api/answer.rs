@@ -12,6 +12,8 @@ pub enum Body {
     Whole(Vec<u8>),
     /// In chunks that follow.
     Chunks,
+    /// What follows up to the connection's end.
+    UntilClosed,
 }
 
 /// An answer.
@@ -49,12 +51,15 @@ impl Answer {
         })
     }
 
-    /// A stream of chunks.
-    pub fn stream(content: &'static str) -> Answer {
+    /// A stream; in chunks, unless the client knows none.
+    pub fn stream(content: &'static str, chunks: bool) -> Answer {
         Answer {
             status: 200,
             content,
-            body: Body::Chunks,
+            body: match chunks {
+                true => Body::Chunks,
+                false => Body::UntilClosed,
+            },
         }
     }
 
@@ -86,6 +91,7 @@ impl Answer {
             // These have none (RFC 9110, 15.3.5 and 15.4.5).
             Body::Whole(_) if matches!(self.status, 204 | 304) => {}
             Body::Whole(bytes) => head += &format!("Content-Length: {}\r\n", bytes.len()),
+            Body::UntilClosed => {}
             Body::Chunks => head += "Transfer-Encoding: chunked\r\n",
         }
         if !goes_on {
@@ -140,7 +146,6 @@ fn reason(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
-        405 => "Method Not Allowed",
         409 => "Conflict",
         413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
@@ -165,8 +170,9 @@ mod tests {
         // HEAD is answered as GET is, without the body.
         assert!(text(&whole, true).ends_with("Content-Length: 6\r\n\r\n"));
         assert!(!text(&Answer::empty(304), false).contains("Content-Length"));
-        let stream = Answer::stream("application/json");
-        assert!(text(&stream, false).contains("chunked\r\n\r\n"));
+        let stream = |chunks| text(&Answer::stream("application/json", chunks), false);
+        assert!(stream(true).contains("chunked\r\n\r\n"));
+        assert!(stream(false).ends_with("Content-Type: application/json\r\n\r\n"));
         let closing = String::from_utf8(whole.bytes(false, false)).unwrap();
         assert!(closing.contains("Connection: close\r\n"));
         assert_eq!(chunk(b"abc"), b"3\r\nabc\r\n");

@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod body;
 mod containers;
+mod create;
 mod images;
 mod logs;
 mod progress;

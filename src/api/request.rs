@@ -30,6 +30,8 @@ pub struct Head {
     pub expects: bool,
     /// The connection goes on behind the answer.
     pub goes_on: bool,
+    /// The client knows chunks: it speaks HTTP/1.1.
+    pub takes_chunks: bool,
     /// Who the client is to registries (`X-Registry-Auth`), as it was sent.
     pub registry_auth: Option<String>,
 }
@@ -80,6 +82,7 @@ pub fn head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
         length: Length::Known(0),
         expects: false,
         goes_on: minor == 1,
+        takes_chunks: minor == 1,
         registry_auth: None,
     };
     let mut lengths = 0;
@@ -141,7 +144,8 @@ mod tests {
         let (head, _) = read(text).unwrap().unwrap();
         assert_eq!(head.length, Length::Chunked);
         assert!(!head.goes_on);
-        assert!(!read("GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().0.goes_on);
+        let (old, _) = read("GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
+        assert!(head.takes_chunks && !old.goes_on && !old.takes_chunks);
         assert_eq!(read("GET / HTTP/1.1\r\nHost"), Ok(None));
     }
 

@@ -26,6 +26,8 @@ pub enum Route {
     Info,
     /// `GET /containers/json`
     List,
+    /// `POST /containers/create`
+    Create,
     /// Something of the container with this name or id.
     Container(String, Of),
     /// Something with images, or where they come from.
@@ -73,10 +75,8 @@ pub struct Asked {
 /// Why there is no route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Astray {
-    /// There is no such page.
+    /// There is no such page, or none by this method.
     NotFound,
-    /// There is, for other methods.
-    Method,
     /// A version that is not spoken here, and what docker says to that.
     Version(String),
 }
@@ -86,7 +86,6 @@ impl Astray {
     pub fn answer(&self) -> (u16, &str) {
         match self {
             Astray::NotFound => (404, "page not found"),
-            Astray::Method => (405, "method not allowed"),
             Astray::Version(text) => (400, text),
         }
     }
@@ -113,7 +112,7 @@ pub fn find(method: &str, target: &str) -> Result<Asked, Astray> {
     if let Some((wanted, images)) = images::find(method, &words) {
         return match wanted == method {
             true => Ok(asked(Route::Images(images))),
-            false => Err(Astray::Method),
+            false => Err(Astray::NotFound),
         };
     }
     let (wanted, route) = match words.as_slice() {
@@ -121,6 +120,7 @@ pub fn find(method: &str, target: &str) -> Result<Asked, Astray> {
         ["version"] => ("GET", Route::Version),
         ["info"] => ("GET", Route::Info),
         ["containers", "json"] => ("GET", Route::List),
+        ["containers", "create"] if method == "POST" => ("POST", Route::Create),
         ["containers", name] => ("DELETE", Route::Container((*name).to_owned(), Of::Remove)),
         ["containers", name, verb] => {
             let (method, of) = match *verb {
@@ -142,7 +142,8 @@ pub fn find(method: &str, target: &str) -> Result<Asked, Astray> {
     };
     match wanted.split(' ').any(|wanted| wanted == method) {
         true => Ok(asked(route)),
-        false => Err(Astray::Method),
+        // As docker has it, a path is none for other methods.
+        false => Err(Astray::NotFound),
     }
 }
 
@@ -283,7 +284,7 @@ mod tests {
             route("DELETE", "/v1.44/containers/web?force=1"),
             web(Of::Remove)
         );
-        assert_eq!(route("GET", "/containers/web/start"), Err(Astray::Method));
+        assert_eq!(route("GET", "/containers/web/start"), Err(Astray::NotFound));
         for nowhere in [
             "/",
             "/nope",

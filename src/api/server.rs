@@ -1,5 +1,6 @@
 //! Takes connections, and makes a process for each.
 
+use super::answer::Answer;
 use super::session::Session;
 use crate::error::refuse;
 use crate::sys::clone::{Child, Forked, Parent, clone3, exit_now};
@@ -67,7 +68,7 @@ pub fn serve(
             !ended
         });
         if came && let Some(connection) = socket::accept(&listener)? {
-            connections.push(attend(connection, root)?);
+            connections.extend(attend(connection, root));
         }
         if until.is_some_and(|end| end <= Instant::now()) && !came && connections.is_empty() {
             // Who comes now finds nobody, and not somebody who does not answer.
@@ -77,11 +78,19 @@ pub fn serve(
     }
 }
 
-/// A process for a connection.
-fn attend(connection: OwnedFd, root: &Path) -> Result<Child> {
-    match clone3(0, Parent::Caller).context("start a process")? {
-        Forked::Parent(child) => Ok(child),
-        Forked::Child(_) => {
+/// A process for a connection. Where there can be none the client is told so, and may
+/// try again.
+fn attend(connection: OwnedFd, root: &Path) -> Option<Child> {
+    match clone3(0, Parent::Caller) {
+        Ok(Forked::Parent(child)) => Some(child),
+        Err(error) => {
+            let text = format!("there can be no process for this connection: {error}");
+            let answer = Answer::error(503, &text).bytes(false, false);
+            // Who listens to nobody is not waited for.
+            let _ = socket::try_send(&connection, &answer);
+            None
+        }
+        Ok(Forked::Child(_)) => {
             title::set(c"bryo-api", "bryo: api connection");
             let stream = UnixStream::from(connection);
             let served = stream

@@ -4,7 +4,7 @@ use super::answer::{self, Answer, chunk, status};
 use super::body::{Body, Broken, Step};
 use super::request::{Head, Length, head};
 use super::route::{self, Asked, Of, Route};
-use super::{containers, images, logs, system, wait};
+use super::{containers, create, images, logs, system, wait};
 use crate::engine::container::containers::Containers;
 use crate::engine::view::failure;
 use crate::error::refuse;
@@ -33,6 +33,8 @@ pub struct Session {
     body: Body,
     /// The client waits for a word before it sends that.
     expects: bool,
+    /// The client knows chunks.
+    takes_chunks: bool,
     /// Who it is to registries, as it was sent.
     pub registry_auth: Option<String>,
     /// Nothing can be answered any more: what was begun has no end.
@@ -56,6 +58,7 @@ impl Session {
             came: Vec::new(),
             body: Body::new(Length::Known(0)),
             expects: false,
+            takes_chunks: true,
             registry_auth: None,
             broken_off: false,
         }
@@ -84,6 +87,7 @@ impl Session {
         while let Some(head) = self.next()? {
             self.body = Body::new(head.length);
             self.expects = head.expects;
+            self.takes_chunks = head.takes_chunks;
             self.registry_auth = head.registry_auth;
             let asked = route::find(&head.method, &head.target);
             let said = match &asked {
@@ -131,7 +135,7 @@ impl Session {
                 }
             }
             // These read it.
-            Route::Images(_) => {}
+            Route::Images(_) | Route::Create => {}
             _ => self.pass_body()?,
         }
         let answer = match &asked.route {
@@ -143,6 +147,7 @@ impl Session {
             Route::Version => system::version()?,
             Route::Info => system::info(self)?,
             Route::List => containers::list(self, &asked.query)?,
+            Route::Create => create::create(self, &asked.query)?,
             Route::Images(what) => return images::answer(self, what, asked),
             Route::Container(name, Of::Logs) => return logs::show(self, name, &asked.query),
             Route::Container(name, Of::Wait) => return wait::wait(self, name, &asked.query),
@@ -247,7 +252,8 @@ impl Session {
     /// # Errors
     /// The client has gone.
     pub fn begin(&mut self, content: &'static str) -> Result<()> {
-        let bytes = Answer::stream(content).bytes(true, false);
+        let chunks = self.takes_chunks;
+        let bytes = Answer::stream(content, chunks).bytes(chunks, false);
         Ok(self.stream.write_all(&bytes)?)
     }
 
@@ -256,7 +262,10 @@ impl Session {
     /// # Errors
     /// The client has gone.
     pub fn piece(&mut self, data: &[u8]) -> Result<()> {
-        Ok(self.stream.write_all(&chunk(data))?)
+        match self.takes_chunks {
+            true => Ok(self.stream.write_all(&chunk(data))?),
+            false => Ok(self.stream.write_all(data)?),
+        }
     }
 
     /// Ends an answer that was begun and cannot be ended as it should: the client

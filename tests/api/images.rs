@@ -22,11 +22,11 @@ fn body(answer: &str, status: &str) -> Value {
 }
 
 impl Server<'_> {
-    fn get(&self, path: &str) -> String {
+    pub(super) fn get(&self, path: &str) -> String {
         self.answer(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes())
     }
 
-    fn post(&self, path: &str, headers: &str, body: &[u8]) -> String {
+    pub(super) fn post(&self, path: &str, headers: &str, body: &[u8]) -> String {
         let length = body.len();
         let head = format!(
             "POST {path} HTTP/1.1\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"

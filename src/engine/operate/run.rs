@@ -306,12 +306,20 @@ fn facts(
     let (uid_map, gid_map) = mapping.maps(&user)?;
     let capabilities = capabilities::known();
     let seccomp = match &options.seccomp {
-        SeccompOption::File(path) if !options.privileged => {
-            let bounding = options.capabilities.apply(false, &capabilities);
-            Some(read_profile(path, &bounding)?)
+        _ if options.privileged => None,
+        SeccompOption::File(path) => {
+            let what = format!("seccomp profile {}", path.display());
+            let text = std::fs::read_to_string(path).with_context(|| what.clone())?;
+            Some((what, text))
         }
-        _ => None,
+        SeccompOption::Profile(text) => Some(("seccomp profile".to_owned(), text.clone())),
+        SeccompOption::Default | SeccompOption::Unconfined => None,
     };
+    let seccomp = seccomp.map(|(what, text)| {
+        let bounding = options.capabilities.apply(false, &capabilities);
+        read_profile(&text, &bounding).context(what)
+    });
+    let seccomp = seccomp.transpose()?;
     let size = options.window_size.filter(|_| options.tty);
     Ok(Facts {
         id: id.to_owned(),
@@ -332,16 +340,13 @@ fn facts(
     })
 }
 
-fn read_profile(path: &Path, bounding: &Capabilities) -> Result<LinuxSeccomp> {
-    let what = || format!("seccomp profile {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(what)?;
+fn read_profile(text: &str, bounding: &Capabilities) -> Result<LinuxSeccomp> {
     let target = seccomp::Target {
         capabilities: bounding,
         arch: seccomp::NATIVE,
         kernel: kernel_version(),
     };
-    let profile = seccomp::Profile::parse(&text).with_context(what)?;
-    profile.resolve(target).with_context(what)
+    seccomp::Profile::parse(text)?.resolve(target)
 }
 
 /// The running kernel's version: major, minor.

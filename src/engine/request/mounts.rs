@@ -386,7 +386,11 @@ pub fn tmpfs_words(words: Vec<String>) -> Vec<String> {
     all
 }
 
-fn absolute(path: &str) -> Result<PathBuf> {
+/// A place in a container, which has to be absolute.
+///
+/// # Errors
+/// It is not.
+pub fn absolute(path: &str) -> Result<PathBuf> {
     if !path.starts_with('/') {
         refuse!(
             Invalid,

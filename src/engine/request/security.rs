@@ -27,6 +27,8 @@ pub enum SeccompOption {
     Unconfined,
     /// The profile in this file.
     File(PathBuf),
+    /// This profile, in docker's format.
+    Profile(String),
 }
 
 /// Which paths that are masked or read-only by default are not.
